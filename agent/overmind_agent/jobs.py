@@ -1,0 +1,211 @@
+"""What the agent knows of a job: plain values, the same on both sides of every port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_agent.lifecycle import Status
+
+FUNCTION_SCOPE: Final = "@overmind:"
+
+
+def job_type_of(function_name: str) -> str:
+    """`inference` for `@overmind:inference`; any other function is a job type by its own name."""
+    return function_name.removeprefix(FUNCTION_SCOPE)
+
+
+class StopReason(StrEnum):
+    """Why work is asked to end before it is done."""
+
+    USER_REQUEST = "user_request"
+    AGENT_STOPPING = "agent_stopping"
+    LEASE_LOST = "lease_lost"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """
+    A file that the control plane keeps.
+
+    Attributes:
+        name: as its owner called it; untrusted, never used as a path.
+        sha: hex SHA-384 of content and salt, its key in the control plane's storage.
+        salt: 32 hex characters.
+        size_bytes: as declared, None when the server did not say.
+        revision_id: the revision that holds it; results name it as their source.
+    """
+
+    name: str
+    sha: str
+    salt: str
+    size_bytes: int | None
+    revision_id: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    One unit of work, as the control plane offers it.
+
+    Attributes:
+        id: a UUID in its canonical form.
+        job_type: `inference` and the like, or the name of a registered function.
+        parameters: the file that holds the job's parameters, a JSON object.
+        model_id: the owner of the input file, None when the job has none.
+        status: the last one that the control plane knows.
+        holder: the agent that claimed it, None before that.
+        timeout_s: how long the executor may run, None for the host's own limit.
+    """
+
+    id: str
+    job_type: str
+    parameters: RemoteFile
+    model_id: str | None
+    status: Status
+    holder: str | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class NoJob:
+    """There is nothing to do now; *message* is the control plane's own word for it."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """For how long a claim holds without a heartbeat; a duration, since clocks differ between hosts."""
+
+    ttl_s: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """
+    A job that this agent holds.
+
+    Attributes:
+        attempt: which grant of this job it is, counted from 1; every later write carries it.
+        lease: None where the control plane has none.
+    """
+
+    job: Job
+    attempt: int
+    lease: Lease | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; the three names of the prompt-optimisation dialect."""
+
+    step: int
+    total_steps: int
+    step_name: str
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One file that an executor made and the agent uploads: `path` is absolute, inside the workspace."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What came out of a job.
+
+    Attributes:
+        files: in the order in which they are uploaded.
+        outcome: a small JSON object, the same facts as the summary file; it ends up in the Job record.
+    """
+
+    files: tuple[ResultFile, ...]
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StatusUpdate:
+    """
+    One word to the control plane about a held job.
+
+    Attributes:
+        sequence: 1, 2, 3… within the attempt; the claim itself has none.
+        message: for people, at most 4,096 characters.
+        detail: what a program reads: `reason` of a failure, declared `files`, the `outcome`.
+    """
+
+    job_id: str
+    attempt: int
+    sequence: int
+    status: Status
+    message: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Directive(StrEnum):
+    """What the control plane wants of a job that we hold."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class Held:
+    """One line of a heartbeat: a job that we hold and how far it is."""
+
+    job_id: str
+    attempt: int
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Orders:
+    """
+    The answer to a heartbeat.
+
+    Attributes:
+        directives: by job id, for every job that was named.
+        leases: by job id, for those that continue.
+        drain: take no new job.
+        poll_interval_s: how long to wait between polls, None to leave it.
+    """
+
+    directives: Mapping[str, Directive]
+    leases: Mapping[str, Lease] = field(default_factory=dict)
+    drain: bool = False
+    poll_interval_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """
+    How a job ended here.
+
+    Attributes:
+        status: COMPLETED, FAILED or CANCELED; PENDING when it was released; None when it was lost.
+        reason: of a failure, a release or a loss.
+        phases_s: seconds spent in each phase, by its name.
+    """
+
+    job_id: str
+    job_type: str
+    attempt: int
+    status: Status | None
+    reason: str | None = None
+    message: str | None = None
+    files: tuple[ResultFile, ...] = ()
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    phases_s: Mapping[str, float] = field(default_factory=dict)
+    ended_at: datetime | None = None

@@ -1,0 +1,456 @@
+"""
+What goes over the agent-pull wire, `/api/v2`: the models of both ends, and how an answer is read.
+
+Names and shapes are those of `istari-digital-client` 9.0.0. Fields marked *ours* belong to the extensions of
+`docs/protocol.md`; a client that does not know them never meets them. Readers ignore keys that they do not
+know, so that either end may grow.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from overmind_agent import jobs
+from overmind_agent.errors import ProtocolError
+from overmind_agent.lifecycle import Status
+from overmind_executors import strict_json
+
+
+# Servers make UUIDs, but the published types say only `str`. What is accepted is safe in a path and in a URL.
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
+Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Label = Annotated[str, StringConstraints(max_length=255)]
+Message = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class Wire(BaseModel):
+    """What all models share: strict types, no NaN, unknown keys ignored, built only when first used."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore", frozen=True, defer_build=True)
+
+
+class Asked(Wire):
+    """A request body: as `Wire`, but a key that is not known is refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+class FileToken(Wire):
+    """Names one blob: `sha` is the hex SHA-384 of its bytes followed by `salt` in ASCII."""
+
+    id: Id
+    created: datetime
+    sha: Sha
+    salt: Salt
+    created_by_id: str | None = None
+
+
+class ArchiveEntry(Wire):
+    """One line of a resource's, a file's or a revision's archive history."""
+
+    id: Id
+    created: datetime
+    name: str
+    reason: str | None = None
+    created_by_id: str | None = None
+    resource_id: str | None = None
+    file_id: str | None = None
+    file_revision_id: str | None = None
+
+
+class RevisionLink(Wire):
+    """A source or a product of a revision. A request needs `revision_id` alone; the server fills in the rest."""
+
+    revision_id: Id
+    relationship_identifier: Label | None = None
+    file_id: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+
+
+class FileRevision(Wire):
+    """One version of a file: two blobs (content and properties) and what describes them."""
+
+    id: Id
+    created: datetime
+    content_token: FileToken
+    properties_token: FileToken
+    archive_status_history: list[ArchiveEntry]
+    file_id: str | None = None
+    name: Name | None = None
+    extension: Label | None = None
+    size: int | None = Field(default=None, ge=0)
+    mime: Label | None = None
+    description: Label | None = None
+    display_name: Label | None = None
+    version_name: Label | None = None
+    external_identifier: Label | None = None
+    sources: list[RevisionLink] | None = None
+    products: list[RevisionLink] | None = None
+    created_by_id: str | None = None
+    updated: datetime | None = None
+
+
+class File(Wire):
+    """Revisions, oldest first, and who owns them."""
+
+    id: Id
+    created: datetime
+    revisions: Annotated[list[FileRevision], Field(min_length=1)]
+    archive_status_history: list[ArchiveEntry]
+    resource_id: str | None = None
+    resource_type: str | None = None
+    created_by_id: str | None = None
+    updated: datetime | None = None
+
+
+class TemporaryUrl(Wire):
+    """Where to PUT or GET one blob, without a token, until `expires`."""
+
+    url: str
+    expires: datetime
+
+
+# ------------------------------------------------------------------------------------------------- jobs
+
+
+class FunctionStatus(Wire):
+    """Whether a function is supported or deprecated."""
+
+    id: Id
+    created: datetime
+    created_by_id: str
+    name: str
+    function_id: str
+    reason: str | None = None
+
+
+class OperatingSystem(Wire):
+    """An operating system that a function runs on."""
+
+    id: Id
+    created: datetime
+    name: str
+
+
+class FunctionVersion(Wire):
+    """What a job runs: `@overmind:<job type>`, or a function that a host registered."""
+
+    id: Id
+    created: datetime
+    name: Name
+    version: str
+    module_name: str
+    module_version: str
+    entrypoint: str
+    run_command: str
+    created_by_id: str
+    status: FunctionStatus
+    tool_versions: list[Any] = []
+    operating_systems: list[OperatingSystem] = []
+    function_schema: str | None = None
+    tool_name: str | None = None
+    tool_display_name: str | None = None
+
+
+class JobStatus(Wire):
+    """One line of a job's history. `attempt` and `detail` are ours."""
+
+    id: Id
+    created: datetime
+    job_id: Id
+    name: str
+    created_by_id: str | None = None
+    message: str | None = None
+    agent_id: str | None = None
+    attempt: int | None = None
+    detail: dict[str, Any] | None = None
+
+
+class LeaseGrant(Wire):
+    """Ours: how long a claim holds; `ttl_s` counts, `expires_at` is for people."""
+
+    ttl_s: Annotated[float, Field(gt=0)]
+    expires_at: datetime | None = None
+
+
+class Limits(Wire):
+    """Ours: what the submitter grants a job at most."""
+
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
+
+
+class Job(Wire):
+    """A job runs a function on a model and makes files. `attempt`, `lease` and `limits` are ours."""
+
+    id: Id
+    created: datetime
+    file: File
+    comments: list[Any]
+    archive_status_history: list[ArchiveEntry]
+    created_by_id: str
+    function: FunctionVersion
+    assigned_agent_id: str | None = None
+    agent_id: str | None = None
+    tenant_id: str | None = None
+    model_id: str | None = None
+    status_history: list[JobStatus] | None = None
+    attempt: Annotated[int, Field(ge=0)] | None = None
+    lease: LeaseGrant | None = None
+    limits: Limits | None = None
+
+
+class PageJob(Wire):
+    """One page of jobs; `pages` is the ceiling of `total` over `size`."""
+
+    items: list[Job]
+    total: int | None = None
+    page: int | None = None
+    size: int | None = None
+    pages: int | None = None
+
+
+class NoJobResponse(Wire):
+    """There is nothing to do."""
+
+    message: str
+
+
+class Model(Wire):
+    """Seed 003's model: an input file, its artifacts, and the jobs on it."""
+
+    id: Id
+    created: datetime
+    file: File
+    comments: list[Any]
+    archive_status_history: list[ArchiveEntry]
+    created_by_id: str
+    artifacts: list[Artifact]
+    jobs: list[Job] | None = None
+
+
+class Artifact(Wire):
+    """A file made by a job; its sources name the job's revision."""
+
+    id: Id
+    created: datetime
+    file: File
+    comments: list[Any]
+    archive_status_history: list[ArchiveEntry]
+    created_by_id: str
+    model_id: str | None = None
+
+
+class DeclaredFile(Wire):
+    """Ours: a result file that the agent is about to upload; COMPLETED is refused until it is there."""
+
+    name: Name
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class StatusDetail(Asked):
+    """Ours: what a program reads of a status."""
+
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] | None = None
+    files: Annotated[list[DeclaredFile], Field(max_length=10_000)] | None = None
+    outcome: dict[str, Any] | None = None
+
+
+class StatusBody(Asked):
+    """The body of `PUT /jobs/{id}/status`; `detail` is ours. An empty body is the same as `{}`."""
+
+    message: str | None = None
+    detail: StatusDetail | None = None
+
+
+# ------------------------------------------------------------------------------------------------- agents
+
+
+class NewAgent(Asked):
+    """The body of a registration. `capabilities` is ours."""
+
+    agent_version: Label
+    host_os: Label
+    capabilities: Annotated[list[Label], Field(max_length=64)] = []
+
+
+class ModuleVersion(Asked):
+    """A module that an agent has. Jobs whose function belongs to it are offered to that agent."""
+
+    module_name: Name
+    module_version: Label
+
+
+class AgentStatusName(Asked):
+    """The body of `PUT /agents/{id}/status`."""
+
+    name: str
+
+
+class DisplayName(Asked):
+    """The body of `PUT /agents/{id}/display_name`."""
+
+    display_name: Name
+
+
+class Agent(Wire):
+    """An agent; only what this project's own daemon reads of the answer."""
+
+    id: Id
+    created: datetime
+
+
+class ProgressLine(Asked):
+    """Ours: how far a job is."""
+
+    step: Annotated[int, Field(ge=0)]
+    total_steps: Annotated[int, Field(ge=0)]
+    step_name: Annotated[str, StringConstraints(max_length=255)]
+
+
+class HeldJob(Asked):
+    """Ours: one job of a heartbeat."""
+
+    job_id: Id
+    attempt: Annotated[int, Field(ge=1)]
+    progress: ProgressLine | None = None
+
+
+class Heartbeat(Asked):
+    """Ours: one exchange for all of an agent's jobs."""
+
+    slots: Annotated[int, Field(ge=0)]
+    draining: bool = False
+    wait_s: Annotated[float, Field(ge=0, le=30)] = 0
+    jobs: Annotated[list[HeldJob], Field(max_length=1000)] = []
+
+
+class JobOrder(Wire):
+    """Ours: what is wanted of one held job; `lease` comes with `continue` alone."""
+
+    job_id: Id
+    directive: str
+    attempt: int | None = None
+    lease: LeaseGrant | None = None
+
+
+class HeartbeatAnswer(Wire):
+    """Ours."""
+
+    jobs: list[JobOrder]
+    drain: bool = False
+    poll_interval_s: Annotated[float, Field(gt=0)] | None = None
+    server_time: datetime | None = None
+
+
+class Capabilities(Wire):
+    """Ours: the answer of `GET /api/v2/capabilities`."""
+
+    protocol: str
+    extensions: list[str]
+
+
+class LogOffset(Wire):
+    """Ours: how many bytes of a job's log the server has."""
+
+    offset: Annotated[int, Field(ge=0)]
+
+
+EXTENSIONS: Final = ("next_job", "lease", "fence", "heartbeat", "logs", "release", "declared_files")
+
+# ---------------------------------------------------------------------------------------------- reading
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def parse(model: type[ModelT], raw: bytes) -> ModelT:
+    """
+    *raw* as *model*.
+
+    Raises:
+        ProtocolError: it is not JSON that fits. The message names where, never the value.
+    """
+    try:
+        strict_json.loads(raw)
+        return model.model_validate_json(raw)
+    except strict_json.NotJson as error:
+        raise ProtocolError(f"not usable JSON: {error}") from error
+    except ValidationError as error:
+        raise ProtocolError(f"not a {model.__name__}: {explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found, as `file.revisions.0.size: input should be a valid integer; …`, without values."""
+    found = [
+        f"{'.'.join(map(str, line['loc'])) or 'body'}: {_lower_first(line['msg'])}"
+        for line in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+_ONLY_IN_A_JOB: Final = frozenset(Job.model_fields) - {"message"}
+
+
+def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
+    """
+    Read a `ResponseGetJobForAgent`.
+
+    The published client tries `Job` and then, on any error, `NoJobResponse`, so that a broken job with a
+    `message` passes for "nothing to do". Here the keys decide: a body with any key of a job is a job, and one
+    that also has a `message` is neither.
+
+    Raises:
+        ProtocolError: neither a Job nor a NoJobResponse.
+    """
+    try:
+        body = strict_json.loads(raw)
+    except strict_json.NotJson as error:
+        raise ProtocolError(f"not usable JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ProtocolError("neither a Job nor a NoJobResponse: not a JSON object")
+    if _ONLY_IN_A_JOB.isdisjoint(body):
+        return jobs.NoJob(parse(NoJobResponse, raw).message)
+    if "message" in body:
+        raise ProtocolError("neither a Job nor a NoJobResponse: it has the keys of both")
+    return read_job(parse(Job, raw))
+
+
+def read_job(job: Job) -> jobs.Job:
+    """The job behind its wire form."""
+    revision = job.file.revisions[-1]
+    history = job.status_history or []
+    return jobs.Job(
+        id=job.id,
+        job_type=jobs.job_type_of(job.function.name),
+        parameters=read_revision(revision),
+        model_id=job.model_id,
+        status=Status.read(history[-1].name) if history else Status.UNKNOWN,
+        holder=job.agent_id,
+        timeout_s=job.limits.timeout_s if job.limits else None,
+    )
+
+
+def read_revision(revision: FileRevision) -> jobs.RemoteFile:
+    """The file behind a revision's wire form."""
+    return jobs.RemoteFile(
+        name=revision.name or "file",
+        sha=revision.content_token.sha,
+        salt=revision.content_token.salt,
+        size_bytes=revision.size,
+        revision_id=revision.id,
+    )

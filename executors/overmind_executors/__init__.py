@@ -1,0 +1,1 @@
+"""The executor contract, the child process that runs executors, and one module or package per job type."""

@@ -1,0 +1,166 @@
+"""
+What an executor is: the whole of what its author needs to know.
+
+An executor does the work of one job type. The agent calls `validate` in its own process, so it must be pure:
+no network, no files. It then starts a child process, which calls `validate` again and `run` with what
+`validate` returned. The child may die at any moment and be started again with the same `Context.state`
+folder: keep there what must not be paid for twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+ENTRY_POINT_GROUP: Final = "overmind_agent.executors"
+
+TaskT = TypeVar("TaskT")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a job's parameters: `field` is a dotted path such as `target.model`."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidParameters(Exception):
+    """The job cannot be run as it was written. Names every problem at once, never a value of the user's."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+class ExecutionFailed(Exception):
+    """
+    The work failed as a whole. A bad row is data in the result, not this.
+
+    Attributes:
+        reason: lower snake case, such as `provider_unavailable`.
+    """
+
+    def __init__(self, message: str, *, reason: str = "executor_error") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WorkStopped(Exception):
+    """Raised by an executor that noticed `Context.stop` and left its work resumable."""
+
+
+@dataclass(frozen=True)
+class ModelEndpoint:
+    """
+    A chat model that the host offers under a name of its own; a job names it and never sees a URL or a key.
+
+    Attributes:
+        base_url: of an OpenAI-compatible API, up to and without `/chat/completions`.
+        model: the provider's id for it.
+        api_key: empty for none. Never written to a file or a log.
+        input_price, output_price: US dollars per million tokens, None for unpriced.
+    """
+
+    name: str
+    base_url: str
+    model: str
+    api_key: str = field(default="", repr=False)
+    max_concurrency: int = 4
+    timeout_s: float = 120.0
+    input_price: float | None = None
+    output_price: float | None = None
+
+
+class Stop(Protocol):
+    """The wish that the work end: safe to ask from any thread."""
+
+    def is_set(self) -> bool:
+        """Whether to start nothing new and return soon."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep for at most *timeout_s* seconds, less when the wish comes; returns `is_set()`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """
+    What the host gives an executor.
+
+    Attributes:
+        job_id, attempt: for the log; results must not depend on them.
+        input_file: the job's input file, None when it has none. Read only.
+        input_name: as its owner called it; untrusted.
+        output: an empty folder; every regular file directly in it that `Result` names is uploaded.
+        state: kept when the job is interrupted and run again: checkpoints, paid calls.
+        models: the chat models that this host offers, by name.
+        data_roots: folders that a job may read from by path.
+        report: `report(step, total_steps, step_name)`; cheap, call it for every row.
+        stop: ask it before each piece of work.
+        log: one JSON object a line; what is written to standard output is in the same log.
+    """
+
+    job_id: str
+    attempt: int
+    input_file: Path | None
+    input_name: str | None
+    output: Path
+    state: Path
+    models: Mapping[str, ModelEndpoint]
+    data_roots: tuple[Path, ...]
+    report: Callable[[int, int, str], None]
+    stop: Stop
+    log: FilteringBoundLogger
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What an executor made.
+
+    Attributes:
+        files: names of files in `Context.output`, in the order in which they are uploaded.
+        outcome: a JSON object of at most 64 KiB: the facts that a reader wants without opening a file.
+    """
+
+    files: tuple[str, ...]
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Executor(Protocol[TaskT]):
+    """
+    Does the work of one job type.
+
+    Attributes:
+        job_type: `inference` and the like.
+        is_resumable: whether `run` may be called again after it was interrupted; if not, an interrupted job
+            fails with reason `agent_restarted`.
+    """
+
+    job_type: str
+    is_resumable: bool
+
+    def validate(self, parameters: Mapping[str, Any]) -> TaskT:
+        """
+        The job's parameters, checked and typed. Pure.
+
+        Raises:
+            InvalidParameters: names every wrong field at once.
+        """
+
+    def run(self, task: TaskT, context: Context) -> Result:
+        """
+        Do the work; may be called again with the same `context.state` after an interruption.
+
+        Raises:
+            InvalidParameters: the input file is not what the parameters say.
+            ExecutionFailed: the work failed as a whole.
+            WorkStopped: `context.stop` was set.
+        """
