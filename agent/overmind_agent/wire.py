@@ -18,7 +18,6 @@ from overmind_agent.errors import ProtocolError
 from overmind_agent.lifecycle import Status
 from overmind_executors import strict_json
 
-
 # Servers make UUIDs, but the published types say only `str`. What is accepted is safe in a path and in a URL.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
