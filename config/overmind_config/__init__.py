@@ -1,0 +1,1 @@
+"""Settings and logging: the only package that reads the environment."""

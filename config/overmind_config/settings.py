@@ -1,0 +1,220 @@
+"""
+Every setting, its default and its limits.
+
+These are plain values: importing this module or making a `Settings` reads neither the environment nor a file.
+`load` does that.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+LEASE_S: Final = 60.0  # what the embedded control plane grants, docs/protocol.md
+FLUSH_S: Final = 30.0  # the last log lines and statuses, after the last child is gone
+STOP_MARGIN_S: Final = 15.0
+NO_CODE: Final = ("inference",)  # the built-in job types that run no code of the job's author
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _split(value: Any) -> Any:
+    """`a, b` as it is written in an environment variable."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+HostPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Names = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*$", max_length=255)], ...],
+    BeforeValidator(_split),
+]
+Paths = Annotated[tuple[HostPath, ...], BeforeValidator(_split)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing changed later, no `true` for a number."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_true_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("input should not be true or false")
+        return value
+
+
+class ControlPlane(Section):
+    """
+    The server that holds the jobs.
+
+    Attributes:
+        token: what `load` read from the environment or from `token_file`.
+    """
+
+    allow_http: bool = False
+    url: str = ""
+    token_file: HostPath | None = None
+    token: SecretStr | None = None
+    adapter: Literal["overmind", "overmind-lab"] = "overmind"
+    ca_file: HostPath | None = None
+    proxy: str | None = None
+    poll_wait_s: Annotated[float, Field(ge=0, le=30)] = 20.0
+    heartbeat_s: Annotated[float, Field(ge=0.1)] = 15.0
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str, info: ValidationInfo) -> str:
+        if not url:
+            return url
+        parts = web_address(url)
+        if parts.query or parts.fragment:
+            raise ValueError("must not have a query or a fragment; write only the address of the server")
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not info.data.get("allow_http"):
+            raise ValueError(f"must start with https:// (got '{url}'); set control_plane.allow_http to permit it")
+        return url.rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, proxy: str | None) -> str | None:
+        if proxy is not None and urlsplit(proxy).scheme not in {"http", "https"}:
+            raise ValueError("must start with http:// or https://; write it as http://proxy.example:3128")
+        return proxy
+
+    @field_validator("heartbeat_s")
+    @classmethod
+    def _beat_thrice_a_lease(cls, heartbeat_s: float) -> float:
+        if heartbeat_s > LEASE_S / 3:
+            raise ValueError(
+                f"{heartbeat_s:g} s is more than a third of the lease of {LEASE_S:g} s; set at most {LEASE_S / 3:g}"
+            )
+        return heartbeat_s
+
+
+class Agent(Section):
+    """This daemon and what it lets jobs do on this host."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
+    state_dir: HostPath = Path("/var/lib/overmind-agent")
+    slots: Annotated[int, Field(ge=1, le=64)] = 1
+    job_types: Names = NO_CODE
+    data_roots: Paths = ()
+    drain_s: Annotated[float, Field(ge=0)] = 240.0
+    grace_s: Annotated[float, Field(ge=0)] = 10.0
+    stop_timeout_s: Annotated[float, Field(gt=0)] = 330.0
+    job_timeout_s: Annotated[float, Field(gt=0)] = 86_400.0
+    upload_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1_073_741_824
+    job_env: Names = ()
+    nice: Annotated[int, Field(ge=0, le=19)] = 5
+
+    @field_validator("grace_s")
+    @classmethod
+    def _end_before_the_lease(cls, grace_s: float) -> float:
+        if grace_s + 5 > LEASE_S / 3:
+            raise ValueError(
+                f"{grace_s:g} s + 5 s is more than a third of the lease of {LEASE_S:g} s, so a job that lost its "
+                f"lease would outlive it; set at most {LEASE_S / 3 - 5:g}"
+            )
+        return grace_s
+
+    @field_validator("stop_timeout_s")
+    @classmethod
+    def _stop_in_time(cls, stop_timeout_s: float, info: ValidationInfo) -> float:
+        needed_s = info.data.get("drain_s", 0) + info.data.get("grace_s", 0) + FLUSH_S + STOP_MARGIN_S
+        if needed_s > stop_timeout_s:
+            raise ValueError(
+                f"drain_s + grace_s + {FLUSH_S:g} s for the last reports + {STOP_MARGIN_S:g} s is {needed_s:g} s, "
+                f"more than {stop_timeout_s:g} s; lower drain_s, or raise this together with the service "
+                "manager's own limit (TimeoutStopSec, stop_grace_period)"
+            )
+        return stop_timeout_s
+
+
+class Model(Section):
+    """
+    A chat model that jobs may use under a name of the host's.
+
+    Attributes:
+        api_key: what `load` read from `api_key_file`.
+        input_price, output_price: US dollars per million tokens.
+    """
+
+    base_url: str
+    model: Annotated[str, Field(min_length=1)]
+    api_key_file: HostPath | None = None
+    api_key: SecretStr | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    input_price: Annotated[float, Field(ge=0)] | None = None
+    output_price: Annotated[float, Field(ge=0)] | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, base_url: str) -> str:
+        web_address(base_url)
+        return base_url.rstrip("/")
+
+    @field_validator("api_key_file")
+    @classmethod
+    def _keep_the_key_off_plain_http(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        parts = urlsplit(info.data.get("base_url", ""))
+        if path is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+            raise ValueError("a key must not travel over http://; use https:// in base_url or leave the key out")
+        return path
+
+
+class Logging(Section):
+    """What is logged and how it looks."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "pretty"] = "auto"
+
+
+class Settings(Section):
+    """All of it."""
+
+    control_plane: ControlPlane = ControlPlane()
+    agent: Agent = Field(default_factory=Agent)
+    models: Mapping[ModelName, Model] = {}
+    logging: Logging = Logging()
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, for the redaction of logs."""
+        keys = [self.control_plane.token, *(model.api_key for model in self.models.values())]
+        found = [key.get_secret_value() for key in keys if key is not None]
+        proxy = urlsplit(self.control_plane.proxy or "")
+        return (*found, *([proxy.password] if proxy.password else []))
+
+
+def web_address(url: str) -> SplitResult:
+    """
+    The parts of *url*.
+
+    Raises:
+        ValueError: it is not an address that we would send a token to.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must start with https:// and name a host; write it as https://overmind.example")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password; put the key into a file of its own")
+    _ = parts.port  # raises ValueError for what is not a port
+    return parts
