@@ -23,7 +23,8 @@ Stopped                      not an error: carries a StopReason out of the launc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from overmind_agent.jobs import StopReason
@@ -72,7 +73,23 @@ class TransientError(ControlPlaneError):
 
 
 class RejectedError(ControlPlaneError):
-    """The server understood the call and refused it: trying again would change nothing."""
+    """
+    The server understood the call and refused it: trying again would change nothing.
+
+    Attributes:
+        facts: the JSON object that came with the refusal, empty if none did. Untrusted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        verb: str,
+        http_status: int | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, verb=verb, http_status=http_status)
+        self.facts = facts or {}
 
 
 class AuthError(RejectedError):

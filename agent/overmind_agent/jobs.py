@@ -57,7 +57,8 @@ class Job:
         id: a UUID in its canonical form.
         job_type: `inference` and the like, or the name of a registered function.
         parameters: the file that holds the job's parameters, a JSON object.
-        model_id: the owner of the input file, None when the job has none.
+        model_id: the model that result files are attached to.
+        has_input: whether that model's file is the job's input; not so for a job whose parameters say it all.
         status: the last one that the control plane knows.
         holder: the agent that claimed it, None before that.
         timeout_s: how long the executor may run, None for the host's own limit.
@@ -68,6 +69,7 @@ class Job:
     parameters: RemoteFile
     model_id: str | None
     status: Status
+    has_input: bool = True
     holder: str | None = None
     timeout_s: float | None = None
 

@@ -8,12 +8,13 @@ same contract suite.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from overmind_agent.jobs import (
     Claim,
-    Ended,
     Held,
     Job,
     NoJob,
@@ -25,29 +26,30 @@ from overmind_agent.jobs import (
     StatusUpdate,
     StopReason,
 )
+from overmind_agent.lifecycle import Status
 
 
 class Clock(Protocol):
-    """Time, passed in. `now_s` counts up through a suspended host and never jumps with the wall clock."""
+    """Time, passed in. `now_s` counts on through a suspended host and never jumps with the wall clock."""
 
     def now_s(self) -> float:
         """Seconds from some fixed moment."""
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, but no longer than until the agent is asked to stop; returns whether it was."""
+        """Sleep, but no longer than until the sleeper is asked to stop; returns whether it was."""
 
 
 class ControlPlane(Protocol):
     """
     The server that holds the jobs.
 
-    One object serves one thread. All calls have a total deadline and may raise TransientError, RejectedError,
-    AuthError or ProtocolError; calls on a job also ClaimLost. Only `heartbeat`, `report`, `upload` and
-    `append_log` are ever repeated by their callers, and all four are safe to repeat.
+    One object serves one thread. Order of calls: `register` once, then `next_job` and `claim`, then anything on
+    the claimed job. Every call has a total deadline and may raise TransientError, RejectedError, AuthError or
+    ProtocolError; a call on a job also ClaimLost. All calls are safe to repeat.
     """
 
-    def register(self) -> str:
-        """Make this agent known, with what it can do; returns its id. Safe to repeat."""
+    def register(self, known_id: str | None) -> str:
+        """Make this agent known, under *known_id* if the server still knows it; returns its id."""
 
     def next_job(self, *, wait_s: float) -> Job | NoJob:
         """A job that this agent may claim, asked for during at most *wait_s* seconds. Claims nothing."""
@@ -56,7 +58,7 @@ class ControlPlane(Protocol):
         """Take *job*. The same *key* gives the same claim again, so a lost answer is resolved by repeating."""
 
     def report(self, update: StatusUpdate) -> None:
-        """Say how a held job is. In the order of `sequence`; a repeated update changes nothing."""
+        """Say how a held job is, in the order of `sequence`. A repeated update changes nothing."""
 
     def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
         """Renew all leases; the answer may take *wait_s* seconds, and comes at once when there is news."""
@@ -68,39 +70,89 @@ class ControlPlane(Protocol):
         """What the job's input file is, None when it has none."""
 
     def download(self, file: RemoteFile, destination: Path) -> None:
-        """Fetch *file*, checked against its digest, and put it at *destination* in one step."""
+        """Put *file* at *destination*, in one step, after its digest was checked."""
 
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """Store *file* as a result of the job; returns its id. The same file twice is stored once."""
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
-        """Append to the job's log; returns the offset that the server has now, which may differ from ours."""
+        """Append to the job's log; returns how many bytes the server has now, which may differ from ours."""
 
 
-class Journal(Protocol):
+@dataclass(frozen=True)
+class Posted:
+    """A status in the outbox; `position` orders them over all jobs."""
+
+    position: int
+    update: StatusUpdate
+
+
+class Outbox(Protocol):
     """
-    What this agent knows, on disk. A call returns when its effect would survive `kill -9` and power loss.
+    Statuses on their way, on disk, in order. A call returns when its effect would survive `kill -9`.
 
-    Safe to use from any thread. Every method raises JournalError when the disk does not take it.
+    Safe to use from any thread. Every call raises JournalError when the disk does not take it.
     """
+
+    def post(
+        self, claim: Claim, status: Status, *, message: str | None = None, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """
+        Put the next status of *claim* into the outbox. A final status, or PENDING (a release), also ends the
+        claim, in the same transaction.
+
+        Raises:
+            IllegalTransition: *status* may not follow the last one that was posted.
+        """
+
+    def statuses(self, claim: Claim) -> Sequence[Status]:
+        """What was posted for *claim*, oldest first; CLAIMED is always the first."""
+
+    def undelivered(self) -> Sequence[Posted]:
+        """What waits, oldest first: for each job only the first, so that its order is kept."""
+
+    def delivered(self, posted: Posted) -> None:
+        """The server has it."""
+
+    def refused(self, posted: Posted, why: str) -> None:
+        """The server will not have it: neither it nor anything later of the same attempt is sent."""
+
+    def wait_for_post(self, timeout_s: float) -> None:
+        """Sleep until something waits to be sent, at most *timeout_s* seconds."""
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Sleep until nothing waits to be sent, at most *timeout_s* seconds; returns whether that is so."""
+
+
+class Journal(Outbox, Protocol):
+    """What this agent knows, on disk, under the same promises as its outbox."""
+
+    def agent_id(self) -> str | None:
+        """Under which id this agent is registered."""
+
+    def remember_agent(self, agent_id: str) -> None:
+        """Keep the id for the next start."""
 
     def intend(self, job: Job, key: str) -> None:
-        """Before a claim is sent: *job* will be claimed with *key*."""
-
-    def forget(self, job_id: str) -> None:
-        """The claim was refused, or the job turned out to be someone else's."""
+        """*job* will be claimed with *key*; written before the claim is sent."""
 
     def hold(self, claim: Claim) -> None:
         """The claim was granted."""
 
+    def lose(self, job_id: str) -> None:
+        """The claim was refused, or the job is someone else's now: nothing more is said about it."""
+
     def intended(self) -> Sequence[tuple[Job, str]]:
-        """Claims whose answer never came."""
+        """Claims whose answer never came, with their keys."""
 
     def held(self) -> Sequence[Claim]:
-        """Jobs that were claimed and have no final status yet: the work of a restart."""
+        """Jobs that were claimed and have not ended: after a restart, the work to go on with."""
 
-    def write(self, claim: Claim, update: Ended | None, *, status: str, detail: Mapping[str, Any]) -> None:
-        """Put a status into the outbox."""
+    def note_upload(self, claim: Claim, file: ResultFile, remote_id: str) -> None:
+        """*file* is stored under *remote_id*."""
+
+    def uploaded(self, claim: Claim) -> Mapping[str, str]:
+        """SHA-256 by name of the files that are stored."""
 
 
 class Launcher(Protocol):
@@ -110,10 +162,54 @@ class Launcher(Protocol):
         self,
         claim: Claim,
         parameters: Mapping[str, Any],
-        folder: Path,
+        workspace: Workspace,
         *,
         on_progress: Callable[[Progress], None],
-        stop: Callable[[], StopReason | None],
-        timeout_s: float,
+        stop_reason: Callable[[], StopReason | None],
     ) -> Result:
-        """The result. Raises JobError when the job failed and Stopped when it was asked to end."""
+        """
+        The result of the work. What is already in the workspace is not done again.
+
+        Raises:
+            JobError: the job failed.
+            Stopped: it was asked to end, or its time ran out.
+        """
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """
+    A job's own folder. Everything in `output` was made by the job and is untrusted.
+
+    Attributes:
+        input_file: where the input file is, or will be.
+        input_name: as its owner called it, None when there is no input.
+        state: survives an interruption.
+        log: what the child wrote to its standard output.
+        result: the child's last word; there as soon as, and only when, the work is done.
+    """
+
+    folder: Path
+    input_file: Path
+    input_name: str | None
+    output: Path
+    state: Path
+    log: Path
+    result: Path
+
+
+class Workspaces(Protocol):
+    """The folders of all jobs."""
+
+    def open(self, job: Job, input_file: RemoteFile | None) -> AbstractContextManager[Workspace]:
+        """
+        The folder of *job*: as an interrupted run of the same parameters and input left it, else new.
+
+        It stays when the block ends; `sweep` removes it when nothing of it is needed any more.
+        """
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for another job."""
+
+    def sweep(self, needed: Callable[[str], bool]) -> int:
+        """Remove the folders of jobs that are not *needed*; returns how many."""

@@ -1,0 +1,108 @@
+"""What is worth trying again, how often, and how long to wait between two tries."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception
+
+from overmind_agent.errors import ProtocolError, TransientError
+
+BASE_S: Final = 0.5
+CAP_S: Final = 30.0
+RETRY_AFTER_CAP_S: Final = 300.0
+
+T = TypeVar("T")
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """
+    Whether the same call may go well later.
+
+    An answer that cannot be read counts: it says nothing about whether the call took effect, and every call that
+    is repeated is safe to repeat.
+    """
+    return isinstance(error, (TransientError, ProtocolError))
+
+
+def delay_s(previous_s: float, *, draw: Callable[[], float] = random.random) -> float:
+    """
+    Seconds to wait after a failure, with decorrelated jitter.
+
+    Args:
+        previous_s: the last wait; 0 for the first.
+        draw: a number in [0, 1).
+
+    Returns:
+        Seconds in [BASE_S, CAP_S], at most three times *previous_s* (but at least three times BASE_S).
+
+    Source:
+        M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    most = max(BASE_S, previous_s) * 3
+    return min(CAP_S, BASE_S + draw() * (most - BASE_S))
+
+
+def retry_after_s(error: BaseException | None) -> float | None:
+    """What the server asked for, within reason; None when it did not ask."""
+    if isinstance(error, TransientError) and error.retry_after_s is not None:
+        return min(RETRY_AFTER_CAP_S, error.retry_after_s)
+    return None
+
+
+class Backoff:
+    """The waits of one caller, one after the other; `reset` after a success."""
+
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+        self._draw = draw
+        self._last_s = 0.0
+
+    def after(self, error: BaseException | None) -> float:
+        """Seconds to wait after *error*. A server's own wish is stretched by up to a tenth, never cut short."""
+        self._last_s = delay_s(self._last_s, draw=self._draw)
+        asked = retry_after_s(error)
+        return self._last_s if asked is None else max(asked * (1 + self._draw() / 10), self._last_s)
+
+    def reset(self) -> None:
+        """The last call went well."""
+        self._last_s = 0.0
+
+
+def insist(
+    call: Callable[[], T],
+    *,
+    sleep: Callable[[float], object],
+    stop: Callable[[RetryCallState], bool],
+    on_retry: Callable[[BaseException, float], None],
+) -> T:
+    """
+    The answer of *call*, tried again as long as it is worth it and *stop* does not say otherwise.
+
+    Raises:
+        Exception: what *call* raised last.
+    """
+    backoff = Backoff()
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return backoff.after(error)
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            on_retry(error, state.upcoming_sleep)
+
+    def nap(seconds: float) -> None:
+        sleep(seconds)
+
+    retrying = Retrying(
+        retry=retry_if_exception(is_worth_retrying),
+        wait=wait,
+        stop=stop,
+        sleep=nap,
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    return retrying(call)

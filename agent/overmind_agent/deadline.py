@@ -1,0 +1,134 @@
+"""
+A total deadline for an HTTP exchange.
+
+`requests` limits the wait for a connection and for each read, so a server that sends one byte a second, in the
+headers or in the body, holds a thread for ever. Here each exchange runs under a timer that shuts its socket down;
+the blocked read then ends with an error. A duplicate of the socket is kept from before TLS wraps it, so a
+handshake is covered as well. Looking up a name is not: the resolver's own limits apply.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_current = threading.local()
+
+
+class Deadline:
+    """The sockets of one exchange, and whether its time is up."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.has_passed = False
+
+    def watch(self, sock: socket.socket) -> None:
+        """Shut *sock* down when the time is up, at once if it already is."""
+        with self._lock:
+            self._sockets.append(sock)
+            if self.has_passed:
+                _shut_down(sock)
+
+    def pass_(self) -> None:
+        """The time is up."""
+        with self._lock:
+            self.has_passed = True
+            for sock in self._sockets:
+                _shut_down(sock)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def deadline(total_s: float) -> Iterator[Deadline]:
+    """Every exchange of this thread inside the block, through a DeadlineAdapter, ends after *total_s* seconds."""
+    watched = Deadline()
+    timer = threading.Timer(total_s, watched.pass_)
+    timer.daemon = True
+    timer.name = "deadline"
+    _current.deadline = watched
+    timer.start()
+    try:
+        yield watched
+    finally:
+        timer.cancel()
+        _current.deadline = None
+
+
+class _Watched:
+    """Mixed into a connection: shows its socket to the deadline of the thread that uses it."""
+
+    _spare: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self._forget_spare()
+        self._spare = sock.dup()
+        self._show()
+        return sock
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        self._show()  # a connection that was kept open is not made anew
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]
+
+    def close(self) -> None:
+        super().close()  # type: ignore[misc]
+        self._forget_spare()
+
+    def _show(self) -> None:
+        watched: Deadline | None = getattr(_current, "deadline", None)
+        if watched is not None and self._spare is not None:
+            watched.watch(self._spare)
+
+    def _forget_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+
+class _HttpConnection(_Watched, HTTPConnection):
+    pass
+
+
+class _HttpsConnection(_Watched, HTTPSConnection):
+    pass
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """Connections that a `deadline` can end. It never tries again by itself: that is the caller's decision."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=0, pool_connections=4, pool_maxsize=4)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Use our connection classes."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
+        """Use our connection classes behind a proxy, too."""
+        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

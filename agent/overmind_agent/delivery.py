@@ -1,0 +1,86 @@
+"""Brings the outbox to the control plane, in order, for as long as it takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.backoff import Backoff, is_worth_retrying
+from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
+from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.jobs import StopReason
+from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
+
+IDLE_S: Final = 1.0
+REFUSED_S: Final = 10.0
+
+
+class Delivery:
+    """
+    A thread and a connection of its own.
+
+    A status leaves the outbox when the control plane has confirmed it, or will never take it; then the job is no
+    longer ours, and its work is asked to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_plane: ControlPlane,
+        outbox: Outbox,
+        held_jobs: HeldJobs,
+        on_refused: Callable[[AuthError], object],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._control_plane = control_plane
+        self._outbox = outbox
+        self._held_jobs = held_jobs
+        self._on_refused = on_refused
+        self._clock = clock
+        self._log = log
+        self._backoff = Backoff()
+
+    def run(self, closing: threading.Event) -> None:
+        """Deliver until *closing*."""
+        while not closing.is_set():
+            self._outbox.wait_for_post(IDLE_S)
+            self._clock.sleep(self.deliver())
+
+    def deliver(self) -> float:
+        """Send what waits; returns how many seconds to wait before the next try, 0 when all was sent."""
+        try:
+            while waiting := self._outbox.undelivered():
+                for posted in waiting:
+                    self._send(posted)
+        except AuthError as error:
+            self._on_refused(error)
+            return REFUSED_S
+        except OvermindAgentError as error:
+            if not is_worth_retrying(error):
+                raise
+            wait_s = self._backoff.after(error)
+            self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
+            return wait_s
+        self._backoff.reset()
+        return 0.0
+
+    def _send(self, posted: Posted) -> None:
+        update = posted.update
+        about = {"job_id": update.job_id, "attempt": update.attempt, "status": update.status.value}
+        try:
+            self._control_plane.report(update)
+        except AuthError:
+            raise
+        except RejectedError as error:
+            self._outbox.refused(posted, str(error))
+            self._log.warning("outbox.refused", **about, http_status=error.http_status, error=str(error))
+            held = self._held_jobs.find(update.job_id)
+            if held is not None and held.claim.attempt == update.attempt:
+                held.ask_to_stop(StopReason.LEASE_LOST)
+            return
+        self._outbox.delivered(posted)
+        self._log.debug("outbox.delivered", **about)

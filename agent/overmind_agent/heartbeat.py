@@ -1,0 +1,94 @@
+"""Keeps the leases of all held jobs alive, and hears what the control plane wants of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.backoff import Backoff, is_worth_retrying
+from overmind_agent.errors import AuthError, OvermindAgentError
+from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.jobs import Directive, Orders, StopReason
+from overmind_agent.ports import Clock, ControlPlane
+
+LEAST_GAP_S: Final = 1.0
+MOST_HELD_S: Final = 10.0
+
+_WISHES: Final = {Directive.CANCEL: StopReason.USER_REQUEST, Directive.SUPERSEDED: StopReason.LEASE_LOST}
+
+
+class Heartbeat:
+    """
+    A thread and a connection of its own, so that no upload and no busy processor keeps it from beating.
+
+    The exchange is one that the server may hold: a cancel is in its answer, which comes at once. While no job is
+    held there is nothing to keep alive, and nothing is sent.
+
+    Args:
+        interval_s: between two beats when the server does not hold them.
+        on_refused: told when the token is not accepted.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_plane: ControlPlane,
+        held_jobs: HeldJobs,
+        interval_s: float,
+        is_draining: Callable[[], bool],
+        on_drain: Callable[[], object],
+        on_refused: Callable[[AuthError], object],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._control_plane = control_plane
+        self._held_jobs = held_jobs
+        self._interval_s = interval_s
+        self._is_draining = is_draining
+        self._on_drain = on_drain
+        self._on_refused = on_refused
+        self._clock = clock
+        self._log = log
+        self._backoff = Backoff()
+
+    def run(self, closing: threading.Event) -> None:
+        """Beat until *closing*."""
+        while not closing.is_set():
+            if self._held_jobs.wait_for_any(LEAST_GAP_S):
+                self._clock.sleep(self.beat())
+
+    def beat(self) -> float:
+        """One exchange; returns how many seconds to wait before the next."""
+        held = self._held_jobs.all()
+        wait_s = min(self._interval_s, MOST_HELD_S, *(h.claim.lease.ttl_s / 4 for h in held if h.claim.lease))
+        sent_at_s = self._clock.now_s()
+        try:
+            orders = self._control_plane.heartbeat(
+                self._held_jobs.lines(), draining=self._is_draining(), wait_s=wait_s
+            )
+        except AuthError as error:
+            self._on_refused(error)
+            return self._interval_s
+        except OvermindAgentError as error:
+            if not is_worth_retrying(error):
+                self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
+            return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
+        self._backoff.reset()
+        self._obey(orders, sent_at_s)
+        took_s = self._clock.now_s() - sent_at_s
+        has_news = any(d is not Directive.CONTINUE for d in orders.directives.values())
+        return max(0.0, (min(LEAST_GAP_S, wait_s) if has_news else wait_s) - took_s)
+
+    def _obey(self, orders: Orders, sent_at_s: float) -> None:
+        for job_id, directive in orders.directives.items():
+            held = self._held_jobs.find(job_id)
+            if held is None:
+                continue
+            held.renew(orders.leases.get(job_id), sent_at_s=sent_at_s)
+            if (wish := _WISHES.get(directive)) is not None:
+                held.ask_to_stop(wish)
+        if orders.drain:
+            self._on_drain()

@@ -1,0 +1,116 @@
+"""The jobs that this agent holds now: where the threads that know something about a job meet."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from overmind_agent.jobs import Claim, Held, Lease, Progress, StopReason
+from overmind_agent.ports import Clock
+
+# What must be left of a lease for the work to be stopped and its processes to be gone before it ends.
+MARGIN_S: Final = 10.0
+
+
+class HeldJob:
+    """
+    One held job: its claim, how far it is, and whether its work should end.
+
+    The first reason to stop wins: a job that was canceled does not become one that timed out. A lease that was
+    not renewed in time is such a reason, too, and needs no server and no other thread to be noticed.
+
+    Args:
+        claimed_at_s: on *clock*, when the claim was sent.
+    """
+
+    def __init__(self, claim: Claim, clock: Clock, *, claimed_at_s: float) -> None:
+        self.claim = claim
+        self.progress: Progress | None = None
+        self._clock = clock
+        self._reason: StopReason | None = None
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._fenced_at_s = math.inf
+        self.renew(claim.lease, sent_at_s=claimed_at_s)
+
+    def renew(self, lease: Lease | None, *, sent_at_s: float) -> None:
+        """
+        Work on until shortly before *lease* ends.
+
+        A lease counts from when we asked for it, since we cannot know when the server began to count.
+        """
+        if lease is not None:
+            self._fenced_at_s = sent_at_s + lease.ttl_s - min(MARGIN_S, lease.ttl_s / 6)
+
+    def ask_to_stop(self, reason: StopReason) -> None:
+        """Wish that the work end, for *reason*."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+                self._asked.set()
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the work should end, None as long as it should not."""
+        if self._reason is None and self._clock.now_s() >= self._fenced_at_s:
+            self.ask_to_stop(StopReason.LEASE_LOST)
+        return self._reason
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but no longer than until the work should end; returns whether it should."""
+        until_fence_s = self._fenced_at_s - self._clock.now_s()
+        self._asked.wait(max(0.0, min(seconds, until_fence_s)))
+        return self.stop_reason is not None
+
+
+class HeldJobs:
+    """All held jobs, by id. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, HeldJob] = {}
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def holding(self, held: HeldJob) -> Iterator[HeldJob]:
+        """Heartbeats name *held* until the block ends."""
+        with self._changed:
+            self._jobs[held.claim.job.id] = held
+            self._changed.notify_all()
+        try:
+            yield held
+        finally:
+            with self._changed:
+                del self._jobs[held.claim.job.id]
+                self._changed.notify_all()
+
+    def all(self) -> tuple[HeldJob, ...]:
+        """The held jobs, oldest first."""
+        with self._changed:
+            return tuple(self._jobs.values())
+
+    def find(self, job_id: str) -> HeldJob | None:
+        """The held job of that id."""
+        with self._changed:
+            return self._jobs.get(job_id)
+
+    def lines(self) -> tuple[Held, ...]:
+        """What a heartbeat says of them."""
+        return tuple(Held(h.claim.job.id, h.claim.attempt, h.progress) for h in self.all())
+
+    def wait_for_any(self, timeout_s: float) -> bool:
+        """Wait until a job is held; returns whether one is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._jobs), timeout_s)
+
+    def wait_for_none(self, timeout_s: float) -> bool:
+        """Wait until no job is held; returns whether none is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout_s)
+
+    def ask_all_to_stop(self, reason: StopReason) -> None:
+        """Wish that all work end."""
+        for held in self.all():
+            held.ask_to_stop(reason)

@@ -1,0 +1,451 @@
+"""The control plane over HTTP: the agent-pull dialect, with our extensions where the server has them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import stat
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from overmind_agent import __version__, wire
+from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError, UploadError
+from overmind_agent.http_calls import MIB, HttpCalls, Verb, segment
+from overmind_agent.jobs import (
+    Claim,
+    Directive,
+    Held,
+    Job,
+    Lease,
+    NoJob,
+    Orders,
+    RemoteFile,
+    ResultFile,
+    StatusUpdate,
+)
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_executors import strict_json
+
+MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
+JOB_TYPE_CAPABILITY: Final = "job_type:"
+MESSAGE_CHARS: Final = 4096
+PLAIN_MESSAGE_CHARS: Final = 255
+LEASE_LIMITS_S: Final = (1.0, 3600.0)
+
+# Each call's whole time. A server may hold `next_job` and `heartbeat`, which get that time on top.
+CAPABILITIES: Final = Verb("capabilities", 10)
+REGISTER: Final = Verb("register", 15)
+NEXT_JOB: Final = Verb("next_job", 10, max_bytes=8 * MIB)
+CLAIM: Final = Verb("claim", 15, is_on_job=True)
+REPORT: Final = Verb("report", 15, is_on_job=True)
+HEARTBEAT: Final = Verb("heartbeat", 10)
+READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
+READ_MODEL: Final = Verb("read_model", 30, max_bytes=64 * MIB)
+FILE_URL: Final = Verb("file_url", 15)
+UPLOAD: Final = Verb("upload", 60, accepts=frozenset({200, 201, 202, 204}))
+DOWNLOAD: Final = Verb("download", 60, max_bytes=1024 * MIB)
+PARAMETERS: Final = Verb("parameters", 60, max_bytes=8 * MIB)
+ARTIFACT: Final = Verb("artifact", 30, is_on_job=True)
+LOG: Final = Verb("append_log", 60, is_on_job=True)
+
+
+class HttpControlPlane:
+    """
+    Fills the ControlPlane port.
+
+    Asks once which extensions the server has. Without them it does what the published client can do: it lists
+    available jobs, and reads each held job to notice that it was canceled.
+    """
+
+    def __init__(
+        self,
+        calls: HttpCalls,
+        *,
+        job_types: Sequence[str],
+        display_name: str,
+        slots: int,
+        agent_id: Callable[[], str | None],
+    ) -> None:
+        self._calls = calls
+        self._job_types = tuple(job_types)
+        self._display_name = display_name
+        self._slots = slots
+        self._known_id = agent_id
+        self._extensions: frozenset[str] | None = None
+        self._said_busy: bool | None = None
+
+    # ------------------------------------------------------------------------------------- the agent itself
+
+    def register(self, known_id: str | None) -> str:
+        """See ControlPlane."""
+        about: dict[str, Any] = {"agent_version": __version__, "host_os": _host_os()}
+        if self._has("lease"):
+            about["capabilities"] = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in self._job_types)]
+        agent_id = known_id
+        if agent_id is not None:
+            try:
+                self._calls.call(REGISTER, "PUT", f"/api/v2/agents/{segment(agent_id)}", body=about)
+            except RejectedError as error:
+                if error.http_status != 404:
+                    raise
+                agent_id = None
+        if agent_id is None:
+            answer = self._calls.call(REGISTER, "POST", "/api/v2/agents", body=about)
+            agent_id = wire.parse(wire.Agent, answer.body).id
+        here = f"/api/v2/agents/{segment(agent_id)}"
+        self._calls.call(REGISTER, "PUT", f"{here}/modules", body=[MODULE])
+        self._calls.call(REGISTER, "PUT", f"{here}/display_name", body={"display_name": self._display_name})
+        self._calls.call(REGISTER, "PUT", f"{here}/status", body={"name": "Idle"})
+        return agent_id
+
+    def _has(self, extension: str) -> bool:
+        if self._extensions is None:
+            try:
+                answer = self._calls.call(CAPABILITIES, "GET", "/api/v2/capabilities")
+                self._extensions = frozenset(wire.parse(wire.Capabilities, answer.body).extensions)
+            except RejectedError as error:
+                if error.http_status not in (404, 405):
+                    raise
+                self._extensions = frozenset()
+        return extension in self._extensions
+
+    @property
+    def _agent(self) -> str:
+        known = self._known_id()
+        if known is None:
+            raise ProtocolError("not registered yet")
+        return known
+
+    # ------------------------------------------------------------------------------------- getting a job
+
+    def next_job(self, *, wait_s: float) -> Job | NoJob:
+        """See ControlPlane."""
+        here = f"/api/v2/agents/{segment(self._agent)}"
+        if self._has("next_job"):
+            answer = self._calls.call(
+                NEXT_JOB, "GET", f"{here}/job", query={"wait_s": f"{wait_s:.3f}"}, extra_s=wait_s
+            )
+            return wire.parse_next_job(answer.body)
+        answer = self._calls.call(NEXT_JOB, "GET", f"{here}/available_jobs", query={"page": 1, "size": 20})
+        for found in wire.parse(wire.PageJob, answer.body).items:
+            job = wire.read_job(found)
+            if job.job_type in self._job_types:
+                return job
+        return NoJob("no job available")
+
+    def claim(self, job: Job, *, key: str) -> Claim:
+        """See ControlPlane."""
+        try:
+            answer = self._calls.call(
+                CLAIM,
+                "PUT",
+                f"/api/v2/jobs/{segment(job.id)}/status",
+                query={"status_name": Status.CLAIMED, "agent_id": self._agent},
+                headers={"Idempotency-Key": key},
+                body={"message": f"claimed by {self._display_name}"[:PLAIN_MESSAGE_CHARS]},
+            )
+            found = wire.parse(wire.Job, answer.body)
+        except ClaimLost:
+            found = self._read(job.id)  # the answer to an earlier try may have been lost
+            if self._has("fence") or not self._is_ours(found, Status.CLAIMED):
+                raise
+        return self._granted(job, found)
+
+    def _granted(self, job: Job, found: wire.Job) -> Claim:
+        if found.id != job.id or found.agent_id not in (None, self._agent):
+            raise ProtocolError("the answer to a claim is about another job or another agent")
+        if self._has("fence") and not found.attempt:
+            raise ProtocolError("the answer to a claim has no attempt; the job would run without a fence")
+        claims = sum(line.name == Status.CLAIMED for line in found.status_history or [])
+        return Claim(
+            job=wire.read_job(found),
+            attempt=found.attempt or max(1, claims),
+            lease=_lease(found.lease),
+        )
+
+    def _read(self, job_id: str) -> wire.Job:
+        answer = self._calls.call(READ_JOB, "GET", f"/api/v2/jobs/{segment(job_id)}")
+        return wire.parse(wire.Job, answer.body)
+
+    def _is_ours(self, job: wire.Job, status: Status) -> bool:
+        history = job.status_history or []
+        return bool(history) and history[-1].name == status and history[-1].agent_id == self._agent
+
+    # ------------------------------------------------------------------------------------- holding it
+
+    def report(self, update: StatusUpdate) -> None:
+        """See ControlPlane."""
+        if not self._has("fence"):
+            self._report_plainly(update)
+            return
+        body: dict[str, Any] = {"detail": dict(update.detail)} if update.detail else {}
+        if update.message:
+            body["message"] = update.message[:MESSAGE_CHARS]
+        self._calls.call(
+            REPORT,
+            "PUT",
+            f"/api/v2/jobs/{segment(update.job_id)}/status",
+            query={"status_name": update.status, "agent_id": self._agent},
+            headers={"Overmind-Attempt": str(update.attempt), "Overmind-Sequence": str(update.sequence)},
+            body=body,
+        )
+
+    def _report_plainly(self, update: StatusUpdate) -> None:
+        status, message = update.status, update.message
+        if status is Status.PENDING:
+            status, message = Status.FAILED, "agent_stopping: this agent stopped before the job was done"
+        try:
+            self._calls.call(
+                REPORT,
+                "PUT",
+                f"/api/v2/jobs/{segment(update.job_id)}/status",
+                query={"status_name": status, "agent_id": self._agent},
+                body={"message": message[:PLAIN_MESSAGE_CHARS]} if message else None,
+            )
+        except ClaimLost:
+            if not self._is_ours(self._read(update.job_id), status):
+                raise
+
+    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
+        """See ControlPlane."""
+        if not self._has("heartbeat"):
+            return self._look_at_each(held)
+        body = {
+            "slots": self._slots,
+            "draining": draining,
+            "wait_s": wait_s,
+            "jobs": [_held_line(line) for line in held],
+        }
+        answer = self._calls.call(
+            HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
+        )
+        return _orders(wire.parse(wire.HeartbeatAnswer, answer.body))
+
+    def _look_at_each(self, held: Sequence[Held]) -> Orders:
+        self._say_busy(bool(held))
+        directives = {}
+        for line in held:
+            try:
+                found = self._read(line.job_id)
+            except ClaimLost:
+                directives[line.job_id] = Directive.SUPERSEDED
+                continue
+            status = wire.read_job(found).status
+            mine = found.agent_id in (None, self._agent) and LIFECYCLE[status].is_held
+            directives[line.job_id] = (
+                Directive.CANCEL
+                if status is Status.CANCELED
+                else Directive.CONTINUE
+                if mine or status is Status.UNKNOWN
+                else Directive.SUPERSEDED
+            )
+        return Orders(directives)
+
+    def _say_busy(self, busy: bool) -> None:
+        if busy != self._said_busy:
+            name = "ExecutingJob" if busy else "Idle"
+            self._calls.call(HEARTBEAT, "PUT", f"/api/v2/agents/{segment(self._agent)}/status", body={"name": name})
+            self._said_busy = busy
+
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
+        """See ControlPlane."""
+        if not self._has("logs"):
+            return offset + len(data)
+        try:
+            answer = self._calls.call(
+                LOG,
+                "PUT",
+                f"/api/v2/jobs/{segment(claim.job.id)}/logs",
+                query={"offset": offset},
+                headers={"Overmind-Attempt": str(claim.attempt), "Content-Type": "application/octet-stream"},
+                data=data,
+            )
+        except ClaimLost as error:
+            found = error.facts.get("offset")
+            if not isinstance(found, int) or found < 0:
+                raise
+            return found
+        return wire.parse(wire.LogOffset, answer.body).offset
+
+    # ------------------------------------------------------------------------------------- files
+
+    def read_parameters(self, job: Job) -> Mapping[str, Any]:
+        """See ControlPlane."""
+        content = io.BytesIO()
+        self._fetch(PARAMETERS, job.parameters, content.write)
+        try:
+            found = strict_json.loads(content.getvalue() or b"{}")
+        except strict_json.NotJson as error:
+            raise InvalidInput(f"parameters: {error}") from error
+        if not isinstance(found, dict):
+            raise InvalidInput("parameters: must be a JSON object")
+        return found
+
+    def input_file(self, job: Job) -> RemoteFile | None:
+        """See ControlPlane."""
+        if job.model_id is None or not job.has_input:
+            return None
+        answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(job.model_id)}")
+        return wire.read_revision(wire.parse(wire.Model, answer.body).file.revisions[-1])
+
+    def download(self, file: RemoteFile, destination: Path) -> None:
+        """See ControlPlane."""
+        part = destination.with_name(destination.name + ".part")
+        try:
+            with part.open("wb") as out:
+                self._fetch(DOWNLOAD, file, out.write)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(destination)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _fetch(self, verb: Verb, file: RemoteFile, write: Callable[[bytes], object]) -> None:
+        digest = hashlib.sha384()
+
+        def take(chunk: bytes) -> None:
+            digest.update(chunk)
+            write(chunk)
+
+        try:
+            answer = self._calls.call(FILE_URL, "GET", f"/api/v2/tokens/{file.sha}/download-url")
+            url = wire.parse(wire.TemporaryUrl, answer.body).url
+            self._calls.get_blob(verb, url, take, file.size_bytes)
+        except RejectedError as error:
+            if error.http_status in (401, 403):
+                raise
+            raise InvalidInput(f"the file {file.name!r} cannot be read: {error}") from error
+        digest.update(file.salt.encode("ascii"))
+        if digest.hexdigest() != file.sha:
+            # a cut transfer looks like this as well as a damaged file
+            raise TransientError(f"download: {file.name!r} does not have its digest", verb=verb.name)
+
+    def upload(self, claim: Claim, file: ResultFile) -> str:
+        """See ControlPlane."""
+        job = claim.job
+        if job.model_id is None:
+            raise UploadError("the control plane gave the job no model to attach result files to")
+        # The salt follows from the file, so that a repeated upload is the same one, also after a restart.
+        salt = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()[:32]
+        properties = _properties(file)
+        content_token = self._store(_open_result(file), file.size_bytes, salt, sha256=file.sha256)
+        properties_token = self._store(io.BytesIO(properties), len(properties), salt)
+        now = datetime.now(UTC).isoformat()
+        revision = {
+            "id": str(uuid.uuid4()),
+            "created": now,
+            "content_token": {"id": str(uuid.uuid4()), "created": now, "sha": content_token, "salt": salt},
+            "properties_token": {"id": str(uuid.uuid4()), "created": now, "sha": properties_token, "salt": salt},
+            "archive_status_history": [
+                {"id": str(uuid.uuid4()), "created": now, "name": "Active", "reason": "Initial"}
+            ],
+            "name": file.name,
+            "extension": Path(file.name).suffix.removeprefix(".").lower(),
+            "size": file.size_bytes,
+            "sources": [{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
+        }
+        key = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()
+        headers = {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key} if self._has("fence") else {}
+        path = f"/api/v2/models/{segment(job.model_id)}/artifacts"
+        answer = self._calls.call(ARTIFACT, "POST", path, body=revision, headers=headers)
+        return wire.parse(wire.Artifact, answer.body).id
+
+    def _store(self, content: BinaryIO, size_bytes: int, salt: str, *, sha256: str | None = None) -> str:
+        """Put one blob into the control plane's storage unless it is there; returns its key."""
+        with content:
+            key, plain = _digests(content, salt)
+            if sha256 is not None and plain != sha256:
+                raise UploadError("a result file changed after the job had ended", reason="output_changed")
+            try:
+                answer = self._calls.call(FILE_URL, "GET", f"/api/v2/tokens/{key}/upload-url")
+            except RejectedError as error:
+                if error.http_status == 409:  # stored already
+                    return key
+                raise
+            content.seek(0)
+            try:
+                self._calls.put_blob(UPLOAD, wire.parse(wire.TemporaryUrl, answer.body).url, content, size_bytes)
+            except RejectedError as error:
+                if error.http_status in (401, 403):
+                    raise
+                raise UploadError(str(error)) from error
+        return key
+
+
+def _digests(content: BinaryIO, salt: str) -> tuple[str, str]:
+    """The storage key (SHA-384 of content and salt) and the plain SHA-256, both in hex."""
+    key, plain = hashlib.sha384(), hashlib.sha256()
+    while chunk := content.read(MIB):
+        key.update(chunk)
+        plain.update(chunk)
+    key.update(salt.encode("ascii"))
+    return key.hexdigest(), plain.hexdigest()
+
+
+def _open_result(file: ResultFile) -> BinaryIO:
+    """*file*, opened without following a link that a job may have put in its place."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise UploadError(f"{file.name!r} cannot be read: {error.strerror}", reason="output_missing") from error
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise UploadError(f"{file.name!r} is not a regular file", reason="output_unreadable")
+
+
+def _properties(file: ResultFile) -> bytes:
+    """The properties blob, in the published client's form: these keys, in this order, nulls written."""
+    about = {
+        "file_name": file.name,
+        "mime": None,
+        "extension": Path(file.name).suffix.removeprefix(".").lower(),
+        "size": file.size_bytes,
+        "description": None,
+        "version_name": None,
+        "external_identifier": None,
+        "display_name": None,
+    }
+    return json.dumps(about, separators=(",", ":")).encode()
+
+
+def _lease(grant: wire.LeaseGrant | None) -> Lease | None:
+    if grant is None:
+        return None
+    least, most = LEASE_LIMITS_S
+    return Lease(ttl_s=min(most, max(least, grant.ttl_s)))
+
+
+def _held_line(line: Held) -> dict[str, Any]:
+    progress = line.progress and {
+        "step": line.progress.step,
+        "total_steps": line.progress.total_steps,
+        "step_name": line.progress.step_name[:255],
+    }
+    return {"job_id": line.job_id, "attempt": line.attempt, "progress": progress}
+
+
+def _orders(answer: wire.HeartbeatAnswer) -> Orders:
+    directives, leases = {}, {}
+    for order in answer.jobs:
+        with suppress(ValueError):  # a directive of a newer server changes nothing
+            directives[order.job_id] = Directive(order.directive)
+        if (lease := _lease(order.lease)) is not None:
+            leases[order.job_id] = lease
+    return Orders(directives, leases, drain=answer.drain, poll_interval_s=answer.poll_interval_s)
+
+
+def _host_os() -> str:
+    try:
+        found = platform.freedesktop_os_release()
+        return f"{found.get('NAME', 'Linux')} {found.get('VERSION_ID', '')}".strip()
+    except OSError:
+        return platform.system()

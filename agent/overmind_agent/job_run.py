@@ -1,0 +1,265 @@
+"""
+The second room: the life of one claimed job, from VALIDATING to its last word.
+
+Each step is in the journal before it is said, so a run that was cut off goes on where it was: what is already
+posted is not posted again, work that has ended is not done again, a file that is stored is not sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.backoff import insist
+from overmind_agent.errors import (
+    ClaimLost,
+    ControlPlaneError,
+    InvalidInput,
+    JobError,
+    JournalError,
+    ProtocolError,
+    RejectedError,
+    Stopped,
+    UploadError,
+)
+from overmind_agent.held_jobs import HeldJob
+from overmind_agent.jobs import Ended, Progress, RemoteFile, Result, ResultFile, StopReason
+from overmind_agent.lifecycle import Status
+from overmind_agent.log_shipper import LogShipper
+from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Workspace, Workspaces
+from overmind_executors.contract import InvalidParameters
+
+T = TypeVar("T")
+
+MESSAGE_CHARS: Final = 1000
+
+
+class JobRun:
+    """
+    Runs claimed jobs, one after the other, in one thread.
+
+    Args:
+        validate: raises InvalidParameters when a job of that type cannot be run with those parameters.
+        on_change: told of each status and each progress, for whoever watches.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_plane: ControlPlane,
+        journal: Journal,
+        launcher: Launcher,
+        workspaces: Workspaces,
+        clock: Clock,
+        validate: Callable[[str, Mapping[str, Any]], object],
+        on_change: Callable[[HeldJob, Status], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._control_plane = control_plane
+        self._journal = journal
+        self._launcher = launcher
+        self._workspaces = workspaces
+        self._clock = clock
+        self._validate = validate
+        self._on_change = on_change
+        self._log = log
+
+    def __call__(self, held: HeldJob) -> Ended:
+        """Run the job to its end, whatever that is."""
+        return _Run(self, held).ended()
+
+
+class _Run:
+    """One job on its way through JobRun."""
+
+    def __init__(self, room: JobRun, held: HeldJob) -> None:
+        self._room = room
+        self._held = held
+        self._claim = held.claim
+        self._job = held.claim.job
+        self._log = room._log.bind(job_id=self._job.id, job_type=self._job.job_type, attempt=self._claim.attempt)
+        self._said = list(room._journal.statuses(self._claim))
+        self._started_s = self._phase_s = room._clock.now_s()
+        self._phases_s: dict[str, float] = {}
+
+    def ended(self) -> Ended:
+        try:
+            result = self._work()
+        except Stopped as stopped:
+            return self._on_stopped(stopped.reason)
+        except ClaimLost as error:
+            self._room._journal.lose(self._job.id)
+            return self._ended(None, reason="claim_lost", message=str(error))
+        except JobError as error:
+            return self._end(Status.FAILED, reason=error.reason, message=str(error))
+        except (ControlPlaneError, JournalError):
+            raise  # about the agent, not the job: its token, its disk. The job stays held and is gone on with later
+        except Exception as error:
+            self._log.exception("job.crashed")
+            return self._end(Status.FAILED, reason="internal_error", message=f"{type(error).__name__} in the agent")
+        return self._end(Status.COMPLETED, message=f"{len(result.files)} files", result=result)
+
+    def _work(self) -> Result:
+        plane = self._room._control_plane
+        self._enter(Status.VALIDATING)
+        parameters = self._insist(lambda: plane.read_parameters(self._job))
+        self._check(parameters)
+        input_file = self._insist(lambda: plane.input_file(self._job))
+        with self._room._workspaces.open(self._job, input_file) as workspace:
+            self._fetch(input_file, workspace)
+            self._enter(Status.RUNNING)
+            shipper = LogShipper(plane, self._claim, workspace.log)
+            try:
+                result = self._room._launcher.run(
+                    self._claim,
+                    parameters,
+                    workspace,
+                    on_progress=self._on_progress,
+                    stop_reason=lambda: self._held.stop_reason,
+                )
+            finally:
+                with suppress(ControlPlaneError, ProtocolError, OSError):
+                    shipper.ship()  # a log is worth one try; the job's end is not held up for it
+            self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
+            self._upload(result)
+        return result
+
+    # ------------------------------------------------------------------------------------------ the phases
+
+    def _enter(self, status: Status, **detail: Any) -> None:
+        """Begin the next phase; it is posted unless an earlier run of this attempt has done so."""
+        self._end_phase()
+        if status not in self._said:
+            self._room._journal.post(self._claim, status, detail=detail)
+            self._said.append(status)
+        self._log.info(f"job.{_EVENTS[status]}")
+        self._room._on_change(self._held, status)
+
+    def _end_phase(self) -> None:
+        now_s = self._room._clock.now_s()
+        self._phases_s[self._said[-1].value.lower()] = round(now_s - self._phase_s, 3)
+        self._phase_s = now_s
+
+    def _check(self, parameters: Mapping[str, Any]) -> None:
+        try:
+            self._room._validate(self._job.job_type, parameters)
+        except InvalidParameters as error:
+            raise InvalidInput(str(error)) from error
+
+    def _fetch(self, file: RemoteFile | None, workspace: Workspace) -> None:
+        if file is not None and not workspace.input_file.exists():
+            self._insist(lambda: self._room._control_plane.download(file, workspace.input_file))
+
+    def _upload(self, result: Result) -> None:
+        stored = self._room._journal.uploaded(self._claim)
+        for number, file in enumerate(result.files, start=1):
+            if stored.get(file.name) != file.sha256:
+                self._upload_one(file)
+            self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
+
+    def _upload_one(self, file: ResultFile) -> None:
+        try:
+            remote_id = self._insist(lambda: self._room._control_plane.upload(self._claim, file))
+        except ClaimLost:
+            raise
+        except RejectedError as error:
+            raise UploadError(str(error)) from error
+        self._room._journal.note_upload(self._claim, file, remote_id)
+        self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._held.progress = progress
+        self._room._on_change(self._held, self._said[-1])
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """*call*, until it goes well, is refused, or the work is asked to end: an outage only delays a job."""
+        held = self._held
+
+        def on_retry(error: BaseException, wait_s: float) -> None:
+            self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
+
+        try:
+            return insist(call, sleep=held.wait, stop=lambda _: held.stop_reason is not None, on_retry=on_retry)
+        except (ControlPlaneError, ProtocolError):
+            if held.stop_reason is not None:
+                raise Stopped(held.stop_reason) from None
+            raise
+
+    # ------------------------------------------------------------------------------------------ the ends
+
+    def _on_stopped(self, reason: StopReason) -> Ended:
+        match reason:
+            case StopReason.USER_REQUEST:
+                return self._end(Status.CANCELED)
+            case StopReason.TIMEOUT:
+                return self._end(Status.FAILED, reason=reason, message="its time limit ran out")
+            case StopReason.LEASE_LOST:
+                return self._ended(None, reason=reason, message="the lease was not renewed; it is asked for first")
+            case StopReason.AGENT_STOPPING:
+                if Status.UPLOADING in self._said:  # a finished result is kept for the next start
+                    return self._ended(
+                        None, reason="agent_stopping", message="the result is kept for the next start"
+                    )
+                return self._end(Status.PENDING, reason=reason, message="released: the agent stops")
+
+    def _end(
+        self, status: Status, *, reason: str | None = None, message: str | None = None, result: Result | None = None
+    ) -> Ended:
+        detail: dict[str, Any] = {"reason": reason} if reason else {}
+        if result is not None:
+            detail["outcome"] = dict(result.outcome)
+        text = message[:MESSAGE_CHARS] if message else None
+        shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
+        self._room._journal.post(self._claim, status, message=shown, detail=detail)
+        return self._ended(status, reason=reason, message=text, result=result)
+
+    def _ended(
+        self, status: Status | None, *, reason: str | None, message: str | None, result: Result | None = None
+    ) -> Ended:
+        self._end_phase()
+        ended = Ended(
+            job_id=self._job.id,
+            job_type=self._job.job_type,
+            attempt=self._claim.attempt,
+            status=status,
+            reason=reason,
+            message=message,
+            files=result.files if result else (),
+            outcome=result.outcome if result else {},
+            phases_s=self._phases_s,
+        )
+        self._tell(ended)
+        return ended
+
+    def _tell(self, ended: Ended) -> None:
+        """The one line that tells the whole story."""
+        say = self._log.error if ended.status is Status.FAILED else self._log.info
+        say(
+            f"job.{_EVENTS[ended.status]}",
+            reason=ended.reason,
+            message=ended.message,
+            files=len(ended.files),
+            size_bytes=sum(file.size_bytes for file in ended.files),
+            duration_s=round(self._room._clock.now_s() - self._started_s, 3),
+            phases_s=ended.phases_s,
+        )
+        self._room._on_change(self._held, ended.status or Status.UNKNOWN)
+
+
+_EVENTS: Final[dict[Status | None, str]] = {
+    Status.VALIDATING: "validating",
+    Status.RUNNING: "started",
+    Status.UPLOADING: "uploading",
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELED: "canceled",
+    Status.PENDING: "released",
+    None: "lost",
+}
+
+
+def _declared(file: ResultFile) -> dict[str, Any]:
+    return {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256}

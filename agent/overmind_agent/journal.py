@@ -1,0 +1,306 @@
+"""What the agent knows, in one SQLite file: claims, the outbox of statuses, uploads. See decision 0003."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from overmind_agent.errors import JournalError
+from overmind_agent.jobs import Claim, Job, ResultFile, StatusUpdate
+from overmind_agent.lifecycle import LIFECYCLE, Status, advance
+from overmind_agent.ports import Posted
+
+SCHEMA_VERSION: Final = 1
+KEEP_UNFINISHED: Final = timedelta(hours=24)
+SCHEMA: Final = """
+CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+-- one row for each job that was ever claimed here; state: intended, held, ended, lost
+CREATE TABLE claim (
+    job_id TEXT PRIMARY KEY, claim_key TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER,
+    document TEXT NOT NULL, changed_at TEXT NOT NULL
+) STRICT;
+-- sequence 0 is the claim itself, which is never sent from here; fate: NULL while it waits, delivered, refused
+CREATE TABLE outbox (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL, attempt INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, status TEXT NOT NULL, message TEXT, detail TEXT NOT NULL,
+    posted_at TEXT NOT NULL, fate TEXT, fate_why TEXT,
+    UNIQUE (job_id, attempt, sequence)
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (position) WHERE fate IS NULL;
+CREATE TABLE upload (
+    job_id TEXT NOT NULL, attempt INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL,
+    remote_id TEXT NOT NULL, PRIMARY KEY (job_id, attempt, name)
+) STRICT;
+"""
+# Each pragma is read back: a file system on which it does not hold cannot keep our promises.
+PRAGMAS: Final = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+_JOB: Final = TypeAdapter(Job)
+_CLAIM: Final = TypeAdapter(Claim)
+
+
+class SqliteJournal:
+    """
+    Fills the Journal port.
+
+    A commit is durable (`synchronous=FULL`) before a method returns. Does not own the state folder's lock: one
+    process has the folder to itself before it opens the journal.
+
+    Args:
+        path: created with mode 0600 when missing. A damaged file is set aside as `<name>.corrupt-<time>`.
+        on_set_aside: told the new path when that happens.
+    """
+
+    def __init__(self, path: Path, *, on_set_aside: Callable[[Path], None] = lambda _: None) -> None:
+        self._lock = threading.Lock()
+        self._outbox_changed = threading.Condition(self._lock)
+        try:
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise JournalError(f"{path} cannot be opened: {error}") from error
+            on_set_aside(_set_aside(path))
+            self._db = _open(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    # ------------------------------------------------------------------------------------------ identity
+
+    def agent_id(self) -> str | None:
+        """See Journal."""
+        row = self._one("SELECT value FROM identity WHERE name = 'agent_id'")
+        return str(row[0]) if row else None
+
+    def remember_agent(self, agent_id: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO identity VALUES ('agent_id', ?)", (agent_id,))
+
+    # ------------------------------------------------------------------------------------------ claims
+
+    def intend(self, job: Job, key: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO claim VALUES (?, ?, 'intended', NULL, ?, ?)",
+                (job.id, key, _JOB.dump_json(job).decode(), _now()),
+            )
+
+    def hold(self, claim: Claim) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE claim SET state = 'held', attempt = ?, document = ?, changed_at = ? WHERE job_id = ?",
+                (claim.attempt, _CLAIM.dump_json(claim).decode(), _now(), claim.job.id),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO outbox (job_id, attempt, sequence, status, detail, posted_at, fate)"
+                " VALUES (?, ?, 0, ?, '{}', ?, 'delivered')",
+                (claim.job.id, claim.attempt, Status.CLAIMED, _now()),
+            )
+
+    def lose(self, job_id: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = 'refused', fate_why = 'claim lost' WHERE job_id = ? AND fate IS NULL",
+                (job_id,),
+            )
+            db.execute(
+                "UPDATE claim SET state = 'lost', changed_at = ?"
+                " WHERE job_id = ? AND state IN ('intended', 'held')",
+                (_now(), job_id),
+            )
+
+    def intended(self) -> Sequence[tuple[Job, str]]:
+        """See Journal."""
+        rows = self._all("SELECT document, claim_key FROM claim WHERE state = 'intended' ORDER BY changed_at")
+        return [(_JOB.validate_json(document), str(key)) for document, key in rows]
+
+    def held(self) -> Sequence[Claim]:
+        """See Journal."""
+        rows = self._all("SELECT document FROM claim WHERE state = 'held' ORDER BY changed_at")
+        return [_CLAIM.validate_json(document) for (document,) in rows]
+
+    def is_needed(self, job_id: str) -> bool:
+        """
+        Whether the folder of *job_id* may still be of use.
+
+        Until its completion is delivered; a job that ended otherwise keeps its folder for a day, for whoever
+        wants to know why, and because the control plane may hand the job to this agent again.
+        """
+        row = self._one("SELECT state, changed_at FROM claim WHERE job_id = ?", (job_id,))
+        if row is None:
+            return False
+        state, changed_at = row
+        fates = dict(self._all("SELECT status, coalesce(fate, 'waiting') FROM outbox WHERE job_id = ?", (job_id,)))
+        if state in ("intended", "held") or "waiting" in fates.values():
+            return True
+        if fates.get(Status.COMPLETED) == "delivered":
+            return False
+        return datetime.now(UTC) - datetime.fromisoformat(changed_at) < KEEP_UNFINISHED
+
+    # ------------------------------------------------------------------------------------------ outbox
+
+    def post(
+        self, claim: Claim, status: Status, *, message: str | None = None, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """See Outbox."""
+        key = (claim.job.id, claim.attempt)
+        with self._write() as db:
+            sequence, last = db.execute(
+                "SELECT sequence, status FROM outbox WHERE job_id = ? AND attempt = ?"
+                " ORDER BY sequence DESC LIMIT 1",
+                key,
+            ).fetchone()
+            advance(Status(last), status)
+            db.execute(
+                "INSERT INTO outbox (job_id, attempt, sequence, status, message, detail, posted_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*key, sequence + 1, status, message, json.dumps(dict(detail or {})), _now()),
+            )
+            if not LIFECYCLE[status].is_held:
+                db.execute(
+                    "UPDATE claim SET state = 'ended', changed_at = ? WHERE job_id = ?", (_now(), claim.job.id)
+                )
+
+    def statuses(self, claim: Claim) -> Sequence[Status]:
+        """See Outbox."""
+        rows = self._all(
+            "SELECT status FROM outbox WHERE job_id = ? AND attempt = ? ORDER BY sequence",
+            (claim.job.id, claim.attempt),
+        )
+        return [Status(name) for (name,) in rows]
+
+    def undelivered(self) -> Sequence[Posted]:
+        """See Outbox."""
+        rows = self._all(
+            "SELECT min(position), job_id, attempt, sequence, status, message, detail FROM outbox"
+            " WHERE fate IS NULL GROUP BY job_id ORDER BY 1"
+        )
+        return [
+            Posted(position, StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)))
+            for position, job_id, attempt, sequence, status, message, detail in rows
+        ]
+
+    def delivered(self, posted: Posted) -> None:
+        """See Outbox."""
+        with self._write() as db:
+            db.execute("UPDATE outbox SET fate = 'delivered' WHERE position = ?", (posted.position,))
+
+    def refused(self, posted: Posted, why: str) -> None:
+        """See Outbox."""
+        update = posted.update
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = 'refused', fate_why = ?"
+                " WHERE job_id = ? AND attempt = ? AND sequence >= ? AND fate IS NULL",
+                (why, update.job_id, update.attempt, update.sequence),
+            )
+
+    def wait_for_post(self, timeout_s: float) -> None:
+        """See Outbox."""
+        with self._outbox_changed:
+            self._outbox_changed.wait_for(self._is_waiting, timeout_s)
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """See Outbox."""
+        with self._outbox_changed:
+            return self._outbox_changed.wait_for(lambda: not self._is_waiting(), timeout_s)
+
+    def _is_waiting(self) -> bool:
+        query = "SELECT 1 FROM outbox WHERE fate IS NULL LIMIT 1"
+        return self._db.execute(query).fetchone() is not None
+
+    # ------------------------------------------------------------------------------------------ uploads
+
+    def note_upload(self, claim: Claim, file: ResultFile, remote_id: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?)",
+                (claim.job.id, claim.attempt, file.name, file.sha256, remote_id),
+            )
+
+    def uploaded(self, claim: Claim) -> Mapping[str, str]:
+        """See Journal."""
+        rows = self._all(
+            "SELECT name, sha256 FROM upload WHERE job_id = ? AND attempt = ?", (claim.job.id, claim.attempt)
+        )
+        return {str(name): str(sha256) for name, sha256 in rows}
+
+    # ------------------------------------------------------------------------------------------ the file
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+                self._outbox_changed.notify_all()
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise JournalError(f"the journal cannot be written: {error}") from error
+
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._lock:
+            try:
+                return self._db.execute(query, values).fetchall()
+            except (sqlite3.Error, ValidationError) as error:
+                raise JournalError(f"the journal cannot be read: {error}") from error
+
+    def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
+        rows = self._all(query, values)
+        return rows[0] if rows else None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        for name, wanted in PRAGMAS.items():
+            db.execute(f"PRAGMA {name} = {wanted}")
+            found = db.execute(f"PRAGMA {name}").fetchone()[0]
+            if found != wanted:
+                raise JournalError(f"{path}: {name} is {found}, not {wanted}; is this a network file system?")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise JournalError(f"{path} was written by a newer version (schema {version}); it is left as it is")
+        if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check failed")
+        if version == 0:
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

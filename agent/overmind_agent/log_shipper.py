@@ -1,0 +1,50 @@
+"""Sends what a job's log has grown by, from the offset that the control plane has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from overmind_agent.jobs import Claim
+from overmind_agent.ports import ControlPlane
+
+CHUNK_BYTES: Final = 256 * 1024
+MOST_BYTES: Final = 8 * 1024 * 1024
+
+
+class LogShipper:
+    """
+    The log of one job on its way to the control plane.
+
+    Where the control plane has no more than this file had at the start, an earlier run of ours sent it from this
+    very file; where it has more, another agent did, and ours goes behind it.
+    """
+
+    def __init__(self, control_plane: ControlPlane, claim: Claim, path: Path) -> None:
+        self._control_plane = control_plane
+        self._claim = claim
+        self._path = path
+        self._had_bytes = path.stat().st_size if path.exists() else 0
+        self._sent_bytes = 0
+        self._remote_bytes: int | None = None
+
+    def ship(self) -> None:
+        """
+        Send what is new, at most 8 MiB of each log.
+
+        Raises:
+            ControlPlaneError: what the control plane said; the next call goes on from where it is.
+        """
+        if self._remote_bytes is None:
+            self._remote_bytes = self._control_plane.append_log(self._claim, offset=0, data=b"")
+            self._sent_bytes = min(self._remote_bytes, self._had_bytes)
+        with self._path.open("rb") as log:
+            log.seek(self._sent_bytes)
+            while self._sent_bytes < MOST_BYTES and (chunk := log.read(CHUNK_BYTES)):
+                wanted = self._remote_bytes + len(chunk)
+                self._remote_bytes = self._control_plane.append_log(
+                    self._claim, offset=self._remote_bytes, data=chunk
+                )
+                if self._remote_bytes != wanted:
+                    return  # not taken: the server is elsewhere, and the next call goes on from there
+                self._sent_bytes += len(chunk)

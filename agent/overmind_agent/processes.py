@@ -1,0 +1,99 @@
+"""
+Ending a child process and everything that it started.
+
+The agent is a sub-reaper, so a process whose parent has ended becomes its child instead of init's; and every
+process of a job carries the job's mark in its environment. Killing the process group and then sweeping our own
+children for the mark therefore reaches also those that called `setsid` and forked twice.
+
+Source:
+    prctl(2): PR_SET_CHILD_SUBREAPER; PR_SET_DUMPABLE, which closes /proc/<agent>/environ and /proc/<agent>/mem to
+    other processes of the same user.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+MARK: Final = "OVERMIND_JOB_MARK"
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_KILLED_IN_S: Final = 2.0
+_SWEEPS: Final = 50
+
+
+def guard_this_process() -> None:
+    """Adopt orphans, and let no other process of this user look into this one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Ask the job's process group to end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[float], object]) -> int:
+    """
+    Kill what is left of a job: its group, then whatever else carries its mark.
+
+    Args:
+        mark: the value of MARK in the environment of the job's processes.
+        pause: sleeps between two sweeps.
+
+    Returns:
+        How many processes were found outside the group.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_IN_S)
+    found: set[int] = set()
+    for _ in range(_SWEEPS):
+        strays = list(_marked(mark, besides=process.pid))
+        if not strays:
+            break
+        found.update(strays)
+        for pid in strays:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        pause(0.01)
+    return len(found)
+
+
+def _marked(mark: str, *, besides: int) -> Iterator[int]:
+    """The processes with *mark*, our own descendants only: nothing of anybody else is ever signalled."""
+    wanted = f"{MARK}={mark}".encode()
+    for pid in _descendants(os.getpid()):
+        if pid == besides:
+            continue
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue  # it ended, or it is a zombie that is reaped below
+        if wanted in environment.split(b"\0"):
+            yield pid
+
+
+def _descendants(root: int) -> Iterator[int]:
+    waiting = [root]
+    while waiting:
+        parent = waiting.pop()
+        children: list[int] = []
+        with suppress(OSError):
+            for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+                with suppress(OSError):
+                    children += map(int, listing.read_text().split())
+        yield from children
+        waiting += children

@@ -1,0 +1,178 @@
+"""
+The first room: a worker asks for a job, claims it, hands it to JobRun, and asks again.
+
+A job that an earlier run of this agent was at comes first: the control plane is asked whether it is still ours, and
+then it is gone on with.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.backoff import insist
+from overmind_agent.errors import ClaimLost, OvermindAgentError
+from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.job_run import JobRun
+from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob
+from overmind_agent.ports import Clock, ControlPlane, Journal, Workspaces
+
+CLAIM_TRIES: Final = 3
+
+Interrupted = Claim | tuple[Job, str]
+
+
+class InterruptedWork:
+    """What a crash or a lost lease left: claims to go on with, and claims whose answer never came."""
+
+    def __init__(self, found: Iterable[Interrupted]) -> None:
+        self._waiting = deque(found)
+
+    def take(self) -> Interrupted | None:
+        """The next piece; each is given to one worker."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def put(self, piece: Interrupted) -> None:
+        """It could not be resolved now."""
+        self._waiting.append(piece)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class Worker:
+    """
+    One slot: one thread that runs one job at a time.
+
+    Args:
+        job_types: what this host runs; a job of another type is left for another agent.
+        poll_turn: held while a worker asks, so that idle workers ask one at a time.
+        is_draining: whether no new job may be taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_plane: ControlPlane,
+        journal: Journal,
+        workspaces: Workspaces,
+        held_jobs: HeldJobs,
+        interrupted: InterruptedWork,
+        job_run: JobRun,
+        job_types: Collection[str],
+        poll_turn: threading.Lock,
+        is_draining: Callable[[], bool],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._control_plane = control_plane
+        self._journal = journal
+        self._workspaces = workspaces
+        self._held_jobs = held_jobs
+        self._interrupted = interrupted
+        self._job_run = job_run
+        self._job_types = frozenset(job_types)
+        self._poll_turn = poll_turn
+        self._is_draining = is_draining
+        self._clock = clock
+        self._log = log
+
+    def step(self, *, wait_s: float) -> Ended | NoJob:
+        """
+        One job from the question to its end, or the news that there is none.
+
+        Raises:
+            ControlPlaneError, ProtocolError: the control plane could not be asked. Nothing is lost by trying again.
+            JournalError: the disk does not take what must be written before a job may be run.
+        """
+        held = self._resume() or self._take(wait_s)
+        if isinstance(held, NoJob):
+            return held
+        with self._held_jobs.holding(held):
+            ended = self._job_run(held)
+        if ended.status is None and ended.reason == "lease_lost":
+            self._interrupted.put(held.claim)
+        return ended
+
+    # ------------------------------------------------------------------------------------ going on
+
+    def _resume(self) -> HeldJob | None:
+        while (piece := self._interrupted.take()) is not None:
+            try:
+                held = self._ask_for(piece) if isinstance(piece, Claim) else self._claim(*piece)
+            except OvermindAgentError:
+                self._interrupted.put(piece)
+                raise
+            if held is not None:
+                self._log.info("job.resumed", job_id=held.claim.job.id, attempt=held.claim.attempt)
+                return held
+        return None
+
+    def _ask_for(self, claim: Claim) -> HeldJob | None:
+        """*claim* again, if the control plane says that it still holds."""
+        asked_at_s = self._clock.now_s()
+        line = Held(claim.job.id, claim.attempt)
+        orders = self._control_plane.heartbeat([line], draining=self._is_draining(), wait_s=0)
+        directive = orders.directives.get(claim.job.id)
+        if directive is not Directive.CONTINUE:
+            self._journal.lose(claim.job.id)
+            self._log.info("job.lost", job_id=claim.job.id, attempt=claim.attempt, directive=directive)
+            return None
+        held = HeldJob(claim, self._clock, claimed_at_s=asked_at_s)
+        held.renew(orders.leases.get(claim.job.id), sent_at_s=asked_at_s)
+        return held
+
+    # ------------------------------------------------------------------------------------ a new one
+
+    def _take(self, wait_s: float) -> HeldJob | NoJob:
+        with self._poll_turn:
+            refused: set[str] = set()
+            while not self._is_draining():
+                if not self._workspaces.has_room():
+                    return NoJob("the disk has no room for another job")
+                offer = self._control_plane.next_job(wait_s=wait_s)
+                if isinstance(offer, NoJob):
+                    return offer
+                if offer.job_type not in self._job_types:
+                    return NoJob(f"offered a job of type {offer.job_type!r}, which this host does not run")
+                if offer.id in refused:
+                    return NoJob("offered only a job that it then refuses")
+                if self._is_draining():
+                    break
+                held = self._claim(offer, str(uuid.uuid4()))
+                if held is not None:
+                    return held
+                refused.add(offer.id)
+        return NoJob("draining")
+
+    def _claim(self, job: Job, key: str) -> HeldJob | None:
+        """*job*, or None when somebody else was quicker. The intention is on disk before the question is asked."""
+        self._journal.intend(job, key)
+        sent_at_s = self._clock.now_s()
+        try:
+            claim = insist(
+                lambda: self._control_plane.claim(job, key=key),
+                sleep=self._clock.sleep,
+                stop=lambda state: state.attempt_number >= CLAIM_TRIES,
+                on_retry=lambda error, wait_s: self._log.warning(
+                    "control_plane.retry_scheduled", job_id=job.id, error=str(error), wait_s=round(wait_s, 1)
+                ),
+            )
+        except ClaimLost as error:
+            self._journal.lose(job.id)
+            self._log.debug("job.taken_by_another", job_id=job.id, http_status=error.http_status)
+            return None
+        except OvermindAgentError:
+            self._interrupted.put((job, key))  # whether it was granted is asked before anything else is
+            raise
+        self._journal.hold(claim)
+        self._log.info("job.claimed", job_id=job.id, job_type=job.job_type, attempt=claim.attempt)
+        return HeldJob(claim, self._clock, claimed_at_s=sent_at_s)
