@@ -9,7 +9,7 @@ know, so that either end may grow.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -190,7 +190,11 @@ class Limits(Wire):
 
 
 class Job(Wire):
-    """A job runs a function on a model and makes files. `attempt`, `lease` and `limits` are ours."""
+    """
+    A job runs a function on a model and makes files. `attempt`, `lease`, `limits` and `input` are ours.
+
+    `input` is `none` when the model is there only to own the job's files; absent means `model`.
+    """
 
     id: Id
     created: datetime
@@ -207,6 +211,7 @@ class Job(Wire):
     attempt: Annotated[int, Field(ge=0)] | None = None
     lease: LeaseGrant | None = None
     limits: Limits | None = None
+    input: Literal["model", "none"] | None = None
 
 
 class PageJob(Wire):
