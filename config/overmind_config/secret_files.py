@@ -45,9 +45,11 @@ def read_secret(path: Path, *, check_mode: bool = True) -> str:
         raise _cannot_open(path, error) from error
     except ValueError as error:
         raise UnusableSecret("its path holds a NUL character", "write the path without it") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check(path, os.fstat(descriptor), check_mode=check_mode)
-        raw = file.read(MAX_BYTES + 1)
+        raw = os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     return _text(path, raw)
 
 

@@ -1,0 +1,46 @@
+"""What this process was started with and what a job may see of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+PASSED_TO_JOBS: Final = ("PATH", "LANG", "LC_ALL", "TZ")
+DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class ServiceManager:
+    """
+    What systemd asks of a service of `Type=notify`.
+
+    Attributes:
+        notify_socket: where to send `READY=1` and the like; a leading `@` stands for NUL. None without systemd.
+        watchdog_s: how old the last `WATCHDOG=1` may grow; None without a watchdog.
+    """
+
+    notify_socket: str | None
+    watchdog_s: float | None
+
+
+def service_manager(environ: Mapping[str, str] | None = None) -> ServiceManager:
+    """The service manager that started this process, as far as its environment tells."""
+    environ = os.environ if environ is None else environ
+    digits = environ.get("WATCHDOG_USEC", "")
+    is_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    watchdog_s = int(digits) / 1e6 if digits.isdecimal() and int(digits) > 0 and is_for_us else None
+    return ServiceManager(environ.get("NOTIFY_SOCKET") or None, watchdog_s)
+
+
+def job_environment(allowed: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """
+    The environment of a job, built from empty: a few harmless names, and those that the host allows.
+
+    Args:
+        allowed: `agent.job_env`; a name that is not set here is not set there.
+    """
+    environ = os.environ if environ is None else environ
+    names = (*PASSED_TO_JOBS, *allowed)
+    return {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8"} | {name: environ[name] for name in names if name in environ}

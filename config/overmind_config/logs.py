@@ -1,0 +1,182 @@
+"""
+Logging: one line an event, JSON for machines, coloured for people, the same for our events and the libraries'.
+
+A line is written whole or not at all, and a stream that does not take it never stops the work: the lines that
+were lost are counted, and the next one that gets through is preceded by their number.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from overmind_config.redaction import Redactor
+
+OURS: Final = "overmind"
+_JSON: Final = structlog.processors.JSONRenderer()
+
+
+class Logs:
+    """
+    The logging of this process, as `configure` set it up.
+
+    Attributes:
+        redactor: `redactor.add` masks a key that came later.
+    """
+
+    def __init__(self, handler: LineHandler, redactor: Redactor) -> None:
+        self._handler = handler
+        self.redactor = redactor
+
+    @property
+    def lost_lines(self) -> int:
+        """How many lines the stream did not take, since the start."""
+        return self._handler.lost_lines
+
+    def close(self) -> None:
+        """Take the set-up back."""
+        logging.getLogger().removeHandler(self._handler)
+        logging.getLogger(OURS).removeHandler(self._handler)
+        structlog.reset_defaults()
+
+
+def configure(
+    stream: TextIO | None,
+    *,
+    level: str = "info",
+    style: str = "auto",
+    secrets: Iterable[str] = (),
+    bound: dict[str, Any] | None = None,
+) -> Logs:
+    """
+    Set up logging for this process; a later call takes the place of an earlier one.
+
+    Args:
+        stream: standard output for a daemon, standard error for a command whose result goes to standard output.
+            None, which is what Python makes of a stream that was closed before the start, discards all.
+        level: the lowest level of our own events; other libraries speak from warning on.
+        style: `json`, `pretty`, or `auto`: pretty on a terminal.
+        secrets: masked wherever they appear.
+        bound: goes into every line, such as `agent_id` and `agent_version`.
+    """
+    redactor = Redactor(secrets)
+    is_terminal = stream is not None and stream.isatty()
+    is_pretty = style == "pretty" or (style == "auto" and is_terminal)
+    handler = LineHandler(stream)
+    handler.setFormatter(_formatter(redactor, bound or {}, _pretty(is_terminal) if is_pretty else _JSON))
+    _install(handler, level)
+    return Logs(handler, redactor)
+
+
+def _install(handler: LineHandler, level: str) -> None:
+    for name, lowest in ((None, logging.WARNING), (OURS, logging.DEBUG)):
+        logger = logging.getLogger(name)
+        for old in [old for old in logger.handlers if isinstance(old, LineHandler)]:
+            logger.removeHandler(old)
+        logger.addHandler(handler)
+        logger.setLevel(lowest)
+    logging.getLogger(OURS).propagate = False
+    for name in ("apscheduler", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: logging.getLogger(OURS),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(redactor: Redactor, bound: dict[str, Any], render: Processor) -> logging.Formatter:
+    def bind(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+        return {**first, **bound, **event}
+
+    def name_library(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        record = event["_record"]
+        return event if record.name == OURS else {**event, "logger": record.name}
+
+    def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return redactor.value(event)  # type: ignore[no-any-return]
+
+    steps: Sequence[Processor] = [
+        name_library,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        bind,
+        redact,
+        render,
+    ]
+    return structlog.stdlib.ProcessorFormatter(processors=steps, keep_exc_info=False)
+
+
+def _pretty(colors: bool) -> Processor:
+    # The usual formatter of tracebacks prints local variables, and they hold tokens and rows.
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
+class LineHandler(logging.Handler):
+    """
+    Writes one line for each record and survives whatever the stream does.
+
+    A terminal is written to through its stream, so that a progress bar that has taken it over can move out of
+    the way. Anything else is written to past Python's buffers: what a full disk refused must not stay in them
+    and fail again when the process ends.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self.lost_lines = 0
+        self._unreported = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*, or count it."""
+        try:
+            if self._unreported:
+                self._write(self.format(self._loss()))
+                self._unreported = 0
+            self._write(self.format(record))
+        except Exception:  # whatever it is, a log line is not worth a job
+            self.lost_lines += 1
+            self._unreported += 1
+
+    def _loss(self) -> logging.LogRecord:
+        message = f"{self._unreported} log lines were lost"
+        return logging.LogRecord("overmind_config.logs", logging.WARNING, __file__, 0, message, None, None)
+
+    def _write(self, line: str) -> None:
+        stream = self._current()
+        if stream is None:
+            return
+        descriptor = None if stream.isatty() else _descriptor(stream)
+        if descriptor is None:
+            stream.write(line + "\n")
+            stream.flush()
+            return
+        waiting = memoryview((line + "\n").encode("utf-8", "backslashreplace"))
+        while waiting:
+            waiting = waiting[os.write(descriptor, waiting) :]
+
+    def _current(self) -> TextIO | None:
+        """The stream itself, or what stands in its place while a progress bar is drawn."""
+        now = {id(sys.__stdout__): sys.stdout, id(sys.__stderr__): sys.stderr}
+        return now.get(id(self._stream), self._stream) if self._stream is not None else None
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, AttributeError, ValueError):
+        return None
