@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
+
+_SPACE: Final = frozenset(" \t\r\n")
 
 
 class NotJson(ValueError):
@@ -26,13 +28,7 @@ def loads(raw: bytes | str) -> Any:
     """
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_float=_float,
-            parse_int=_int,
-        )
+        value = _DECODER.decode(text)
     except NotJson:
         raise
     except UnicodeDecodeError as error:
@@ -45,6 +41,61 @@ def loads(raw: bytes | str) -> Any:
         _refuse_surrogates(value)
     _refuse_depth(value)
     return value
+
+
+def members(text: str) -> Iterator[Any]:
+    """
+    The members of the JSON array *text*, one at a time, so that a long array is never held as objects.
+
+    Raises:
+        NotJson: as `loads`, while iterating: members before the fault have been given out by then.
+    """
+    place = _skip(text, 0)
+    if not text.startswith("[", place):
+        raise NotJson("not an array")
+    place = _skip(text, place + 1)
+    number, more = 0, not text.startswith("]", place)
+    while more:
+        number += 1
+        value, place = _member(text, place, number)
+        yield value
+        place = _skip(text, place)
+        more = text.startswith(",", place)
+        place = _skip(text, place + more)
+    if not text.startswith("]", place):
+        raise NotJson(f"neither a comma nor a bracket after member {number} of the array")
+    if _skip(text, place + 1) != len(text):
+        raise NotJson("more text after the array")
+
+
+def dumps(value: Any) -> str:
+    """*value* as one line of JSON that `loads` takes back; text stays readable, NaN is refused."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def canonical(value: Any) -> bytes:
+    """The one spelling of *value* that digests are taken of: keys sorted, no spaces, UTF-8."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _skip(text: str, place: int) -> int:
+    while text[place : place + 1] in _SPACE:
+        place += 1
+    return place
+
+
+def _member(text: str, place: int, number: int) -> tuple[Any, int]:
+    try:
+        value, end = _DECODER.raw_decode(text, place)
+    except NotJson:
+        raise
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg.lower()} in member {number} of the array") from error
+    except RecursionError as error:
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
+    _refuse_surrogates(value)
+    _refuse_depth(value)
+    return value, end
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -69,6 +120,11 @@ def _int(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**63:
         raise NotJson("an integer beyond 64 bits")
     return number
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float, parse_int=_int
+)
 
 
 def _children(value: Any) -> Iterable[Any]:

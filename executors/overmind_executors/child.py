@@ -1,0 +1,195 @@
+"""
+The child process of one job: `python -P -m overmind_executors.child --events-fd N --parent PID`.
+
+```
+parent ── starts ─▶ child imports, says {"event": "ready"}, waits: it may be kept as a warm spare
+parent ── one order on standard input, then end of file ─▶ child works, says how far it is
+child  ── result.json in its working folder, exit code 0 ─▶ parent
+```
+
+`result.json` is `{"status": "done", "files": […], "outcome": {…}}`, `{"status": "failed", "reason", "message"}` or
+`{"status": "stopped"}`. Without it the child was killed or met a bug of ours. End of file without an order sends a
+spare home. Standard output and standard error are the job's log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from overmind_executors import durable, order, registry, result_files, strict_json
+from overmind_executors.child_events import Events
+from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, WorkStopped
+from overmind_executors.order import Order
+from overmind_executors.stopping import StopFlag, on_signal
+
+RESULT: Final = "result.json"
+_PR_SET_PDEATHSIG: Final = 1
+_MAX_MESSAGE: Final = 2000
+
+
+class Signals:
+    """SIGTERM sends a waiting spare home at once, and asks a working child to stop."""
+
+    def __init__(self) -> None:
+        self.stop = StopFlag()
+        self._working = threading.Event()
+        on_signal(self._heard)
+
+    def work_begins(self) -> None:
+        """From now on a signal is a wish, not an end."""
+        self._working.set()
+
+    def _heard(self) -> None:
+        if not self._working.is_set():
+            os._exit(0)
+        self.stop.set()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do one job; returns the exit code: 0 however the job ended, 70 for a bad order."""
+    options = _parser().parse_args(arguments)
+    if not _die_with(options.parent):
+        return 0
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signals = Signals()
+    events = Events(options.events_fd)
+    registry.preload()
+    log = _logger()
+    events.ready()
+    raw = sys.stdin.buffer.read()
+    if not raw:
+        return 0
+    signals.work_begins()
+    try:
+        job = order.read(raw)
+    except order.BadOrder as error:
+        log.error("order.refused", message=str(error))
+        return 70
+    events.start()
+    told = _carry_out(job, events, signals.stop, log.bind(job_id=job.job_id, job_type=job.job_type))
+    events.close()
+    durable.write(Path(RESULT), strict_json.dumps(told).encode())
+    return 0
+
+
+def _carry_out(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> dict[str, Any]:
+    """The one place in this process where every exception ends: as the text of `result.json`."""
+    try:
+        return _work(job, events, stop, log)
+    except WorkStopped:
+        return {"status": "stopped"}
+    except InvalidParameters as error:
+        return _failed(job, "invalid_input", str(error))
+    except registry.UnknownJobType as error:
+        return _failed(job, "unknown_job_type", str(error))
+    except ExecutionFailed as error:
+        return _failed(job, error.reason, str(error))
+    except Exception as error:
+        log.error("executor.broke", traceback=job.redact(traceback.format_exc()))
+        return _failed(job, "executor_error", f"{type(error).__name__}: {error}")
+
+
+def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> dict[str, Any]:
+    executor = registry.executor_for(job.job_type)
+    task = executor.validate(job.parameters)
+    context = _context(job, events, stop, log)
+    result = executor.run(task, context)
+    outcome = result_files.outcome_of(result.outcome)
+    files = result_files.seal(context.output, result.files, _manifest_head(job))
+    return {"status": "done", "files": [asdict(file) for file in files], "outcome": outcome}
+
+
+def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> Context:
+    output, state = Path(job.output).absolute(), Path(job.state).absolute()
+    # What an earlier attempt left half written; what is worth keeping is in *state*.
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    state.mkdir(parents=True, exist_ok=True)
+    return Context(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        input_file=job.input_file.absolute() if job.input_file else None,
+        input_name=job.input_name,
+        output=output,
+        state=state,
+        models={model.name: model for model in job.models},
+        data_roots=job.data_roots,
+        report=events.progress,
+        stop=stop,
+        log=log,
+    )
+
+
+def _manifest_head(job: Order) -> dict[str, Any]:
+    head: dict[str, Any] = {
+        "job_id": job.job_id,
+        "attempt": job.attempt,
+        "job_type": job.job_type,
+        "executor_version": registry.version_of(job.job_type),
+        "input": None,
+    }
+    if job.input_file is not None:
+        with job.input_file.open("rb") as file:
+            facts = result_files.digest(file, job.input_name or job.input_file.name)
+        head["input"] = {"name": facts.name, "sha256": facts.sha256, "size_bytes": facts.size_bytes}
+    return head
+
+
+def _failed(job: Order, reason: str, message: str) -> dict[str, Any]:
+    text = job.redact(message).encode("utf-8", errors="replace").decode()
+    return {"status": "failed", "reason": reason, "message": text[:_MAX_MESSAGE]}
+
+
+def _die_with(parent: int) -> bool:
+    """Be killed when the parent dies; False when it has died already, which the kernel would not tell us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    return os.getppid() == parent
+
+
+def _logger() -> FilteringBoundLogger:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    log: FilteringBoundLogger = structlog.get_logger()
+    return log
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -P -m overmind_executors.child", description="Do one job.")
+    parser.add_argument("--events-fd", type=int, required=True, help="an open descriptor for events")
+    parser.add_argument("--parent", type=int, required=True, help="the process that this one must not outlive")
+    return parser
+
+
+def _leave(code: int) -> None:
+    """End without waiting for threads, which may hang in a call that nobody needs any more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _leave(main())

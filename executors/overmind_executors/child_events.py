@@ -1,0 +1,71 @@
+"""What a child process tells its parent while it works: one JSON object a line on a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Any, Final
+
+from overmind_executors import strict_json
+
+PROGRESS_EVERY_S: Final = 0.2
+# A write of at most PIPE_BUF bytes to a pipe is all or nothing, so lines of two threads never mix.
+_MAX_STEP_NAME: Final = 100
+
+
+class Events:
+    """
+    The parent's end may be gone or not be read: that never hinders the work, the event is then lost.
+
+    A progress line goes out at most every *every_s* seconds, always with the newest figures, and `close` sends
+    the last one.
+    """
+
+    def __init__(self, descriptor: int, *, every_s: float = PROGRESS_EVERY_S) -> None:
+        self._descriptor = descriptor
+        self._every_s = every_s
+        self._latest: dict[str, Any] | None = None
+        self._news = threading.Event()
+        self._closed = threading.Event()
+        self._sender = threading.Thread(target=self._send_progress, name="progress", daemon=True)
+        os.set_blocking(descriptor, False)
+        os.set_inheritable(descriptor, False)
+
+    def ready(self) -> None:
+        """Say that everything is loaded and an order may come."""
+        self._send({"event": "ready"})
+
+    def start(self) -> None:
+        """Let progress flow."""
+        self._sender.start()
+
+    def progress(self, step: int, total_steps: int, step_name: str) -> None:
+        """Note how far the work is; cheap, from any thread."""
+        self._latest = {
+            "event": "progress",
+            "step": step,
+            "total_steps": total_steps,
+            "step_name": step_name[:_MAX_STEP_NAME],
+        }
+        self._news.set()
+
+    def close(self) -> None:
+        """Send what is still unsent."""
+        self._closed.set()
+        self._news.set()
+        self._sender.join()
+
+    def _send_progress(self) -> None:
+        while True:
+            self._news.wait()
+            self._news.clear()
+            latest, self._latest = self._latest, None
+            if latest is not None:
+                self._send(latest)
+            if self._closed.wait(self._every_s) and self._latest is None:
+                return
+
+    def _send(self, event: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, (strict_json.dumps(event) + "\n").encode())

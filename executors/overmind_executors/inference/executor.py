@@ -1,0 +1,144 @@
+"""The job type `inference`: one output for every row, and how they compare with what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, Result, WorkStopped
+from overmind_executors.inference.comparing import Judgement, judgement
+from overmind_executors.inference.output import (
+    ERRORS,
+    INVALID_ROW,
+    MISSING_FIELD,
+    OUTPUT,
+    Done,
+    OutputFiles,
+)
+from overmind_executors.inference.parameters import Comparison, InferenceParameters
+from overmind_executors.inference.requests import MissingField, NotMessages, body_of
+from overmind_executors.inference.source import RowSource, find_rows, survey
+from overmind_executors.inference.summary import Tally, summary
+from overmind_executors.paid_model import NotAsked, PaidModel, final_reason
+from overmind_executors.parameters import check, nearest
+from overmind_executors.prices import prices_of
+from overmind_executors.row_engine import in_order
+from overmind_executors.rows import BrokenRow, Row
+
+SUMMARY: Final = "summary.json"
+TOO_MANY_ERRORS: Final = "too_many_errors"
+# What is read ahead of the row that is waited for: enough to keep every worker busy behind a slow one.
+_ROWS_AHEAD: Final = 16
+# Calls that have been paid for may still end within this time after the wish to stop.
+_STOP_GRACE_S: Final = 0.4
+
+
+class InferenceExecutor:
+    """Fills the port `Executor`. Resumable: what was answered is in the journal of paid calls."""
+
+    job_type = "inference"
+    is_resumable = True
+
+    def validate(self, parameters: Mapping[str, Any]) -> InferenceParameters:
+        """The parameters, typed; raises InvalidParameters naming every wrong field."""
+        return check(InferenceParameters, parameters)
+
+    def run(self, task: InferenceParameters, context: Context) -> Result:
+        """Ask the target about every row; see the contract for what is raised."""
+        endpoint = _endpoint(task, context)
+        source = find_rows(task, context)
+        seen = survey(source, task)
+        is_right = judgement(task.comparison or Comparison(), seen.labels)
+        context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name)
+        with PaidModel(endpoint, context, limits=task.budget) as model, OutputFiles(context.output) as files:
+            asking = _Asking(task, model, is_right)
+            tally = asking.all_rows(source, seen.total * task.repetitions, context, files)
+            facts = summary(
+                task, tally, lives=model.lives(), model_calls=model.spent_calls(), stopped_by=model.halt.reason
+            )
+        if not tally.ok:
+            raise final_reason(model.halt.reason or max(tally.outcomes, key=tally.outcomes.__getitem__))
+        (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
+        context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
+        failed = (ERRORS,) if (context.output / ERRORS).stat().st_size else ()
+        return Result((OUTPUT, *failed, SUMMARY), facts)
+
+
+class _Asking:
+    """One run over all rows."""
+
+    def __init__(self, task: InferenceParameters, model: PaidModel, is_right: Judgement) -> None:
+        self._task = task
+        self._model = model
+        self._is_right = is_right
+
+    def all_rows(self, source: RowSource, total: int, context: Context, files: OutputFiles) -> Tally:
+        """Write a line for every row and repetition; returns the sums."""
+        tally = Tally()
+        workers = min(self._task.concurrency, self._model.endpoint.max_concurrency)
+        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
+            try:
+                lines = in_order(
+                    self._pieces(source), self._one, pool=pool, window=workers * _ROWS_AHEAD, stop=context.stop
+                )
+                for done in lines:
+                    files.write(done)
+                    tally.add(done)
+                    self._give_up_after_errors(tally)
+                    context.report(tally.total, total, "rows")
+            except WorkStopped:
+                self._let_go(pool)
+                raise
+        return tally
+
+    def _pieces(self, source: RowSource) -> Iterator[tuple[Row | BrokenRow, int]]:
+        for row in source.rows():
+            for repetition in range(self._task.repetitions if isinstance(row, Row) else 1):
+                yield row, repetition
+
+    def _one(self, piece: tuple[Row | BrokenRow, int]) -> Done:
+        row, repetition = piece
+        if isinstance(row, BrokenRow):
+            return Done(row, repetition, INVALID_ROW, message=f"line {row.line}: {row.message}")
+        try:
+            body = body_of(row, self._task.target)
+        except MissingField as missing:
+            return Done(row, repetition, MISSING_FIELD, message=f"line {row.line} has no field {str(missing)!r}")
+        except NotMessages:
+            return Done(
+                row, repetition, INVALID_ROW, message=f"line {row.line}: input is a list, but not of messages"
+            )
+        answer = self._model.ask(body, row_id=row.id, repetition=repetition, timeout_s=self._task.item_timeout_s)
+        if isinstance(answer, NotAsked):
+            return Done(row, repetition, answer.reason, message=f"not asked: {answer.reason}")
+        right = None
+        if answer.kind.has_output and row.expected is not None:
+            right = self._is_right(answer.output, row.expected)
+        return Done(row, repetition, answer.kind.value, answer, is_right=right)
+
+    def _give_up_after_errors(self, tally: Tally) -> None:
+        limit = self._task.stop_after_errors
+        if limit and tally.failed_in_a_row >= limit:
+            self._model.halt.set(TOO_MANY_ERRORS)
+
+    def _let_go(self, pool: ThreadPoolExecutor) -> None:
+        """Calls in flight may end within a moment, since they are paid for; then they are cut."""
+        pool.shutdown(wait=False, cancel_futures=True)
+        self._model.cut_after(_STOP_GRACE_S)
+
+
+def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint:
+    name = task.target.model
+    if name not in context.models:
+        offered = ", ".join(sorted(context.models)) or "none"
+        raise InvalidParameters(
+            Problem(
+                "target.model", f"no such model on this host{nearest(name, context.models)}; it offers {offered}"
+            )
+        )
+    endpoint = context.models[name]
+    if task.budget.max_usd is not None and prices_of(endpoint) is None:
+        raise InvalidParameters(Problem("budget.max_usd", f"the price of model {name} is not known on this host"))
+    return endpoint

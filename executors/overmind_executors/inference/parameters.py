@@ -1,0 +1,122 @@
+"""What a job of type `inference` may say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from overmind_executors.budget import Limits
+from overmind_executors.parameters import Parameters
+
+Text = Annotated[str, Field(max_length=1_000_000)]
+Format = Literal["auto", "jsonl", "json", "csv", "openai_batch"]
+
+
+class TemplateMessage(Parameters):
+    """One message of a template: `{name}` in `content` becomes the row's field of that name, as text."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text
+
+
+class ModelTarget(Parameters):
+    """
+    A chat model, and how to ask it.
+
+    Attributes:
+        model: a name that the host gave to an endpoint.
+        messages_template: in place of `system_prompt` and the row's input as the user's message.
+        temperature … tools: passed on as they are; what is None is left out.
+    """
+
+    kind: Literal["model"] = "model"
+    model: Annotated[str, Field(min_length=1, max_length=255)]
+    system_prompt: Text | None = None
+    messages_template: Annotated[list[TemplateMessage], Field(min_length=1, max_length=100)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> ModelTarget:
+        if self.messages_template and self.system_prompt is not None:
+            raise ValueError("give system_prompt or messages_template, not both")
+        if any("{expected_output}" in message.content for message in self.messages_template or ()):
+            raise ValueError("messages_template shows {expected_output} to the model that is to find it")
+        return self
+
+    def sampling(self) -> dict[str, Any]:
+        """The fields that go into a request's body as they are."""
+        names = {"temperature", "max_tokens", "top_p", "seed", "stop", "response_format", "tools"}
+        return self.model_dump(include=names, exclude_none=True)
+
+
+class Comparison(Parameters):
+    """
+    How an answer is held against the row's `expected_output`.
+
+    Attributes:
+        kind: `exact`: equal once white space at both ends is gone. `contains`: occurs in the answer. `label`:
+            the first of `labels` that stands in the answer as a word is the expected one.
+        labels: None for every `expected_output` that the rows have.
+        case_sensitive: None for yes with `exact` and no with the others.
+    """
+
+    kind: Literal["exact", "label", "contains"] = "exact"
+    labels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1000)] | None = None
+    case_sensitive: bool | None = None
+
+    @model_validator(mode="after")
+    def _labels_where_used(self) -> Comparison:
+        if self.labels and self.kind != "label":
+            raise ValueError(f"labels have no meaning for kind {self.kind!r}; use kind 'label'")
+        return self
+
+
+class InferenceParameters(Parameters):
+    """
+    One job.
+
+    Attributes:
+        items: the rows themselves; else they are the job's input file, or a file at `path`.
+        items_file, dataset_id: where the input file came from; the host has fetched it.
+        path: of a file in one of the host's data roots.
+        max_items: 0 for all; `max_rows` is another word for it.
+        item_timeout_s: how long one call may take in all.
+        stop_after_errors: that many failed rows in a row end the work.
+    """
+
+    items: Annotated[list[Any], Field(min_length=1)] | None = None
+    items_file: str | None = None
+    dataset_id: str | None = None
+    model_id: str | None = None
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    format: Format = "auto"
+    target: ModelTarget
+    repetitions: Annotated[int, Field(ge=1, le=100)] = 1
+    max_items: Annotated[int, Field(ge=0)] = 0
+    max_rows: Annotated[int, Field(ge=0)] | None = None
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 5
+    item_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    stop_after_errors: Annotated[int, Field(ge=0)] = 20
+    comparison: Comparison | None = None
+    budget: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InferenceParameters:
+        named = [name for name in ("items", "items_file", "dataset_id", "path") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"rows from one place, not from {' and '.join(named)}")
+        if self.max_rows is not None and self.max_items:
+            raise ValueError("max_rows and max_items are one thing; give one")
+        return self
+
+    @property
+    def most_items(self) -> int:
+        """How many rows at most, 0 for all."""
+        return self.max_rows if self.max_rows is not None else self.max_items

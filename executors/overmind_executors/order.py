@@ -1,0 +1,61 @@
+"""What the agent writes to a child process: one job, and all that it may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from overmind_executors import strict_json
+from overmind_executors.contract import ModelEndpoint
+
+
+class Order(BaseModel):
+    """
+    One job. Paths are relative to the job's workspace, which is the child's working folder.
+
+    Attributes:
+        models: with their keys, which are nowhere else: not in the environment, not on disk.
+        data_roots: absolute folders that the job may read by path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    job_id: str
+    attempt: int
+    job_type: str
+    parameters: dict[str, Any]
+    input_file: Path | None = None
+    input_name: str | None = None
+    output: Path = Path("output")
+    state: Path = Path("state")
+    models: tuple[ModelEndpoint, ...] = ()
+    data_roots: tuple[Path, ...] = ()
+
+    def redact(self, text: str) -> str:
+        """*text* without any of the models' keys."""
+        for model in self.models:
+            if model.api_key:
+                text = text.replace(model.api_key, "[redacted]")
+        return text
+
+
+class BadOrder(Exception):
+    """What came on standard input is not an order. Names the fields, never a value."""
+
+
+def read(raw: bytes) -> Order:
+    """
+    The order that *raw* is.
+
+    Raises:
+        BadOrder: it is none.
+    """
+    try:
+        return Order.model_validate(strict_json.loads(raw))
+    except strict_json.NotJson as error:
+        raise BadOrder(f"order is not JSON: {error}") from error
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}" for fault in error.errors())
+        raise BadOrder(f"order does not fit: {'; '.join(wrong)}") from None

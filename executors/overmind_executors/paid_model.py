@@ -1,0 +1,168 @@
+"""A chat model as executors use it: every call journalled, within the budget, never asked twice for one thing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.answers import Answer, Kind
+from overmind_executors.budget import Limits, Purse
+from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
+from overmind_executors.model_client import Interrupted, ModelClient, ProviderGone
+from overmind_executors.pacing import RetryPolicy
+from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
+from overmind_executors.prices import Prices, cost_usd, prices_of
+
+JOURNAL: Final = "paid_calls.sqlite"
+BUDGET_EXHAUSTED: Final = "budget_exhausted"
+PROVIDER_UNAVAILABLE: Final = "provider_unavailable"
+AUTH_ERROR: Final = "model_auth_error"
+
+
+class Halt:
+    """Why no further call is made in this job: the first reason stays. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """None while calls may be made."""
+        return self._reason
+
+    def set(self, reason: str) -> None:
+        """Make no further call."""
+        with self._lock:
+            self._reason = self._reason or reason
+
+
+@dataclass(frozen=True)
+class NotAsked:
+    """The call was not made, for the reason that `Halt` has."""
+
+    reason: str
+
+
+class _OutOfBudget(Exception):
+    """The purse gave no call."""
+
+
+class PaidModel:
+    """
+    One endpoint within one job.
+
+    Asked from the engine's threads. Opened at the beginning of a job and closed at its end; what it has paid for is
+    in the journal `paid_calls.sqlite` of `Context.state`.
+    """
+
+    def __init__(
+        self, endpoint: ModelEndpoint, context: Context, *, limits: Limits, policy: RetryPolicy | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.prices: Prices | None = prices_of(endpoint)
+        self.halt = Halt()
+        self._stop = context.stop
+        self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
+        self._calls = PaidCalls(context.state / JOURNAL, job_attempt=context.attempt)
+        self._purse = Purse(limits, self._calls.spent())
+
+    def __enter__(self) -> PaidModel:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._calls.close()
+
+    def ask(self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float) -> Answer | NotAsked:
+        """
+        The answer to *body*, from the journal if it is there.
+
+        Args:
+            body: of a chat completion; `model` is set here.
+
+        Raises:
+            ExecutionFailed: the journal cannot be written.
+        """
+        full = {**body, "model": self.endpoint.model}
+        key = CallKey(hashlib.sha256(strict_json.canonical(full)).hexdigest(), row_id, repetition)
+        earlier = self._calls.earlier(key)
+        if earlier.answer is not None and earlier.is_final:
+            self._judge(earlier.answer)
+            return earlier.answer
+        if self.halt.reason or self._stop.is_set():
+            return NotAsked(self.halt.reason or "stopped")
+        record = _Record(self, key, earlier.number)
+        try:
+            answer = self._client.ask(full, timeout_s=timeout_s, record=record, earlier=earlier.answer)
+        except _OutOfBudget:
+            self.halt.set(BUDGET_EXHAUSTED)
+            return NotAsked(BUDGET_EXHAUSTED)
+        except ProviderGone as gone:
+            self.halt.set(PROVIDER_UNAVAILABLE)
+            return gone.answer
+        except Interrupted:
+            return NotAsked("stopped")
+        self._judge(answer)
+        return replace(answer, cost_usd=cost_usd(answer, self.prices))
+
+    def spent_calls(self) -> int:
+        """HTTP calls made for this job, over all its attempts."""
+        return self._calls.spent().calls
+
+    def lives(self) -> Lives:
+        """How long was called, over all attempts of the job."""
+        return self._calls.lives()
+
+    def cut_after(self, seconds: float) -> None:
+        """Give running calls *seconds* seconds, then end them; for when the job is to stop."""
+        self._client.cut_after(seconds)
+
+    def _judge(self, answer: Answer) -> None:
+        """A key that is refused once is refused for every row."""
+        if answer.kind is Kind.AUTH_ERROR:
+            self.halt.set(AUTH_ERROR)
+
+
+class _Record:
+    """Fills the port `CallRecord` for one row: purse first, journal second, then the call."""
+
+    def __init__(self, model: PaidModel, key: CallKey, number: int) -> None:
+        self._model = model
+        self._key = key
+        self._number = number
+        self._reserved: Future[None]
+
+    def reserve(self) -> None:
+        """Take the call from the purse and note it; raises _OutOfBudget when there is none to take."""
+        if not self._model._purse.take_call():
+            raise _OutOfBudget
+        self._number += 1
+        self._reserved = self._model._calls.reserve(self._key, self._number)
+
+    def sent(self) -> None:
+        """Return once the disk knows that the call is made."""
+        self._model._calls.sent(self._key, self._number)
+        self._reserved.result()
+
+    def done(self, answer: Answer, *, is_final: bool) -> None:
+        """Note what came and what it cost."""
+        cost = cost_usd(answer, self._model.prices)
+        self._model._calls.done(self._key, self._number, replace(answer, cost_usd=cost), is_final=is_final)
+        self._model._purse.pay(
+            tokens=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0), usd=cost or 0.0
+        )
+
+
+def final_reason(reason: str) -> ExecutionFailed:
+    """What a job that was halted before its first output fails with."""
+    texts = {
+        BUDGET_EXHAUSTED: "the budget was used up before the first answer",
+        PROVIDER_UNAVAILABLE: "the model's provider failed all the time, retries included",
+        AUTH_ERROR: "the model's provider refused the host's key; have the host's owner look at it",
+    }
+    return ExecutionFailed(texts.get(reason, f"no row was answered: {reason}"), reason=reason)

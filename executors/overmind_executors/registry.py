@@ -1,0 +1,87 @@
+"""Which executor does the work of which job type: the built-in ones and those of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any, Final
+
+from overmind_executors.contract import ENTRY_POINT_GROUP, Executor
+
+
+class UnknownJobType(LookupError):
+    """No executor of that name is installed. The message names those that are."""
+
+
+class BrokenExecutor(RuntimeError):
+    """An installed executor cannot be loaded, or two packages claim one job type."""
+
+
+def _inference() -> Executor[Any]:
+    from overmind_executors.inference import InferenceExecutor
+
+    return InferenceExecutor()
+
+
+_OUR_DISTRIBUTION: Final = "overmind-agent"
+
+# Functions, so that asking for the names imports none of them.
+BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
+    "inference": _inference,
+}
+
+
+def job_types() -> tuple[str, ...]:
+    """Every job type that this installation can do, sorted. Loads nothing."""
+    return tuple(sorted(BUILT_IN.keys() | {point.name for point in _installed()}))
+
+
+def executor_for(job_type: str) -> Executor[Any]:
+    """
+    The executor for *job_type*; a built-in one wins over an installed one of the same name.
+
+    Raises:
+        UnknownJobType: there is none.
+        BrokenExecutor: it cannot be loaded.
+    """
+    if job_type in BUILT_IN:
+        return BUILT_IN[job_type]()
+    points = [point for point in _installed() if point.name == job_type]
+    if not points:
+        raise UnknownJobType(f"no executor for job type {job_type!r}; this host has {', '.join(job_types())}")
+    if len({point.value for point in points}) > 1:
+        raise BrokenExecutor(f"job type {job_type!r} is claimed by {', '.join(sorted(p.value for p in points))}")
+    return _load(points[0])
+
+
+def preload() -> None:
+    """Import the built-in executors, so that a waiting child is ready to work."""
+    for make in BUILT_IN.values():
+        make()
+
+
+def version_of(job_type: str) -> str:
+    """The version of the distribution that the executor for *job_type* comes from, as results name it."""
+    if job_type in BUILT_IN:
+        return version(_OUR_DISTRIBUTION)
+    found = [point.dist.version for point in _installed() if point.name == job_type and point.dist]
+    return found[0] if found else ""
+
+
+def _installed() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
+
+
+def _load(point: EntryPoint) -> Executor[Any]:
+    # A third party's module may raise anything at all while it is imported.
+    try:
+        made = point.load()
+        executor: Executor[Any] = made() if isinstance(made, type) else made
+    except Exception as error:
+        raise BrokenExecutor(
+            f"executor {point.value} of job type {point.name!r} cannot be loaded: {error!r}"
+        ) from error
+    missing = [name for name in ("job_type", "is_resumable", "validate", "run") if not hasattr(executor, name)]
+    if missing:
+        raise BrokenExecutor(f"executor {point.value} of job type {point.name!r} lacks {', '.join(missing)}")
+    return executor

@@ -1,0 +1,255 @@
+"""
+One POST with a *total* deadline and a capped answer.
+
+The time-outs of requests are per read: a server that sends a byte now and then, even within its headers, holds a
+caller for ever. So every new socket is duplicated, and at the deadline a watchdog shuts the duplicate down, which
+ends the call wherever it is; it works through TLS, since the two descriptors are one connection. Only name
+resolution is outside of it: that keeps to the limits of the system's resolver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+CONNECT_TIMEOUT_S: Final = 10.0
+MAX_ANSWER_BYTES: Final = 8 << 20
+_CHUNK_BYTES: Final = 64 << 10
+# The call may open its socket just after the alarm, so it rings on until the call has ended.
+_RING_AGAIN_S: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, whole. `latency_s` is from the first byte sent to the last byte read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    latency_s: float
+
+
+class CallFailed(Exception):
+    """No whole answer came. The message names what happened, never a header or a body."""
+
+
+class DeadlinePassed(CallFailed):
+    """The call took longer than it may."""
+
+
+class AnswerTooLarge(CallFailed):
+    """The answer is larger than any that we want."""
+
+
+class Alarm:
+    """One running call: what ends it, when, and whether that has happened."""
+
+    def __init__(self, at: float, cut: Callable[[], None]) -> None:
+        self.at = at
+        self.cut = cut
+        self.has_rung = False
+
+
+class Watchdog:
+    """One thread that ends calls at their deadlines. It runs only while there are calls."""
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
+        self._alarms: set[Alarm] = set()
+        self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
+
+    @contextlib.contextmanager
+    def limit(self, seconds: float, cut: Callable[[], None]) -> Iterator[Alarm]:
+        """Call *cut* if the block takes more than *seconds* seconds, or when `cut_after` has lost its patience."""
+        alarm = Alarm(time.monotonic() + seconds, cut)
+        with self._changed:
+            self._alarms.add(alarm)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                self._thread.start()
+            elif alarm.at < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield alarm
+        finally:
+            with self._changed:
+                self._alarms.discard(alarm)
+                if not self._alarms:
+                    self._idle.notify_all()
+
+    def cut_after(self, seconds: float) -> None:
+        """Wait at most *seconds* seconds for the running calls, then end them."""
+        with self._changed:
+            self._idle.wait_for(lambda: not self._alarms, seconds)
+            self._ring(list(self._alarms))
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while self._alarms:
+                now = time.monotonic()
+                self._ring([alarm for alarm in self._alarms if alarm.at <= now])
+                self._wakes_at = min(alarm.at for alarm in self._alarms)
+                self._changed.wait(self._wakes_at - now)
+            self._thread = None
+
+    def _ring(self, alarms: list[Alarm]) -> None:
+        for alarm in alarms:
+            alarm.has_rung = True
+            alarm.cut()
+            alarm.at = time.monotonic() + _RING_AGAIN_S
+
+
+class _Sockets:
+    """Duplicates of the sockets of one session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+
+    def add(self, made: socket.socket) -> socket.socket:
+        twin = made.dup()
+        with self._lock:
+            self._open.add(twin)
+        return twin
+
+    def drop(self, twin: socket.socket | None) -> None:
+        if twin is not None:
+            with self._lock:
+                self._open.discard(twin)
+            twin.close()
+
+    def cut(self) -> None:
+        with self._lock:
+            for twin in self._open:
+                with contextlib.suppress(OSError):
+                    twin.shutdown(socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """Never retries; knows its sockets."""
+
+    def __init__(self) -> None:
+        self.sockets = _Sockets()
+        super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Called by requests, within `__init__`."""
+        super().init_poolmanager(*args, **kwargs)
+
+        class Plain(HTTPConnectionPool):
+            ConnectionCls = _watched(HTTPConnection, self.sockets)
+
+        class Secure(HTTPSConnectionPool):
+            ConnectionCls = _watched(HTTPSConnection, self.sockets)
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Plain, "https": Secure}
+
+
+def _watched(base: Any, sockets: _Sockets) -> Any:
+    """A class of connections whose sockets *sockets* knows."""
+
+    class Watched(base):  # type: ignore[misc]  # the base is a value here
+        _twin: socket.socket | None = None
+
+        def _new_conn(self) -> socket.socket:
+            made: socket.socket = super()._new_conn()
+            self._twin = sockets.add(made)
+            return made
+
+        def close(self) -> None:
+            super().close()
+            twin, self._twin = self._twin, None
+            sockets.drop(twin)
+
+    return Watched
+
+
+class TimedHttp:
+    """
+    Posts from any number of threads, each with a session of its own.
+
+    No proxy, netrc or certificate setting comes from the environment, no redirect is followed, no cookie is kept.
+    """
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._watchdog = Watchdog()
+
+    def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+        """
+        The answer to *body*, whatever its status.
+
+        Raises:
+            DeadlinePassed: it did not end within *timeout_s* seconds.
+            AnswerTooLarge: it has more than 8 MiB.
+            CallFailed: there is no connection, or it broke.
+        """
+        session, sockets = self._session()
+        with self._watchdog.limit(timeout_s, sockets.cut) as alarm:
+            try:
+                return self._exchange(session, url, body, headers, timeout_s)
+            # requests lets errors of urllib3 and of the socket through, and a broken header is a ValueError.
+            except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+                if alarm.has_rung or isinstance(error, requests.ReadTimeout):
+                    raise DeadlinePassed(f"no whole answer within {timeout_s:g} s") from None
+                raise CallFailed(_what_happened(error)) from None
+
+    def cut_after(self, seconds: float) -> None:
+        """Give running calls at most *seconds* seconds, then end them as if their deadline had passed."""
+        self._watchdog.cut_after(seconds)
+
+    def _exchange(
+        self, session: requests.Session, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Reply:
+        began = time.monotonic()
+        with session.post(
+            url,
+            data=body,
+            headers=dict(headers),
+            timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            content = bytearray()
+            for chunk in answer.iter_content(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise AnswerTooLarge(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+            return Reply(answer.status_code, answer.headers, bytes(content), time.monotonic() - began)
+
+    def _session(self) -> tuple[requests.Session, _Sockets]:
+        if not hasattr(self._own, "session"):
+            session, adapter = requests.Session(), _Adapter()
+            session.trust_env = False
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            self._own.session, self._own.sockets = session, adapter.sockets
+        return self._own.session, self._own.sockets
+
+
+def _what_happened(error: BaseException) -> str:
+    """The innermost cause by its class, since the texts of these errors quote URLs and headers."""
+    seen: list[str] = []
+    cause: Any = error
+    while isinstance(cause, BaseException) and len(seen) < 8:
+        seen.append(type(cause).__name__)
+        inner = [arg for arg in cause.args if isinstance(arg, BaseException)]
+        cause = getattr(cause, "reason", None) or cause.__cause__ or (inner[0] if inner else None)
+    return f"the connection failed ({seen[-1]})"
