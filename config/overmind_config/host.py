@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-PASSED_TO_JOBS: Final = ("PATH", "LANG", "LC_ALL", "TZ")
-DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,10 @@ def service_manager(environ: Mapping[str, str] | None = None) -> ServiceManager:
 
 def job_environment(allowed: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """
-    The environment of a job, built from empty: a few harmless names, and those that the host allows.
+    The variables of this process that jobs may see; what else a job gets is the launcher's.
 
     Args:
         allowed: `agent.job_env`; a name that is not set here is not set there.
     """
     environ = os.environ if environ is None else environ
-    names = (*PASSED_TO_JOBS, *allowed)
-    return {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8"} | {name: environ[name] for name in names if name in environ}
+    return {name: environ[name] for name in allowed if name in environ}

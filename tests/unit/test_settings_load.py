@@ -152,12 +152,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             "(got 'two'); write a whole number"
         ),
         (
-            "agent.grace_s (command line): 20 s + 5 s is more than a third of the lease of 60 s, so a job that lost "
-            "its lease would outlive it; set at most 15"
+            "agent.grace_s (command line): 20 s + 5 s is more than a third of the lease of 60 s, so a job that "
+            "lost its lease would outlive it; set at most 15"
         ),
         (
-            "agent.stop_timeout_s (default): drain_s + grace_s + 30 s for the last reports + 15 s is 345 s, more "
-            "than 330 s; lower drain_s, or raise this together with the service manager's own limit (TimeoutStopSec, "
+            "agent.stop_timeout_s (default): drain_s + grace_s + 30 s for the last reports + 15 s is 345 s, "
+            "more than 330 s; lower drain_s, or raise this together with the service manager's own limit (TimeoutStopSec, "
             "stop_grace_period)"
         ),
         f"agent.slotz ({config}): unknown key; did you mean agent.slots?",

