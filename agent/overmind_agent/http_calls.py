@@ -51,10 +51,11 @@ class Verb:
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer."""
+    """A successful answer; `date` is the server's clock as its header says, None without one."""
 
     status: int
     body: bytes
+    date: datetime | None = None
 
 
 class HttpCalls:
@@ -161,7 +162,7 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        return Answer(response.status_code, content)
+        return Answer(response.status_code, content, _date(response.headers))
 
     def put_blob(self, verb: Verb, url: str, content: IO[bytes], size_bytes: int) -> None:
         """Send *content* to a temporary URL, without the token."""
@@ -279,6 +280,13 @@ def read_retry_after(value: str | None, *, now: datetime | None = None) -> float
             return None
         seconds = max(0.0, seconds)
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["Date"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _json_or_none(body: bytes) -> Any:

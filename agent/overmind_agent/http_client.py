@@ -9,8 +9,8 @@ import os
 import platform
 import stat
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -80,11 +80,16 @@ class HttpControlPlane:
         self._known_id = agent_id
         self._extensions: frozenset[str] | None = None
         self._said_busy: bool | None = None
+        self._gives_way = False
 
     # ------------------------------------------------------------------------------------- the agent itself
 
     def register(self, known_id: str | None) -> str:
         """See ControlPlane."""
+        with self._giving_way():
+            return self._register(known_id)
+
+    def _register(self, known_id: str | None) -> str:
         about: dict[str, Any] = {"agent_version": __version__, "host_os": _host_os()}
         if self._has("lease"):
             about["capabilities"] = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in self._job_types)]
@@ -127,6 +132,23 @@ class HttpControlPlane:
 
     def next_job(self, *, wait_s: float) -> Job | NoJob:
         """See ControlPlane."""
+        with self._giving_way():
+            return self._next_job(wait_s)
+
+    def stop_waiting(self) -> None:
+        """See ControlPlane."""
+        if self._gives_way:
+            self._calls.interrupt()
+
+    @contextmanager
+    def _giving_way(self) -> Iterator[None]:
+        self._gives_way = True
+        try:
+            yield
+        finally:
+            self._gives_way = False
+
+    def _next_job(self, wait_s: float) -> Job | NoJob:
         here = f"/api/v2/agents/{segment(self._agent)}"
         if self._has("next_job"):
             answer = self._calls.call(

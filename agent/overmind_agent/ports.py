@@ -54,6 +54,9 @@ class ControlPlane(Protocol):
     def next_job(self, *, wait_s: float) -> Job | NoJob:
         """A job that this agent may claim, asked for during at most *wait_s* seconds. Claims nothing."""
 
+    def stop_waiting(self) -> None:
+        """End a `register` or `next_job` that is under way. The one call that is made from another thread."""
+
     def claim(self, job: Job, *, key: str) -> Claim:
         """Take *job*. The same *key* gives the same claim again, so a lost answer is resolved by repeating."""
 

@@ -444,6 +444,7 @@ def read_job(job: Job) -> jobs.Job:
         parameters=read_revision(revision),
         model_id=job.model_id,
         status=Status.read(history[-1].name) if history else Status.UNKNOWN,
+        has_input=job.input != "none",
         holder=job.agent_id,
         timeout_s=job.limits.timeout_s if job.limits else None,
     )

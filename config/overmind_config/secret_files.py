@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,39 @@ def read_secret(path: Path, *, check_mode: bool = True) -> str:
     finally:
         os.close(descriptor)
     return _text(path, raw)
+
+
+class RotatingSecret:
+    """
+    A secret that may change while we run: its file is read again whenever it has changed.
+
+    Args:
+        secret: as it was read at the start.
+        path: None for a secret that did not come from a file.
+    """
+
+    def __init__(self, secret: str, path: Path | None) -> None:
+        self._secret = secret
+        self._path = path
+        self._seen = self._stamp()
+
+    def current(self) -> str:
+        """The secret as it is now; the last good one while the file cannot be read. From any thread."""
+        stamp = self._stamp()
+        if self._path is not None and stamp != self._seen:
+            with suppress(UnusableSecret):
+                self._secret = read_secret(self._path, check_mode=False)  # the mode was checked at the start
+                self._seen = stamp
+        return self._secret
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _cannot_open(path: Path, error: OSError) -> UnusableSecret:

@@ -1,0 +1,101 @@
+"""
+The command line. Handlers are imported inside the commands, so that `--help` is quick.
+
+Exit codes: 0 done or nothing to do, 1 the job failed or was canceled (`--once`), 64 usage, 69 control plane out of
+reach, 70 a bug, 73 state folder in use or unusable, 77 credentials refused, 78 configuration wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from overmind_agent import __version__
+
+OK, JOB_FAILED, USAGE, UNAVAILABLE, BUG, CANT_CREATE, NO_PERMISSION, CONFIG = 0, 1, 64, 69, 70, 73, 77, 78
+
+EXAMPLES: Final = """examples:
+  overmind-agent check                          is this host ready to work?
+  overmind-agent run                            work until told to stop
+  overmind-agent run --once --wait 60           wait a minute for a job, run it, and exit
+  overmind-agent run --once | tail -n 1         the last line is a JSON summary
+
+configuration: --config FILE, else $OVERMIND_AGENT_CONFIG, else /etc/overmind-agent/agent.toml;
+stronger are environment variables (OVERMIND_API_URL, OVERMIND_API_KEY, OVERMIND_AGENT_SECTION__KEY), then flags.
+
+exit codes: 0 done or nothing to do, 1 the job failed or was canceled (--once), 64 usage, 69 control plane out of
+reach, 70 a bug, 73 state folder in use or unusable, 77 credentials refused, 78 configuration wrong"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}; try {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = _Parser(
+        prog="overmind-agent",
+        description="Pull jobs from a control plane, run them on this host, upload what comes out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"overmind-agent {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    shared = _Parser(add_help=False)
+    shared.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    shared.add_argument("--url", dest="control_plane.url", metavar="URL", help="address of the control plane")
+    shared.add_argument(
+        "--token-file", dest="control_plane.token_file", metavar="FILE", help="file that holds the agent's token"
+    )
+    shared.add_argument("--state-dir", dest="agent.state_dir", metavar="DIR", help="where the journal is kept")
+
+    run = commands.add_parser("run", parents=[shared], help="work on jobs", description="Work on jobs.")
+    run.add_argument("--once", action="store_true", help="at most one job, then exit; prints a JSON summary")
+    run.add_argument(
+        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="with --once: how long to wait for a job (0)"
+    )
+    run.add_argument("--slots", dest="agent.slots", type=int, metavar="N", help="how many jobs at a time")
+    run.add_argument("--log-level", dest="logging.level", choices=["debug", "info", "warning", "error"])
+    run.add_argument("--log-format", dest="logging.format", choices=["auto", "json", "pretty"])
+
+    check = commands.add_parser(
+        "check", parents=[shared], help="is this host ready to work?", description="Is this host ready to work?"
+    )
+    check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    commands.add_parser("version", help="print the version", description="Print the version.")
+    return top
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+    return seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    if options.command == "version":
+        print(f"overmind-agent {__version__}")
+        return OK
+    flags = {name: value for name, value in vars(options).items() if "." in name}
+    if options.command == "check":
+        from overmind_agent.check_command import check
+
+        return check(flags, config=options.config, as_json=options.json)
+    if options.wait and not options.once:
+        parser().error("--wait needs --once")
+    from overmind_agent.run_command import run
+
+    return run(flags, config=options.config, wait_s=options.wait if options.once else None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""
+What must be so for this host to do its work, as a list of questions.
+
+Each check answers with what it found; when that is not good enough it says what to do. None of them changes
+anything but the lock file of the state folder, and none takes longer than a few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from overmind_agent import wire
+from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
+from overmind_agent.http_calls import HttpCalls, Verb
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.service import owning
+from overmind_config.settings import Settings
+from overmind_executors import registry
+
+Grade = Literal["ok", "warning", "failed"]
+
+LOOK: Final = Verb("check", 5)
+MOST_SKEW_S: Final = 60.0
+CHILD_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `code` is stable, `hint` is empty when nothing needs to be done."""
+
+    code: str
+    grade: Grade
+    message: str
+    hint: str = ""
+
+
+class Failed(Exception):
+    """A check's bad news."""
+
+    def __init__(self, message: str, hint: str, *, grade: Grade = "failed") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.grade: Grade = grade
+
+
+class Doctor:
+    """Examines this host for *settings*; `calls` go to the control plane."""
+
+    def __init__(self, settings: Settings, calls: HttpCalls) -> None:
+        self._settings = settings
+        self._calls = calls
+
+    def findings(self) -> Iterator[Finding]:
+        """One finding for each check, in the order in which a person would look."""
+        for code, check in self._checks():
+            try:
+                yield Finding(code, "ok", check())
+            except Failed as bad:
+                yield Finding(code, bad.grade, str(bad), bad.hint)
+            except OvermindAgentError as error:
+                yield Finding(code, "failed", str(error), "check control_plane.url, the network and the proxy")
+
+    def _checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield "python", self._python
+        yield "process_control", self._process_control
+        yield "state_dir", self._state_dir
+        yield "state_lock", self._state_lock
+        yield "journal", self._journal
+        yield "disk", self._disk
+        yield "job_types", self._job_types
+        yield "child", self._child
+        yield "data_roots", self._data_roots
+        yield "address", self._address
+        yield "connection", self._connection
+        yield "extensions", self._extensions
+        yield "token", self._token
+        yield "clock", self._clock
+        for name in self._settings.models:
+            yield f"model.{name}", lambda name=name: self._model(name)  # type: ignore[misc]
+        yield "service_manager", self._service_manager
+
+    # ------------------------------------------------------------------------------------------ this host
+
+    def _python(self) -> str:
+        return f"Python {platform.python_version()}, {platform.system()} {platform.release()}"
+
+    def _process_control(self) -> str:
+        if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+            raise Failed("/proc does not list children", "mount /proc; without it a job's strays are not found")
+        if shutil.which("nice") is None and self._settings.agent.nice:
+            raise Failed("there is no nice command", "install coreutils or set agent.nice = 0")
+        return "orphans of jobs can be found and ended"
+
+    def _state_dir(self) -> str:
+        state = self._settings.agent.state_dir
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            probe = state / ".check"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise Failed(
+                f"{state} cannot be written: {error.strerror}", "make it a folder of the agent's user"
+            ) from error
+        if state.stat().st_mode & 0o077:
+            raise Failed(f"{state} is open to other users", f"run chmod 700 {state}", grade="warning")
+        return str(state)
+
+    def _state_lock(self) -> str:
+        try:
+            with owning(self._settings.agent.state_dir):
+                return "nobody else works on the state folder"
+        except OvermindAgentError as error:
+            raise Failed(str(error), "fine if that is the service itself", grade="warning") from error
+
+    def _journal(self) -> str:
+        path = self._settings.agent.state_dir / "journal.sqlite"
+        if not path.exists():
+            return "none yet; the first start makes one"
+        aside: list[Path] = []
+        try:
+            with owning(self._settings.agent.state_dir):
+                journal = SqliteJournal(path, on_set_aside=aside.append)
+                held, waiting = len(journal.held()), len(journal.undelivered())
+                journal.close()
+        except OvermindAgentError as error:
+            raise Failed(str(error), "stop the service to have it checked", grade="warning") from error
+        if aside:
+            raise Failed(f"it was damaged and is now {aside[0]}", "look there for results that were not sent")
+        return f"{held} jobs to go on with, {waiting} with statuses to send"
+
+    def _disk(self) -> str:
+        free, least = (
+            shutil.disk_usage(self._settings.agent.state_dir).free,
+            self._settings.agent.min_free_bytes,
+        )
+        if free < least:
+            raise Failed(
+                f"{free:,} bytes are free, fewer than agent.min_free_bytes {least:,}",
+                "make room; until then no job is taken",
+            )
+        return f"{free:,} bytes free"
+
+    def _job_types(self) -> str:
+        for name in self._settings.agent.job_types:
+            try:
+                registry.executor_for(name)
+            except (registry.UnknownJobType, registry.BrokenExecutor) as error:
+                raise Failed(str(error), "install its package or take it out of agent.job_types") from error
+        return ", ".join(self._settings.agent.job_types)
+
+    def _child(self) -> str:
+        command = [sys.executable, "-P", "-m", "overmind_executors.child"]
+        reader, writer = os.pipe()
+        try:
+            command += ["--events-fd", str(writer), "--parent", str(os.getpid())]
+            ended = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                pass_fds=[writer],
+                timeout=CHILD_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(f"a job's process cannot be started: {error}", "reinstall overmind-agent") from error
+        finally:
+            os.close(reader)
+            os.close(writer)
+        if ended.returncode != 0:
+            said = ended.stderr.decode(errors="replace").strip().splitlines()
+            raise Failed(
+                f"a job's process ends with {ended.returncode}: {said[-1] if said else ''}",
+                "reinstall overmind-agent",
+            )
+        return "a job's process starts"
+
+    def _data_roots(self) -> str:
+        roots = self._settings.agent.data_roots
+        for root in roots:
+            if not os.access(root, os.R_OK | os.X_OK) or not root.is_dir():
+                raise Failed(
+                    f"{root} is not a folder that can be read", "mount it or take it out of agent.data_roots"
+                )
+        return ", ".join(map(str, roots)) or "none"
+
+    def _service_manager(self) -> str:
+        return "systemd" if Path("/run/systemd/system").is_dir() else "none here"
+
+    # ------------------------------------------------------------------------------------------ the control plane
+
+    def _address(self) -> str:
+        host = urlsplit(self._settings.control_plane.url).hostname or ""
+        if self._settings.control_plane.proxy:
+            host = urlsplit(self._settings.control_plane.proxy).hostname or ""
+        try:
+            found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        except OSError as error:
+            raise Failed(
+                f"{host} has no address: {error}", "check control_plane.url and this host's DNS"
+            ) from error
+        return f"{host} is {', '.join(sorted(found))}"
+
+    def _connection(self) -> str:
+        began = datetime.now(UTC)
+        with suppress(RejectedError):  # whatever it answers, it answers
+            self._calls.call(LOOK, "GET", "/api/v2/capabilities")
+        took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
+        return f"{self._settings.control_plane.url} answers in {took_ms:.0f} ms"
+
+    def _extensions(self) -> str:
+        try:
+            answer = self._calls.call(LOOK, "GET", "/api/v2/capabilities")
+        except AuthError as error:
+            raise Failed("not told without a token", "see the check of the token", grade="warning") from error
+        except RejectedError as error:
+            raise Failed(
+                "none: jobs are polled for, without leases", "fine for a plain control plane", grade="warning"
+            ) from error
+        return ", ".join(wire.parse(wire.Capabilities, answer.body).extensions)
+
+    def _token(self) -> str:
+        try:
+            self._calls.call(LOOK, "GET", "/api/v2/agents", query={"page": 1, "size": 1})
+        except AuthError as error:
+            raise Failed(f"not accepted ({error})", "put an agent's token into control_plane.token_file") from error
+        return "accepted"
+
+    def _clock(self) -> str:
+        answer = self._calls.call(LOOK, "GET", "/api/v2/agents", query={"page": 1, "size": 1})
+        if answer.date is None:
+            return "the server does not say what time it is"
+        skew_s = abs((datetime.now(UTC) - answer.date).total_seconds())
+        if skew_s > MOST_SKEW_S:
+            raise Failed(f"{skew_s:.0f} s from the server's", "set the clock; leases do not depend on it, TLS does")
+        return f"within {skew_s:.0f} s of the server's"
+
+    # ------------------------------------------------------------------------------------------ the models
+
+    def _model(self, name: str) -> str:
+        model = self._settings.models[name]
+        key = model.api_key.get_secret_value() if model.api_key else ""
+        calls = HttpCalls(model.base_url, lambda: key)
+        try:
+            calls.call(LOOK, "GET", "/models")
+        except AuthError as error:
+            raise Failed(f"the key is not accepted ({error})", f"look at models.{name}.api_key_file") from error
+        except RejectedError:
+            return f"{model.base_url} answers, but does not list its models"
+        except OvermindAgentError as error:
+            raise Failed(f"{model.base_url}: {error}", "is its server running?") from error
+        finally:
+            calls.close()
+        return f"{model.base_url} answers"

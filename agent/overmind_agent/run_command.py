@@ -1,0 +1,144 @@
+"""`overmind-agent run`: from the configuration to an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import structlog
+
+from overmind_agent import __version__, cli
+from overmind_agent.display import watching
+from overmind_agent.errors import AuthError, ControlPlaneError, JournalError, ProtocolError, StateInUse
+from overmind_agent.held_jobs import HeldJob
+from overmind_agent.jobs import NoJob
+from overmind_agent.lifecycle import Status
+from overmind_agent.service import Outcome, Outside, Service
+from overmind_config import host, logs
+from overmind_config.load import load
+from overmind_config.problems import SettingsError
+from overmind_config.secret_files import RotatingSecret
+from overmind_config.settings import Settings
+
+EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (AuthError, cli.NO_PERMISSION),
+    (ControlPlaneError, cli.UNAVAILABLE),
+    (ProtocolError, cli.UNAVAILABLE),
+    (StateInUse, cli.CANT_CREATE),
+    (JournalError, cli.CANT_CREATE),
+)
+OUTCOMES: Final = {Status.COMPLETED: "completed", Status.FAILED: "failed", Status.CANCELED: "canceled"}
+
+
+def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) -> int:
+    """
+    Run the daemon, or one job.
+
+    Args:
+        flags: settings from the command line, by dotted key.
+        wait_s: for one job, how long to wait for it; None for the daemon.
+    """
+    try:
+        settings = load(flags, config=config).settings
+    except SettingsError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        return cli.CONFIG
+    try:
+        if wait_s is not None:
+            return _once(settings, wait_s)
+        with _logging(settings, sys.stdout):
+            Service(settings, _outside(settings, lambda *_: None), structlog.get_logger()).run()
+        return cli.OK
+    except Exception as error:
+        return _explain(error)
+
+
+def _once(settings: Settings, wait_s: float) -> int:
+    # The bar takes standard error over before the log does, so that the two share the terminal.
+    with watching() as display, _logging(settings, sys.stderr):
+        service = Service(settings, _outside(settings, display.show), structlog.get_logger())
+        outcome = service.once(wait_s=wait_s)
+    print(json.dumps(summary(outcome)), flush=True)  # noqa: T201 - the result of the command
+    if isinstance(outcome.step, NoJob) or outcome.step.status is Status.PENDING:
+        return cli.OK
+    if not outcome.is_delivered:
+        return cli.UNAVAILABLE
+    return cli.OK if outcome.step.status is Status.COMPLETED else cli.JOB_FAILED
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The last line of `run --once`, for scripts."""
+    step = outcome.step
+    if isinstance(step, NoJob):
+        return {"outcome": "no_job", "message": step.message}
+    word = OUTCOMES.get(step.status, "lost") if step.status else "lost"
+    return {
+        "outcome": "released" if step.status is Status.PENDING else word,
+        "job_id": step.job_id,
+        "job_type": step.job_type,
+        "attempt": step.attempt,
+        "reason": step.reason,
+        "message": step.message,
+        "files": [{"name": f.name, "size_bytes": f.size_bytes, "sha256": f.sha256} for f in step.files],
+        "summary": dict(step.outcome),
+        "phases_s": dict(step.phases_s),
+        "delivered": outcome.is_delivered,
+    }
+
+
+@contextmanager
+def _logging(settings: Settings, stream: TextIO) -> Iterator[None]:
+    known = {"agent": settings.agent.name, "agent_version": __version__}
+    configured = logs.configure(
+        level=settings.logging.level,
+        style=settings.logging.format,
+        stream=stream,
+        secrets=settings.secrets(),
+        bound=known,
+    )
+    try:
+        yield
+    finally:
+        configured.close()
+
+
+def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None]) -> Outside:
+    plane = settings.control_plane
+    token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file)
+    return Outside(
+        token=token.current,
+        job_environment=host.job_environment(settings.agent.job_env),
+        notify_socket=host.service_manager().notify_socket,
+        on_change=on_change,
+    )
+
+
+def _explain(error: Exception) -> int:
+    """One line about *error*, a traceback if it is a bug of ours; returns the exit code."""
+    for kind, code in EXIT_CODES:
+        if isinstance(error, kind):
+            _say(_advice(error))
+            return code
+    traceback.print_exception(error)
+    _say(f"this is a bug: {type(error).__name__}: {error}")
+    return cli.BUG
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, AuthError):
+        return (
+            f"the control plane does not accept the token ({error}); put a valid one into control_plane.token_file"
+        )
+    if isinstance(error, (ControlPlaneError, ProtocolError)):
+        return f"the control plane cannot be reached ({error}); is control_plane.url right?"
+    return str(error)
+
+
+def _say(text: str) -> None:
+    print(f"overmind-agent: {text}", file=sys.stderr)  # noqa: T201 - a message to a person

@@ -1,0 +1,333 @@
+"""
+Puts the daemon together: the only module that names the classes behind the ports.
+
+```
+main thread    signals, watchdog, the order of the end          supervisor
+worker 1…n     Worker.step → JobRun → the child process         slot
+heartbeat      leases and directives
+delivery       the outbox
+duties         sweeping folders, on APScheduler
+```
+
+Each of the middle three has a control plane, and so a connection, of its own. At the end the slots stop first, then
+the outbox is emptied, and only then does the heartbeat cease.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent import processes
+from overmind_agent.backoff import insist
+from overmind_agent.clock import SystemClock
+from overmind_agent.delivery import Delivery
+from overmind_agent.duties import Duties, Duty
+from overmind_agent.errors import ControlPlaneError, JobError, JournalError, StateInUse
+from overmind_agent.heartbeat import Heartbeat
+from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.http_calls import HttpCalls
+from overmind_agent.http_client import HttpControlPlane
+from overmind_agent.job_run import JobRun
+from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.launcher import ChildSettings, ProcessLauncher
+from overmind_agent.lifecycle import Status
+from overmind_agent.notify import Notifier
+from overmind_agent.signals import Signals
+from overmind_agent.slot import Forever, Once, Slot
+from overmind_agent.supervisor import Supervisor
+from overmind_agent.worker import InterruptedWork, Worker
+from overmind_agent.workspace import DiskWorkspaces
+from overmind_config.settings import Settings
+from overmind_executors import registry
+from overmind_executors.contract import ModelEndpoint
+
+# How long `run --once` tries to reach the control plane before it gives up.
+ONCE_REACH_S: Final = 15.0
+# What the last statuses are given at the end; whatever is left then is sent by the next start.
+FLUSH_S: Final = 30.0
+SWEEP_EVERY_S: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Outside:
+    """
+    What the service is given by the process that it runs in.
+
+    Attributes:
+        token: the control plane's token; asked for at every call, so that a new one is used at once.
+        job_environment: what children get on top of the fixed variables.
+        notify_socket: systemd's, None without it.
+        on_change: told of each status and each progress of a job, from any thread.
+    """
+
+    token: Callable[[], str]
+    job_environment: Mapping[str, str]
+    notify_socket: str | None
+    on_change: Callable[[HeldJob, Status], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `run --once` ended: its one job or none, and whether the control plane has heard of it."""
+
+    step: Ended | NoJob
+    is_delivered: bool
+
+
+class Service:
+    """One daemon over one state folder, for one `run` or one `once`."""
+
+    def __init__(self, settings: Settings, outside: Outside, log: FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._outside = outside
+        self._log = log
+        self._draining = threading.Event()
+        self._closing = threading.Event()
+        self._clock = SystemClock(self._closing)
+        self._until_drain = SystemClock(self._draining)
+        self._held_jobs = HeldJobs()
+        self._planes: list[HttpControlPlane] = []
+        self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
+
+    def run(self) -> None:
+        """
+        Work until a signal says otherwise.
+
+        Raises:
+            StateInUse, JournalError, AuthError: the daemon cannot go on; nothing that it knows is lost.
+        """
+        with self._started(reach_s=math.inf) as supervisor:
+            slots = self._slots(self._settings.agent.slots, Forever(), supervisor)
+            supervisor.watch([slot.thread(f"worker-{n}") for n, slot in enumerate(slots, start=1)])
+            self._journal.wait_until_empty(FLUSH_S)
+
+    def once(self, *, wait_s: float) -> Outcome:
+        """
+        One job, or none within *wait_s* seconds.
+
+        Raises:
+            ControlPlaneError, ProtocolError: the control plane is out of reach, or does not accept us.
+            StateInUse, JournalError: as for `run`.
+        """
+        with self._started(reach_s=ONCE_REACH_S) as supervisor:
+            patience = Once(self._until_drain, wait_s=wait_s, reach_s=ONCE_REACH_S)
+            (slot,) = self._slots(1, patience, supervisor)
+            supervisor.watch([slot.thread("worker-1")])
+            is_delivered = self._journal.wait_until_empty(FLUSH_S)
+            self._sweep()
+        return Outcome(patience.step or NoJob("asked to stop before there was a job"), is_delivered)
+
+    # ------------------------------------------------------------------------------------ start and end
+
+    @contextmanager
+    def _started(self, *, reach_s: float) -> Iterator[Supervisor]:
+        with ExitStack() as at_end:
+            signals = Signals()
+            processes.guard_this_process()
+            state = self._settings.agent.state_dir
+            at_end.enter_context(owning(state))
+            self._journal = SqliteJournal(state / "journal.sqlite", on_set_aside=self._on_set_aside)
+            at_end.callback(self._journal.close)
+            agent = self._settings.agent
+            self._workspaces = DiskWorkspaces(state / "jobs", min_free_bytes=agent.min_free_bytes)
+            notifier = Notifier(self._outside.notify_socket)
+            supervisor = Supervisor(
+                signals=signals,
+                held_jobs=self._held_jobs,
+                drain=self._drain,
+                drain_s=agent.drain_s,
+                notifier=notifier,
+                clock=self._clock,
+                log=self._log,
+            )
+            threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
+            supervisor.watch([threading.Thread(target=self._register, args=[self._plane(), reach_s])])
+            notifier.tell(READY="1", STATUS="0 jobs")
+            duties = Duties(self._log)
+            duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep))
+            at_end.callback(duties.stop)
+            for thread in self._messengers(supervisor):
+                thread.start()
+                at_end.callback(thread.join)
+            at_end.callback(self._closing.set)
+            yield supervisor
+            notifier.tell(STOPPING="1")
+            self._log.info("agent.stopped")
+
+    def _drain(self, _why: str) -> None:
+        self._draining.set()
+        for plane in self._planes:
+            plane.stop_waiting()
+
+    def _register(self, plane: HttpControlPlane, reach_s: float) -> None:
+        clock = self._until_drain
+        ends_at_s = clock.now_s() + reach_s
+        try:
+            agent_id = insist(
+                lambda: plane.register(self._journal.agent_id()),
+                sleep=clock.sleep,
+                stop=lambda _: self._draining.is_set() or clock.now_s() >= ends_at_s,
+                on_retry=self._on_retry,
+            )
+        except ControlPlaneError:
+            if self._draining.is_set():
+                return
+            raise
+        self._journal.remember_agent(agent_id)
+        self._log.info("agent.started", agent_id=agent_id, job_types=self._job_types)
+
+    def _on_retry(self, error: BaseException, wait_s: float) -> None:
+        self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
+
+    def _on_set_aside(self, aside: Path) -> None:
+        self._log.error("journal.set_aside", path=str(aside))
+
+    def _sweep(self) -> None:
+        self._workspaces.sweep(self._journal.is_needed)
+
+    # ------------------------------------------------------------------------------------ what fills the ports
+
+    def _plane(self) -> HttpControlPlane:
+        """A control plane for one thread."""
+        settings = self._settings.control_plane
+        plane = HttpControlPlane(
+            HttpCalls(settings.url, self._outside.token, ca_file=settings.ca_file, proxy=settings.proxy),
+            job_types=self._job_types,
+            display_name=self._settings.agent.name,
+            slots=self._settings.agent.slots,
+            agent_id=self._journal.agent_id,
+        )
+        self._planes.append(plane)
+        return plane
+
+    def _messengers(self, supervisor: Supervisor) -> tuple[threading.Thread, threading.Thread]:
+        shared: dict[str, Any] = {
+            "held_jobs": self._held_jobs,
+            "on_refused": supervisor.fail,
+            "clock": self._clock,
+            "log": self._log,
+        }
+        heartbeat = Heartbeat(
+            control_plane=self._plane(),
+            interval_s=self._settings.control_plane.heartbeat_s,
+            is_draining=self._draining.is_set,
+            on_drain=lambda: supervisor.drain("the control plane asked for it"),
+            **shared,
+        )
+        delivery = Delivery(control_plane=self._plane(), outbox=self._journal, **shared)
+        return (
+            threading.Thread(target=heartbeat.run, args=[self._closing], name="heartbeat"),
+            threading.Thread(target=delivery.run, args=[self._closing], name="delivery"),
+        )
+
+    def _slots(self, number: int, patience: Forever | Once, supervisor: Supervisor) -> list[Slot]:
+        interrupted = InterruptedWork([*self._journal.held(), *self._journal.intended()])
+        poll_turn = threading.Lock()
+        return [self._slot(patience, supervisor, interrupted, poll_turn) for _ in range(number)]
+
+    def _slot(
+        self,
+        patience: Forever | Once,
+        supervisor: Supervisor,
+        interrupted: InterruptedWork,
+        poll_turn: threading.Lock,
+    ) -> Slot:
+        plane = self._plane()
+        shared: dict[str, Any] = {
+            "control_plane": plane,
+            "journal": self._journal,
+            "workspaces": self._workspaces,
+            "log": self._log,
+        }
+        job_run = JobRun(
+            launcher=ProcessLauncher(self._child_settings(), self._clock, self._log),
+            clock=self._clock,
+            validate=_validate,
+            on_change=self._outside.on_change,
+            **shared,
+        )
+        worker = Worker(
+            held_jobs=self._held_jobs,
+            interrupted=interrupted,
+            job_run=job_run,
+            job_types=self._job_types,
+            poll_turn=poll_turn,
+            is_draining=self._draining.is_set,
+            clock=self._until_drain,
+            **shared,
+        )
+        return Slot(
+            worker,
+            patience,
+            poll_wait_s=self._settings.control_plane.poll_wait_s,
+            is_draining=self._draining.is_set,
+            register=lambda: self._register(plane, 0),
+            on_fatal=supervisor.fail,
+            clock=self._until_drain,
+            log=self._log,
+        )
+
+    def _child_settings(self) -> ChildSettings:
+        agent = self._settings.agent
+        return ChildSettings(
+            models=_models(self._settings),
+            data_roots=agent.data_roots,
+            environment=self._outside.job_environment,
+            grace_s=agent.grace_s,
+            timeout_s=agent.job_timeout_s,
+            nice=agent.nice,
+        )
+
+
+@contextmanager
+def owning(state: Path) -> Iterator[None]:
+    """The state folder, for this process alone."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(f"the state folder {state} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise StateInUse(f"another overmind-agent works on {state}; give each its own agent.state_dir") from error
+    finally:
+        os.close(lock)
+
+
+def _models(settings: Settings) -> list[ModelEndpoint]:
+    return [
+        ModelEndpoint(
+            name=name,
+            base_url=model.base_url,
+            model=model.model,
+            api_key=model.api_key.get_secret_value() if model.api_key else "",
+            max_concurrency=model.max_concurrency,
+            timeout_s=model.timeout_s,
+            input_price=model.input_price,
+            output_price=model.output_price,
+        )
+        for name, model in settings.models.items()
+    ]
+
+
+def _validate(job_type: str, parameters: Mapping[str, Any]) -> object:
+    """Check *parameters* as the executor for *job_type* does; that one cannot be loaded is the job's failure."""
+    try:
+        return registry.executor_for(job_type).validate(parameters)
+    except registry.UnknownJobType as error:
+        raise JobError(str(error), reason="unknown_job_type") from error
+    except registry.BrokenExecutor as error:
+        raise JobError(str(error), reason="executor_not_loaded") from error

@@ -1,0 +1,133 @@
+"""One slot of the daemon: a thread that takes step after step, and knows when to wait and when to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.backoff import Backoff, is_worth_retrying
+from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError
+from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.ports import Clock
+from overmind_agent.worker import Worker
+
+# Between two polls when the control plane answers at once that it has nothing.
+POLL_GAP_S: Final = 5.0
+
+
+class Forever:
+    """The daemon: whatever a step brings, there is another one."""
+
+    def poll_s(self, most_s: float) -> float:
+        """How long a poll may be held open."""
+        return most_s
+
+    def is_over(self, _step: Ended | NoJob) -> bool:
+        """Whether that step was the last one."""
+        return False
+
+    def gives_up(self) -> bool:
+        """Whether an error that may pass is not waited for any longer."""
+        return False
+
+
+class Once:
+    """
+    `run --once`: one job, or none after *wait_s* seconds; and no more than *reach_s* seconds of errors.
+
+    Attributes:
+        step: what the last step brought, None before that.
+    """
+
+    def __init__(self, clock: Clock, *, wait_s: float, reach_s: float) -> None:
+        self._clock = clock
+        self._ends_at_s = clock.now_s() + wait_s
+        self._reach_by_s = clock.now_s() + max(wait_s, reach_s)
+        self.step: Ended | NoJob | None = None
+
+    def poll_s(self, most_s: float) -> float:
+        """How long a poll may be held open."""
+        return max(0.0, min(most_s, self._ends_at_s - self._clock.now_s()))
+
+    def is_over(self, step: Ended | NoJob) -> bool:
+        """Whether *step* was the last one."""
+        self.step = step
+        return isinstance(step, Ended) or self._clock.now_s() >= self._ends_at_s
+
+    def gives_up(self) -> bool:
+        """Whether an error that may pass is not waited for any longer."""
+        return self._clock.now_s() >= self._reach_by_s
+
+
+class Slot:
+    """
+    Takes steps until told otherwise.
+
+    Args:
+        patience: when it is over.
+        clock: its sleep ends when the daemon drains.
+        register: makes the agent known again when the control plane has forgotten it.
+        on_fatal: told of the error after which the daemon cannot go on.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        patience: Forever | Once,
+        *,
+        poll_wait_s: float,
+        is_draining: Callable[[], bool],
+        register: Callable[[], object],
+        on_fatal: Callable[[BaseException], object],
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._worker = worker
+        self._patience = patience
+        self._poll_wait_s = poll_wait_s
+        self._is_draining = is_draining
+        self._register = register
+        self._on_fatal = on_fatal
+        self._clock = clock
+        self._log = log
+        self._backoff = Backoff()
+
+    def thread(self, name: str) -> threading.Thread:
+        """The thread of this slot, not started yet."""
+        return threading.Thread(target=self.run, name=name)
+
+    def run(self) -> None:
+        """Step after step, until it is over, the daemon drains, or it cannot go on."""
+        while not self._is_draining():
+            began_s = self._clock.now_s()
+            try:
+                step = self._worker.step(wait_s=self._patience.poll_s(self._poll_wait_s))
+            except OvermindAgentError as error:
+                if not self._goes_on_after(error):
+                    return
+                continue
+            self._backoff.reset()
+            if self._patience.is_over(step):
+                return
+            if isinstance(step, NoJob):
+                self._log.debug("worker.no_job", message=step.message)
+                self._clock.sleep(POLL_GAP_S - (self._clock.now_s() - began_s))
+
+    def _goes_on_after(self, error: OvermindAgentError) -> bool:
+        """Wait out what may pass; False when there is nothing to wait for."""
+        if self._is_draining():
+            return False
+        if isinstance(error, (AuthError, JournalError)) or self._patience.gives_up():
+            self._on_fatal(error)
+            return False
+        if not is_worth_retrying(error):
+            self._log.error("control_plane.rejected", error=str(error))
+        wait_s = self._backoff.after(error)
+        self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
+        self._clock.sleep(wait_s)
+        if isinstance(error, RejectedError) and error.http_status == 404:
+            self._register()
+        return True

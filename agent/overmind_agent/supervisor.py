@@ -1,0 +1,109 @@
+"""
+The main thread: it waits for signals, feeds the watchdog, and leads the daemon to its end in order.
+
+The first signal drains: no new job, the present ones may finish. The second, or the end of the time for draining,
+asks the work to stop. The third ends the process at once; what is in the journal is gone on with by the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.jobs import StopReason
+from overmind_agent.notify import Notifier
+from overmind_agent.ports import Clock
+from overmind_agent.signals import Signals
+
+TICK_S: Final = 5.0
+
+
+class Supervisor:
+    """
+    Watches over the slots.
+
+    Args:
+        drain: takes no new job from now on.
+        drain_s: how long the present jobs may take after that.
+    """
+
+    def __init__(
+        self,
+        *,
+        signals: Signals,
+        held_jobs: HeldJobs,
+        drain: Callable[[str], object],
+        drain_s: float,
+        notifier: Notifier,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._signals = signals
+        self._held_jobs = held_jobs
+        self._drain = drain
+        self._drain_s = drain_s
+        self._notifier = notifier
+        self._clock = clock
+        self._log = log
+        self._heard = 0
+        self._stop_at_s: float | None = None
+        self._fatal: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def fail(self, error: BaseException) -> None:
+        """The daemon cannot go on. From any thread; the first error is the one that counts."""
+        with self._lock:
+            self._fatal = self._fatal or error
+        self._signals.wake()
+
+    def drain(self, why: str) -> None:
+        """Begin to drain, unless that was begun before. From any thread."""
+        with self._lock:
+            if self._stop_at_s is not None:
+                return
+            self._stop_at_s = self._clock.now_s() + self._drain_s
+        self._log.info("agent.draining", why=why, jobs=len(self._held_jobs.all()))
+        self._drain(why)
+
+    def watch(self, threads: Sequence[threading.Thread]) -> None:
+        """
+        Run *threads* and return when all have ended.
+
+        Raises:
+            BaseException: what was given to `fail`.
+        """
+        for thread in threads:
+            thread.start()
+        waker = threading.Thread(target=self._wake_after, args=[threads], name="waker", daemon=True)
+        waker.start()
+        while any(thread.is_alive() for thread in threads):
+            self._hear(self._signals.wait(TICK_S))
+            self._notifier.tell(WATCHDOG="1", STATUS=self._in_words())
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _wake_after(self, threads: Sequence[threading.Thread]) -> None:
+        for thread in threads:
+            thread.join()
+        self._signals.wake()
+
+    def _hear(self, numbers: Sequence[int]) -> None:
+        self._heard += len(numbers)
+        if self._heard >= 3:
+            os._exit(128 + numbers[-1] if numbers else 1)
+        if numbers:
+            self.drain(f"signal {numbers[0]}")
+        if self._fatal is not None:
+            self.drain("it cannot go on")
+        is_late = self._stop_at_s is not None and self._clock.now_s() >= self._stop_at_s
+        if self._heard >= 2 or is_late or self._fatal is not None:
+            self._held_jobs.ask_all_to_stop(StopReason.AGENT_STOPPING)
+
+    def _in_words(self) -> str:
+        jobs = len(self._held_jobs.all())
+        return f"{'draining, ' if self._stop_at_s is not None else ''}{jobs} jobs"
