@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import insist
 from overmind_agent.errors import (
+    AuthError,
     ClaimLost,
     ControlPlaneError,
     InvalidInput,
@@ -37,38 +39,33 @@ T = TypeVar("T")
 MESSAGE_CHARS: Final = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
 class JobRun:
     """
-    Runs claimed jobs, one after the other, in one thread.
+    The room: what a run of a job has at hand. Runs claimed jobs, one after the other, in one thread.
 
-    Args:
+    Attributes:
         validate: raises InvalidParameters when a job of that type cannot be run with those parameters.
         on_change: told of each status and each progress, for whoever watches.
     """
 
-    def __init__(
-        self,
-        *,
-        control_plane: ControlPlane,
-        journal: Journal,
-        launcher: Launcher,
-        workspaces: Workspaces,
-        clock: Clock,
-        validate: Callable[[str, Mapping[str, Any]], object],
-        on_change: Callable[[HeldJob, Status], None],
-        log: FilteringBoundLogger,
-    ) -> None:
-        self._control_plane = control_plane
-        self._journal = journal
-        self._launcher = launcher
-        self._workspaces = workspaces
-        self._clock = clock
-        self._validate = validate
-        self._on_change = on_change
-        self._log = log
+    control_plane: ControlPlane
+    journal: Journal
+    launcher: Launcher
+    workspaces: Workspaces
+    clock: Clock
+    validate: Callable[[str, Mapping[str, Any]], object]
+    on_change: Callable[[HeldJob, Status], None]
+    log: FilteringBoundLogger
 
     def __call__(self, held: HeldJob) -> Ended:
-        """Run the job to its end, whatever that is."""
+        """
+        Run the job to its end, whatever that is.
+
+        Raises:
+            AuthError, JournalError: about the agent, not the job. The job stays held in the journal
+                and is gone on with later.
+        """
         return _Run(self, held).ended()
 
 
@@ -80,9 +77,9 @@ class _Run:
         self._held = held
         self._claim = held.claim
         self._job = held.claim.job
-        self._log = room._log.bind(job_id=self._job.id, job_type=self._job.job_type, attempt=self._claim.attempt)
-        self._said = list(room._journal.statuses(self._claim))
-        self._started_s = self._phase_s = room._clock.now_s()
+        self._log = room.log.bind(job_id=self._job.id, job_type=self._job.job_type, attempt=self._claim.attempt)
+        self._said = list(room.journal.statuses(self._claim))
+        self._started_s = self._phase_s = room.clock.now_s()
         self._phases_s: dict[str, float] = {}
 
     def ended(self) -> Ended:
@@ -91,29 +88,31 @@ class _Run:
         except Stopped as stopped:
             return self._on_stopped(stopped.reason)
         except ClaimLost as error:
-            self._room._journal.lose(self._job.id)
+            self._room.journal.lose(self._job.id)
             return self._ended(None, reason="claim_lost", message=str(error))
         except JobError as error:
             return self._end(Status.FAILED, reason=error.reason, message=str(error))
-        except (ControlPlaneError, JournalError):
-            raise  # about the agent, not the job: its token, its disk. The job stays held and is gone on with later
+        except (AuthError, JournalError):
+            raise
+        except RejectedError as error:
+            return self._end(Status.FAILED, reason="rejected", message=str(error))
         except Exception as error:
             self._log.exception("job.crashed")
             return self._end(Status.FAILED, reason="internal_error", message=f"{type(error).__name__} in the agent")
         return self._end(Status.COMPLETED, message=f"{len(result.files)} files", result=result)
 
     def _work(self) -> Result:
-        plane = self._room._control_plane
+        plane = self._room.control_plane
         self._enter(Status.VALIDATING)
         parameters = self._insist(lambda: plane.read_parameters(self._job))
         self._check(parameters)
         input_file = self._insist(lambda: plane.input_file(self._job))
-        with self._room._workspaces.open(self._job, input_file) as workspace:
+        with self._room.workspaces.open(self._job, input_file) as workspace:
             self._fetch(input_file, workspace)
             self._enter(Status.RUNNING)
             shipper = LogShipper(plane, self._claim, workspace.log)
             try:
-                result = self._room._launcher.run(
+                result = self._room.launcher.run(
                     self._claim,
                     parameters,
                     workspace,
@@ -133,28 +132,28 @@ class _Run:
         """Begin the next phase; it is posted unless an earlier run of this attempt has done so."""
         self._end_phase()
         if status not in self._said:
-            self._room._journal.post(self._claim, status, detail=detail)
+            self._room.journal.post(self._claim, status, detail=detail)
             self._said.append(status)
         self._log.info(f"job.{_EVENTS[status]}")
-        self._room._on_change(self._held, status)
+        self._room.on_change(self._held, status)
 
     def _end_phase(self) -> None:
-        now_s = self._room._clock.now_s()
+        now_s = self._room.clock.now_s()
         self._phases_s[self._said[-1].value.lower()] = round(now_s - self._phase_s, 3)
         self._phase_s = now_s
 
     def _check(self, parameters: Mapping[str, Any]) -> None:
         try:
-            self._room._validate(self._job.job_type, parameters)
+            self._room.validate(self._job.job_type, parameters)
         except InvalidParameters as error:
             raise InvalidInput(str(error)) from error
 
     def _fetch(self, file: RemoteFile | None, workspace: Workspace) -> None:
         if file is not None and not workspace.input_file.exists():
-            self._insist(lambda: self._room._control_plane.download(file, workspace.input_file))
+            self._insist(lambda: self._room.control_plane.download(file, workspace.input_file))
 
     def _upload(self, result: Result) -> None:
-        stored = self._room._journal.uploaded(self._claim)
+        stored = self._room.journal.uploaded(self._claim)
         for number, file in enumerate(result.files, start=1):
             if stored.get(file.name) != file.sha256:
                 self._upload_one(file)
@@ -162,17 +161,17 @@ class _Run:
 
     def _upload_one(self, file: ResultFile) -> None:
         try:
-            remote_id = self._insist(lambda: self._room._control_plane.upload(self._claim, file))
+            remote_id = self._insist(lambda: self._room.control_plane.upload(self._claim, file))
         except ClaimLost:
             raise
         except RejectedError as error:
             raise UploadError(str(error)) from error
-        self._room._journal.note_upload(self._claim, file, remote_id)
+        self._room.journal.note_upload(self._claim, file, remote_id)
         self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
 
     def _on_progress(self, progress: Progress) -> None:
         self._held.progress = progress
-        self._room._on_change(self._held, self._said[-1])
+        self._room.on_change(self._held, self._said[-1])
 
     def _insist(self, call: Callable[[], T]) -> T:
         """*call*, until it goes well, is refused, or the work is asked to end: an outage only delays a job."""
@@ -213,7 +212,7 @@ class _Run:
             detail["outcome"] = dict(result.outcome)
         text = message[:MESSAGE_CHARS] if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
-        self._room._journal.post(self._claim, status, message=shown, detail=detail)
+        self._room.journal.post(self._claim, status, message=shown, detail=detail)
         return self._ended(status, reason=reason, message=text, result=result)
 
     def _ended(
@@ -243,10 +242,10 @@ class _Run:
             message=ended.message,
             files=len(ended.files),
             size_bytes=sum(file.size_bytes for file in ended.files),
-            duration_s=round(self._room._clock.now_s() - self._started_s, 3),
+            duration_s=round(self._room.clock.now_s() - self._started_s, 3),
             phases_s=ended.phases_s,
         )
-        self._room._on_change(self._held, ended.status or Status.UNKNOWN)
+        self._room.on_change(self._held, ended.status or Status.UNKNOWN)
 
 
 _EVENTS: Final[dict[Status | None, str]] = {
