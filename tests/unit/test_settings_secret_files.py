@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from overmind_config.host import job_environment, service_manager
-from overmind_config.secret_files import MAX_BYTES, UnusableSecret, read_secret
+from overmind_config.secret_files import MAX_BYTES, RotatingSecret, UnusableSecret, read_secret
 
 
 def _write(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -120,3 +120,25 @@ def test_the_service_managers_wishes_are_read(
     manager = service_manager(environ)
 
     assert expected == (manager.notify_socket, manager.watchdog_s)
+
+
+def test_a_rotating_secret_follows_its_file_and_outlives_it(tmp_path: Path) -> None:
+    """While a new key is being put in place the file may be gone or half written: the last good key is used."""
+    path = _write(tmp_path / "token", b"ovr_one")
+    secret = RotatingSecret("ovr_one", path)
+
+    seen = [secret.current()]
+    _write(path, b"ovr_number_two")
+    seen.append(secret.current())
+    _write(path, b"")
+    seen.append(secret.current())
+    path.unlink()
+    seen.append(secret.current())
+    _write(path, b"ovr_three")
+    seen.append(secret.current())
+
+    assert ["ovr_one", "ovr_number_two", "ovr_number_two", "ovr_number_two", "ovr_three"] == seen
+
+
+def test_a_secret_without_a_file_stays() -> None:
+    assert "ovr_one" == RotatingSecret("ovr_one", None).current()

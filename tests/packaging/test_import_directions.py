@@ -1,0 +1,191 @@
+"""Who may know whom: the walls of the house, read off the source of every module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+SOURCE_ROOTS: Final = ("agent", "executors", "config", "controlplane")
+OURS: Final = ("overmind_agent", "overmind_executors", "overmind_config", "overmind_controlplane")
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of ours, by its dotted name."""
+    found = {}
+    for root in SOURCE_ROOTS:
+        for path in sorted((ROOT / root).rglob("*.py")):
+            parts = path.relative_to(ROOT / root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES: Final = _modules()
+
+
+def _imports(module: str) -> Iterator[str]:
+    """The modules that *module* names, wherever in it: ours by their full name, others by their first part."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (_short(alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert 0 == node.level, f"{module} has a relative import; write the full name"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield _short(full if full in MODULES else str(node.module))
+
+
+def _short(name: str) -> str:
+    return name if name.startswith(OURS) else name.partition(".")[0]
+
+
+def _of(package: str) -> list[str]:
+    return [module for module in MODULES if module == package or module.startswith(f"{package}.")]
+
+
+def _names(*names: str, package: str = "overmind_agent") -> frozenset[str]:
+    return frozenset(f"{package}.{name}" for name in names)
+
+
+PACKAGE: Final = frozenset({"overmind_agent"})  # the version stands there
+VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
+JSON: Final = frozenset({"overmind_executors.strict_json"})
+CONTRACT: Final = frozenset({"overmind_executors.contract"})
+SETTINGS: Final = frozenset(_of("overmind_config"))
+BETWEEN_THREADS: Final = _names("held_jobs", "backoff")
+
+# What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
+MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
+    "": frozenset(),
+    # plain values
+    "errors": _names("jobs"),
+    "lifecycle": _names("errors"),
+    "jobs": _names("lifecycle"),
+    "ports": VALUES,
+    "wire": _names("jobs", "lifecycle", "errors") | JSON,
+    "backoff": _names("errors"),
+    "held_jobs": VALUES,
+    # the rooms
+    "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | _names("log_shipper"),
+    # the threads around them
+    "slot": VALUES | BETWEEN_THREADS | _names("worker"),
+    "heartbeat": VALUES | BETWEEN_THREADS,
+    "delivery": VALUES | BETWEEN_THREADS,
+    "log_shipper": VALUES | BETWEEN_THREADS,
+    "supervisor": VALUES | BETWEEN_THREADS | _names("notify", "signals"),
+    # what fills the ports
+    "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls"),
+    "http_calls": VALUES | PACKAGE | JSON | _names("deadline", "wire"),
+    "deadline": _names("errors"),
+    "journal": VALUES,
+    "launcher": VALUES | JSON | CONTRACT | _names("processes"),
+    "processes": VALUES,
+    "workspace": VALUES,
+    "clock": VALUES,
+    "duties": VALUES,
+    "notify": frozenset(),
+    "signals": frozenset(),
+    # the outside
+    "display": VALUES | _names("held_jobs"),
+    "run_command": VALUES | PACKAGE | SETTINGS | _names("held_jobs", "display", "service", "cli"),
+    "cli": PACKAGE | _names("run_command", "check_command", "doctor"),
+    "__main__": _names("cli"),
+}
+
+# These put things together, so they may name everything but what stands above them.
+EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
+    "service": _names("cli", "__main__", "run_command", "check_command"),
+    "check_command": _names("__main__", "run_command"),
+    "doctor": _names("__main__", "run_command", "check_command", "cli"),
+}
+
+# What each package may import of the others.
+PACKAGES: Final[dict[str, frozenset[str]]] = {
+    "overmind_executors": frozenset(),
+    "overmind_config": frozenset(),
+    "overmind_controlplane": PACKAGE | JSON | _names("wire", "jobs", "lifecycle", "errors"),
+}
+
+# The libraries that change how a program behaves, and the only modules that may bring them in.
+EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
+    "requests": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
+    "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
+    "apscheduler": _names("duties"),
+    "subprocess": _names("launcher", "processes", "doctor"),
+}
+
+
+def test_every_module_of_the_daemon_has_its_place() -> None:
+    known = {f"overmind_agent.{name}".rstrip(".") for name in (*MAY_IMPORT, *EVERYTHING_BUT)}
+
+    assert [] == [module for module in _of("overmind_agent") if module not in known]
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_a_module_of_the_daemon_imports_what_its_place_allows(name: str) -> None:
+    module = f"overmind_agent.{name}".rstrip(".")
+
+    ours = {imported for imported in _imports(module) if imported.startswith(OURS)}
+
+    assert set() == ours - MAY_IMPORT[name]
+
+
+@pytest.mark.parametrize("name", [name for name in EVERYTHING_BUT if f"overmind_agent.{name}" in MODULES])
+def test_what_puts_things_together_stays_below_the_command_line(name: str) -> None:
+    assert set() == set(_imports(f"overmind_agent.{name}")) & EVERYTHING_BUT[name]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_its_neighbours(package: str) -> None:
+    foreign = {
+        (module, imported)
+        for module in _of(package)
+        for imported in _imports(module)
+        if imported.startswith(OURS) and imported not in _of(package)
+    }
+
+    assert set() == {(module, imported) for module, imported in foreign if imported not in PACKAGES[package]}
+
+
+@pytest.mark.parametrize("library", EXCLUSIVE)
+def test_a_library_has_one_door(library: str) -> None:
+    users = {module for module in MODULES if library in _imports(module)}
+
+    assert users, "nobody uses it: the rule has lost its subject"
+    assert set() == users - EXCLUSIVE[library]
+
+
+def _uses(module: str, owner: str, name: str) -> bool:
+    """Whether *module* says `owner.name`, or `from owner import name`."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == name:
+            if isinstance(node.value, ast.Name) and node.value.id == owner:
+                return True
+        elif isinstance(node, ast.ImportFrom) and node.module == owner and name in {a.name for a in node.names}:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["environ", "environb", "getenv", "putenv"])
+def test_only_the_settings_read_the_environment(name: str) -> None:
+    assert [] == [m for m in MODULES if _uses(m, "os", name) and m not in SETTINGS]
+
+
+def test_the_rule_about_the_environment_has_a_subject() -> None:
+    assert [m for m in SETTINGS if _uses(m, "os", "environ")]
+
+
+def test_only_the_clock_sleeps() -> None:
+    assert [] == [m for m in MODULES if _uses(m, "time", "sleep") and m not in _names("clock")]
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    """A module is named for its idea."""
+    drawers = {"utils", "util", "common", "misc", "helpers", "models", "types"}
+
+    assert [] == [module for module in MODULES if module.rpartition(".")[2] in drawers]
