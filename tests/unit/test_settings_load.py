@@ -157,8 +157,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         (
             "agent.stop_timeout_s (default): drain_s + grace_s + 30 s for the last reports + 15 s is 345 s, "
-            "more than 330 s; lower drain_s, or raise this together with the service manager's own limit (TimeoutStopSec, "
-            "stop_grace_period)"
+            "more than 330 s; lower drain_s, or raise this together with the service manager's own limit "
+            "(TimeoutStopSec, stop_grace_period)"
         ),
         f"agent.slotz ({config}): unknown key; did you mean agent.slots?",
         "agent.nam ($OVERMIND_AGENT_AGENT__NAM): unknown key; did you mean $OVERMIND_AGENT_AGENT__NAME?",
