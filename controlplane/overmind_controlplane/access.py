@@ -1,0 +1,136 @@
+"""Projects and tokens: who a caller is, and what its role covers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from overmind_controlplane.refusals import Conflict, Forbidden, NotAuthenticated, NotFound
+from overmind_controlplane.tables import Project, Token, now
+
+PREFIX: Final = "ovr_"
+_MAX_TOKEN: Final = 256
+
+# One text for every token that was never ours, so that nobody learns which ones exist.
+_UNKNOWN: Final = "Invalid API key."
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    SUBMIT = "submit"
+    AGENT = "agent"
+    ADMIN = "admin"
+
+    def covers(self, needed: Role) -> bool:
+        """Whether this role may do what *needed* may; an admin may do both."""
+        return self is needed or self is Role.ADMIN
+
+
+@dataclass(frozen=True)
+class Caller:
+    """
+    Who asks.
+
+    Attributes:
+        token_id: stands as `created_by_id` in what the caller makes.
+        number: the integer user of the Lab dialect.
+    """
+
+    token_id: str
+    number: int
+    project_id: str
+    role: Role
+    name: str
+
+    def must_be(self, needed: Role) -> None:
+        """
+        Raises:
+            Forbidden: the role of the token does not cover *needed*.
+        """
+        if not self.role.covers(needed):
+            raise Forbidden(
+                f"this needs a token with role {needed.value} or admin (this one has {self.role.value})"
+            )
+
+
+def digest(token: str) -> str:
+    """What is kept of a token: with 256 random bits in it, no slow hash is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def make_project(session: Session, name: str) -> Project:
+    """
+    A new project.
+
+    Raises:
+        Conflict: there is one of that name.
+    """
+    if session.scalar(select(Project).where(Project.name == name)):
+        raise Conflict(f"there is a project {name!r} already")
+    project = Project(name=name)
+    session.add(project)
+    session.flush()
+    return project
+
+
+def make_token(
+    session: Session, project_name: str, role: Role, *, expires_days: float | None = None, name: str = ""
+) -> tuple[str, Token]:
+    """
+    A new token: the secret, which is shown once and kept nowhere, and its record.
+
+    Raises:
+        NotFound: there is no project of that name.
+    """
+    project = session.scalar(select(Project).where(Project.name == project_name))
+    if project is None:
+        raise NotFound(f"there is no project {project_name!r}; make it with: project create {project_name}")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    expires = now() + timedelta(days=expires_days) if expires_days is not None else None
+    token = Token(sha256=digest(secret), project_id=project.id, role=role.value, name=name, expires_at=expires)
+    session.add(token)
+    session.flush()
+    return secret, token
+
+
+def revoke(session: Session, token_id: str, at: datetime | None = None) -> Token:
+    """
+    End a token; safe to repeat.
+
+    Raises:
+        NotFound: there is no token with that id.
+    """
+    token = session.scalar(select(Token).where(Token.id == token_id))
+    if token is None:
+        raise NotFound(f"there is no token {token_id}; see: token list")
+    token.revoked_at = token.revoked_at or at or now()
+    return token
+
+
+def authenticate(session: Session, secret: str | None) -> Caller:
+    """
+    Who holds *secret*.
+
+    Raises:
+        NotAuthenticated: nobody, or the token was revoked or has expired.
+    """
+    if not secret:
+        raise NotAuthenticated("Authentication credentials were not provided.")
+    sha256 = digest(secret[:_MAX_TOKEN])
+    token = session.scalar(select(Token).where(Token.sha256 == sha256))
+    if token is None or not hmac.compare_digest(token.sha256, sha256) or len(secret) > _MAX_TOKEN:
+        raise NotAuthenticated(_UNKNOWN)
+    if token.revoked_at is not None:
+        raise NotAuthenticated("API key is inactive.")
+    if token.expires_at is not None and token.expires_at <= now():
+        raise NotAuthenticated("API key has expired.")
+    return Caller(token.id, token.number, token.project_id, Role(token.role), token.name)

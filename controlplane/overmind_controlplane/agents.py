@@ -1,0 +1,113 @@
+"""The agents of a project: who registered, what it can run, and its histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from overmind_controlplane.access import Caller
+from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.tables import Agent, AgentEvent, new_id, now
+
+INFORMATION: Final = "information"
+DISPLAY_NAME: Final = "display_name"
+MODULES: Final = "modules"
+STATUS: Final = "status"
+
+STATUS_NAMES: Final = (
+    "Idle",
+    "ClaimingJob",
+    "ValidatingJob",
+    "ExecutingJob",
+    "UploadingJob",
+    "ExecutionFailed",
+    "ExecutionSuccess",
+    "UpdatingAgent",
+    "SuccessfulAgentUpdate",
+    "FailedAgentUpdate",
+    "UpdatingModule",
+    "SuccessfulModuleUpdate",
+    "FailedModuleUpdate",
+    "Paused",
+    "Unknown",
+)
+
+STATUS_KEPT_FOR: Final = timedelta(days=4)
+_SEEN_EVERY: Final = timedelta(seconds=10)
+
+
+def register(session: Session, caller: Caller) -> Agent:
+    """A new agent, which has said nothing about itself yet."""
+    agent = Agent(
+        id=new_id(), project_id=caller.project_id, created_by=caller.token_id, modules=[], capabilities=[]
+    )
+    session.add(agent)
+    session.flush()
+    return agent
+
+
+def get(session: Session, caller: Caller, agent_id: str) -> Agent:
+    """
+    The caller's agent of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    agent = session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
+    if agent is None:
+        raise NotFound("Agent not found")
+    return agent
+
+
+def inform(
+    session: Session, caller: Caller, agent: Agent, told: tuple[str, str], capabilities: Sequence[str]
+) -> None:
+    """What the agent is: *told* is its version and its host's operating system."""
+    agent.agent_version, agent.host_os = told
+    agent.capabilities = list(capabilities)
+    _append(session, caller, agent, INFORMATION, {"agent_version": told[0], "host_os": told[1]})
+
+
+def name(session: Session, caller: Caller, agent: Agent, display_name: str) -> None:
+    """What people call it."""
+    _append(session, caller, agent, DISPLAY_NAME, {"display_name": display_name})
+
+
+def equip(session: Session, caller: Caller, agent: Agent, modules: Sequence[tuple[str, str]]) -> None:
+    """What it can run: replaces what it said before; none at all means anything."""
+    agent.modules = [list(module) for module in modules]
+    _append(session, caller, agent, MODULES, agent.modules)
+
+
+def set_status(session: Session, caller: Caller, agent: Agent, status: str) -> None:
+    """What it does now, from `STATUS_NAMES`."""
+    agent.status = status
+    _append(session, caller, agent, STATUS, {"name": status})
+
+
+def saw(agent: Agent, *, slots: int, draining: bool) -> None:
+    """It sent a heartbeat. The time is written now and then only: each write costs a disk flush."""
+    if (agent.slots, agent.draining) != (slots, draining) or now() - agent.seen_at > _SEEN_EVERY:
+        agent.slots, agent.draining, agent.seen_at = slots, draining, now()
+
+
+def history(session: Session, agent_id: str, kind: str) -> list[AgentEvent]:
+    """All entries of one kind, oldest first."""
+    entries = select(AgentEvent).where(AgentEvent.agent_id == agent_id, AgentEvent.kind == kind)
+    return list(session.scalars(entries.order_by(AgentEvent.number)))
+
+
+def prune(session: Session) -> None:
+    """Forget what agents did long ago; what they do now is in their record."""
+    old = AgentEvent.created < now() - STATUS_KEPT_FOR
+    session.execute(delete(AgentEvent).where(AgentEvent.kind == STATUS, old))
+
+
+def _append(session: Session, caller: Caller, agent: Agent, kind: str, value: Any) -> None:
+    agent.seen_at = now()
+    session.add(AgentEvent(id=new_id(), agent_id=agent.id, kind=kind, value=value, created_by=caller.token_id))
+    session.flush()

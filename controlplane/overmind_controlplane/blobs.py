@@ -1,0 +1,158 @@
+"""
+Blobs in a folder, and the URLs by which they come and go.
+
+A blob's name is the hex SHA-384 of its bytes and a salt. The salt comes later, with the revision that names the
+blob, so what was uploaded is checked then and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from overmind_controlplane.refusals import Forbidden
+
+URL_TTL_S: Final = 3600
+_CHUNK: Final = 1 << 20
+_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a blob turned out to be: bytes, and hex digests of it alone and of it with its salt."""
+
+    size: int
+    sha256: str
+    sha384_salted: str
+
+
+class Blobs:
+    """
+    The folder. Each project has its own part of it: a blob of another project is not there.
+
+    Safe to use from any thread and process: a blob appears in one step, whole, or not at all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.incoming = folder / "incoming"
+        self.incoming.mkdir(parents=True, exist_ok=True)
+
+    def path(self, project_id: str, sha: str) -> Path:
+        """Where the blob is, or would be. *sha* must have been checked to be hex."""
+        return self._folder / project_id / sha[:2] / sha
+
+    def has(self, project_id: str, sha: str) -> bool:
+        """Whether the blob is there."""
+        return self.path(project_id, sha).is_file()
+
+    @contextmanager
+    def receive(self, project_id: str, sha: str) -> Iterator[BinaryIO]:
+        """A file to write the blob into; it takes its place when the block ends, and goes when the block raises."""
+        waiting = self.incoming / secrets.token_hex(16)
+        try:
+            with waiting.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            place = self.path(project_id, sha)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            waiting.replace(place)
+            _sync_folder(place.parent)
+        finally:
+            waiting.unlink(missing_ok=True)
+
+    def put(self, project_id: str, sha: str, data: bytes) -> None:
+        """Store *data* as the blob."""
+        with self.receive(project_id, sha) as file:
+            file.write(data)
+
+    def measure(self, project_id: str, sha: str, salt: str) -> Measured:
+        """
+        Read the whole blob.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        salted, plain, size = hashlib.sha384(), hashlib.sha256(), 0
+        with self.path(project_id, sha).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                salted.update(chunk)
+                plain.update(chunk)
+                size += len(chunk)
+        salted.update(salt.encode("ascii"))
+        return Measured(size, plain.hexdigest(), salted.hexdigest())
+
+    def read(self, project_id: str, sha: str, *, limit: int) -> bytes | None:
+        """The blob's bytes; None when it is not there or longer than *limit*."""
+        try:
+            with self.path(project_id, sha).open("rb") as file:
+                data = file.read(limit + 1)
+        except FileNotFoundError:
+            return None
+        return data if len(data) <= limit else None
+
+    def discard(self, project_id: str, sha: str) -> None:
+        """Remove a blob that turned out not to be what its name says, so that it can be uploaded again."""
+        self.path(project_id, sha).unlink(missing_ok=True)
+
+
+class Signer:
+    """
+    Makes and checks the queries of blob URLs. A URL is a capability: whoever has it may use it until it expires.
+
+    Its key lies in a file, so that URLs outlive a restart.
+    """
+
+    def __init__(self, key_file: Path) -> None:
+        self._key = _read_or_make(key_file)
+
+    def sign(self, verb: str, project_id: str, sha: str, *, part: str = "") -> tuple[dict[str, str], datetime]:
+        """The query that allows *verb* (`PUT` or `GET`) on the blob, and when it ends."""
+        expires = int(time.time()) + URL_TTL_S
+        query = {"project": project_id, "part": part, "expires": str(expires)}
+        query["signature"] = self._signature(verb, sha, query)
+        return {name: value for name, value in query.items() if value}, datetime.fromtimestamp(expires, UTC)
+
+    def check(self, verb: str, sha: str, query: dict[str, str]) -> None:
+        """
+        Raises:
+            Forbidden: the query does not allow it, or no longer.
+        """
+        expected = self._signature(verb, sha, query)
+        if not hmac.compare_digest(expected.encode(), query.get("signature", "").encode()):
+            raise Forbidden("the signature of this address is wrong")
+        if int(query["expires"]) < time.time():
+            raise Forbidden("this address has expired; ask for a new one")
+
+    def _signature(self, verb: str, sha: str, query: dict[str, str]) -> str:
+        told = "\n".join((verb, sha, *(query.get(name, "") for name in ("project", "part", "expires"))))
+        return hmac.new(self._key, told.encode(), hashlib.sha256).hexdigest()
+
+
+def _read_or_make(key_file: Path) -> bytes:
+    try:
+        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return key_file.read_bytes()
+    key = secrets.token_bytes(_KEY_BYTES)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+    return key
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

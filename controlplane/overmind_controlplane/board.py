@@ -1,0 +1,558 @@
+"""
+The board: the only place where a job changes.
+
+Every method works inside the caller's write transaction, so that fence, sequence, state, idempotency record,
+history and the job itself change together or not at all. Whoever waits is woken after the commit.
+
+What it does not own: files and blobs (`files`, `blobs`), who may call (`access`, the routes), how a job looks to
+a caller (`shown`, `lab_records`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from overmind_agent.errors import IllegalTransition
+from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
+from overmind_agent.lifecycle import LIFECYCLE, Status, advance
+from overmind_controlplane import files, idempotency
+from overmind_controlplane.access import Caller
+from overmind_controlplane.database import after_commit
+from overmind_controlplane.refusals import Conflict, NotFound, wrong
+from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
+from overmind_controlplane.timers import Grant, Leases, Reservations
+from overmind_controlplane.waiting import Waiting, agent_topic, project_topic
+
+JOB_TYPES: Final = ("inference", "uploaded_outputs_setup", "judge_scoring", "prompt_tuning", "model_backtesting")
+EXECUTORS: Final = ("@overmind:executors", "1.0.0")
+MAX_MESSAGE: Final = 4096
+MAX_OUTCOME_BYTES: Final = 64 * 1024
+
+# Keys of an outcome that are fields of the record too.
+_OUTCOME_FIELDS: Final = {
+    "baseline_score": (int, float),
+    "best_score": (int, float),
+    "improvement": (int, float),
+    "best_agent_code": (str,),
+    "report_markdown": (str,),
+    "backtest_results": (dict, list),
+}
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """
+    What is asked for when a job is made.
+
+    Attributes:
+        revision: of the parameters file.
+        model_id: the input; None for a job without one, which gets a model that holds its parameters.
+        fields: further columns of the record, by name, such as `prompt_slug`.
+    """
+
+    function_name: str
+    revision: files.NewRevision
+    model_id: str | None
+    function_version: str | None = None
+    assigned_agent_id: str | None = None
+    timeout_s: float | None = None
+    max_attempts: int = 3
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Word:
+    """
+    What a caller says about a job: the status it should have, and what goes with it.
+
+    Attributes:
+        agent_id: who says so; None for a person, and for a client that leaves it out.
+        attempt, sequence: the fence and the order, None from a client that does not know them.
+        key: makes a claim safe to repeat.
+        detail: `reason`, `files`, `outcome`, as in `docs/protocol.md`.
+    """
+
+    status: Status
+    agent_id: str | None = None
+    attempt: int | None = None
+    sequence: int | None = None
+    key: str | None = None
+    message: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same words; the sequence and the fence are not part of them."""
+        return idempotency.digest(self.status.value, self.agent_id, self.message, dict(self.detail))
+
+
+class Board:
+    """The store of jobs. One for the process; safe to use from any thread, each with a session of its own."""
+
+    def __init__(self, waiting: Waiting, leases: Leases, reservations: Reservations) -> None:
+        self._waiting = waiting
+        self.leases = leases
+        self._reservations = reservations
+
+    # ------------------------------------------------------------------------------------------ finding
+
+    def get(self, session: Session, caller: Caller, job_id: str) -> Job:
+        """
+        The caller's job of that id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        mine = (Job.id == job_id, Job.project_id == caller.project_id, Job.is_deleted.is_(False))
+        job = session.scalar(select(Job).where(*mine))
+        if job is None:
+            raise NotFound("Job not found")
+        return job
+
+    def available(self, agent: Agent) -> Select[Job]:
+        """The jobs that *agent* may claim now, oldest first."""
+        return (
+            select(Job)
+            .where(
+                Job.project_id == agent.project_id,
+                Job.status == Status.PENDING,
+                Job.is_archived.is_(False),
+                Job.is_deleted.is_(False),
+                or_(Job.assigned_agent_id.is_(None), Job.assigned_agent_id == agent.id),
+                Job.id.not_in(self._reservations.of_others(agent.id)),
+                _fits(agent),
+            )
+            .order_by(Job.number)
+        )
+
+    def offer(self, session: Session, agent: Agent) -> Job | None:
+        """The oldest job that *agent* may claim, kept for it for a moment; claims nothing."""
+        for job in session.scalars(self.available(agent).limit(20)):
+            if self._reservations.take(job.id, agent.id):
+                return job
+        return None
+
+    # ------------------------------------------------------------------------------------------ making
+
+    def create(self, session: Session, caller: Caller, new: NewJob) -> Job:
+        """
+        A new job; it may be claimed at once.
+
+        Raises:
+            NotFound: its model is not there.
+            Invalid: the agent that it is meant for is not there.
+        """
+        if new.assigned_agent_id is not None:
+            self._must_be_agent(session, caller, new.assigned_agent_id, "query", "assigned_agent_id")
+        job_id = new_id()
+        file = files.add_file(session, caller, ("Job", job_id), new.revision)
+        model = (
+            files.get_model(session, caller, new.model_id)
+            if new.model_id is not None
+            else files.add_model(session, caller, new.revision)
+        )
+        module_name, module_version = _module_of(new)
+        job = Job(
+            id=job_id,
+            project_id=caller.project_id,
+            created_by=caller.token_id,
+            user_number=caller.number,
+            status=Status.CREATED,
+            attempt=0,
+            function_name=new.function_name,
+            function_version=new.function_version,
+            module_name=module_name,
+            module_version=module_version,
+            job_type=_job_type(new.function_name),
+            model_id=model.id,
+            has_input=new.model_id is not None,
+            file_id=file.id,
+            assigned_agent_id=new.assigned_agent_id,
+            timeout_s=new.timeout_s,
+            max_attempts=new.max_attempts,
+            **new.fields,
+        )
+        session.add(job)
+        session.flush()
+        self._move(session, job, Word(Status.PENDING), caller)
+        return job
+
+    def revise(self, session: Session, caller: Caller, job: Job, revision: files.NewRevision) -> None:
+        """
+        Give a job that waits other parameters.
+
+        Raises:
+            Conflict: somebody works on it already, or it is final.
+        """
+        if job.status is not Status.PENDING:
+            raise Conflict(
+                f"a job that is {job.status.name} keeps its parameters; make a new one", code="illegal_transition"
+            )
+        files.append_revision(session, caller, job.file_id, revision)
+        job.updated = now()
+
+    def attach_iteration(self, session: Session, job: Job, fields: Mapping[str, Any]) -> Iteration:
+        """Add one step of the search to the job."""
+        made = Iteration(id=new_id(), project_id=job.project_id, job_id=job.id, **fields)
+        session.add(made)
+        session.flush()
+        return made
+
+    # ------------------------------------------------------------------------------------------ changing
+
+    def report(self, session: Session, caller: Caller, job: Job, word: Word) -> None:
+        """
+        Apply what an agent says about a job that it wants or holds.
+
+        Raises:
+            Conflict: `claim_taken`, `superseded`, `expected_sequence`, `illegal_transition`, `files_missing`.
+            Invalid: a repeated sequence number or key with other words.
+        """
+        if word.status is Status.CLAIMED:
+            self._claim(session, caller, job, word)
+            return
+        if word.attempt is not None and word.attempt != job.attempt:
+            raise _superseded(job)
+        if self._is_repeat(session, job, word):
+            return
+        if job.holder is None or word.agent_id not in (None, job.holder):
+            raise _superseded(job)
+        self._must_be_next(job, word)
+        self._may_end(session, job, word)
+        self._move(session, job, word, caller)
+        if word.sequence is not None:
+            job.sequence = word.sequence
+            self._note(session, job, word)
+
+    def cancel(self, session: Session, caller: Caller, job: Job, message: str | None = None) -> None:
+        """
+        End a job on request; safe to repeat. The holder hears of it in its next heartbeat.
+
+        Raises:
+            Conflict: it ended otherwise.
+        """
+        if job.status is not Status.CANCELED:
+            self._move(session, job, Word(Status.CANCELED, message=message), caller)
+
+    def drive(self, session: Session, caller: Caller, job: Job, to: Status, *, message: str | None = None) -> None:
+        """
+        Move a job that no agent holds to *to*, through every status on the way: its submitter does the work.
+
+        Raises:
+            Conflict: an agent holds it, or *to* cannot be reached.
+        """
+        if job.holder is not None and not job.is_driven:
+            raise Conflict("an agent holds this job; cancel it instead", code="illegal_transition")
+        for step in _path(job.status, to):
+            if step is Status.CLAIMED:
+                self._grant(job, caller.token_id, is_leased=False)
+                job.is_driven = True
+            self._move(session, job, Word(step, message=message), caller)
+
+    def lose(self, session: Session, job: Job) -> None:
+        """The lease of a held job ran out: somebody else may try, but not for ever."""
+        job.lost_attempts += 1
+        is_last = job.lost_attempts >= job.max_attempts
+        holder = job.holder
+        word = (
+            Word(
+                Status.FAILED,
+                agent_id=holder,
+                message=f"{job.lost_attempts} attempts were lost; the last lease ran out",
+                detail={"reason": "attempts_exhausted"},
+            )
+            if is_last
+            else Word(Status.PENDING, agent_id=holder, message="the lease ran out")
+        )
+        self._move(session, job, word, None)
+        if holder:
+            after_commit(session, lambda: self._waiting.ring(agent_topic(holder)))
+
+    def progress(self, job: Job, line: Mapping[str, Any]) -> None:
+        """How far the job is. No history: only the last line is kept."""
+        if job.progress != line:
+            job.progress = dict(line)
+            job.updated = now()
+
+    def assign(self, session: Session, caller: Caller, job: Job, agent_id: str | None) -> None:
+        """
+        Say which agent a waiting job is meant for; None for any.
+
+        Raises:
+            Conflict: the job does not wait any more.
+            Invalid: there is no such agent.
+        """
+        if job.status is not Status.PENDING:
+            raise Conflict(f"a job that is {job.status.name} cannot be assigned", code="illegal_transition")
+        if agent_id is not None:
+            self._must_be_agent(session, caller, agent_id, "body", "agent_id")
+        job.assigned_agent_id = agent_id
+        job.updated = now()
+        self._reservations.release(job.id)
+        self._ring(session, project_topic(job.project_id))
+
+    def archive(self, session: Session, caller: Caller, job: Job, reason: str | None, *, is_archived: bool) -> None:
+        """
+        Put a job away, or take it out again; one that is put away is not offered.
+
+        Raises:
+            Conflict: it is so already.
+        """
+        if job.is_archived == is_archived:
+            raise Conflict(f"the job is {'archived' if is_archived else 'active'} already")
+        job.is_archived = is_archived
+        job.updated = now()
+        name = "Archived" if is_archived else "Active"
+        session.add(
+            ArchiveEntry(id=new_id(), resource_id=job.id, name=name, reason=reason, created_by=caller.token_id)
+        )
+        self._ring(session, project_topic(job.project_id))
+
+    def delete(self, session: Session, caller: Caller, job: Job) -> None:
+        """Take a job out of everybody's sight; whoever holds it is told to stop."""
+        if not LIFECYCLE[job.status].is_final:
+            self.cancel(session, caller, job, "the job was deleted")
+        job.is_deleted = True
+
+    @staticmethod
+    def must_be_present(job: Job, attempt: int | None) -> None:
+        """
+        Raises:
+            Conflict: the job is not held in *attempt* any more. Without one, only a canceled job is refused: that
+                is how an agent that knows no fence learns of the cancel.
+        """
+        is_past = not LIFECYCLE[job.status].is_held or attempt != job.attempt
+        if job.status is Status.CANCELED or (attempt is not None and is_past):
+            raise _superseded(job)
+
+    # ------------------------------------------------------------------------------------------ inside
+
+    def _claim(self, session: Session, caller: Caller, job: Job, word: Word) -> None:
+        agent_id = word.agent_id
+        if agent_id is None:
+            raise wrong("a claim names the agent that claims", "query", "agent_id", kind="missing")
+        agent = self._must_be_agent(session, caller, agent_id, "query", "agent_id")
+        scope = f"{job.project_id}:{agent_id}:claim"
+        asked = idempotency.digest(job.id)
+        if word.key is not None and (granted := idempotency.find(session, scope, word.key, asked)):
+            if (granted.attempt, agent_id) != (job.attempt, job.holder):
+                raise _superseded(job)
+            return
+        if word.key is None and self._is_same_again(session, job, word):
+            return
+        if LIFECYCLE[job.status].is_held or job.assigned_agent_id not in (None, agent_id):
+            raise Conflict("the job is taken, or meant for another agent", code="claim_taken")
+        if job.status is Status.PENDING and not self._reservations.take(job.id, agent_id):
+            raise Conflict("the job is offered to another agent at this moment", code="claim_taken")
+        if job.is_archived:
+            raise Conflict("the job is archived", code="illegal_transition")
+        self._must_reach(job, Status.CLAIMED)
+        self._grant(job, agent_id, is_leased="lease" in agent.capabilities)
+        self._move(session, job, word, caller)
+        if word.key is not None:
+            idempotency.keep(session, scope, word.key, asked, made=job.id, attempt=job.attempt)
+        grant = (job.id, job.attempt)
+        after_commit(session, lambda: self._granted(grant, agent_id))
+
+    def _granted(self, grant: Grant, agent_id: str) -> None:
+        self.leases.renew(grant)
+        self._reservations.release(grant[0])
+        self._waiting.ring(agent_topic(agent_id))
+
+    @staticmethod
+    def _grant(job: Job, holder: str, *, is_leased: bool) -> None:
+        job.attempt += 1
+        job.holder = holder
+        job.is_leased = is_leased
+        job.sequence = 0
+        job.declared = []
+        job.progress = None
+        job.started_at = now()
+
+    def _move(self, session: Session, job: Job, word: Word, caller: Caller | None) -> None:
+        """The one place where a status is written."""
+        self._must_reach(job, word.status)
+        job.status = advance(job.status, word.status)
+        job.updated = now()
+        session.add(
+            JobEvent(
+                id=new_id(),
+                job_id=job.id,
+                name=job.status,
+                created=job.updated,
+                created_by=caller.token_id if caller else None,
+                agent_id=word.agent_id,
+                attempt=job.attempt or None,
+                message=_shortened(word.message),
+                detail=dict(word.detail) or None,
+            )
+        )
+        _take_in(job, word)
+        stage = LIFECYCLE[job.status]
+        if stage.is_final:
+            job.finished_at = job.updated
+            if job.holder:
+                self._ring(session, agent_topic(job.holder))
+        elif not stage.is_held:
+            job.holder, job.is_leased, job.is_driven = None, False, False
+            self._ring(session, project_topic(job.project_id))
+
+    @staticmethod
+    def _must_reach(job: Job, to: Status) -> None:
+        try:
+            advance(job.status, to)
+        except IllegalTransition as error:
+            raise Conflict(str(error), code="illegal_transition") from error
+
+    def _is_repeat(self, session: Session, job: Job, word: Word) -> bool:
+        if word.sequence is None:
+            return self._is_same_again(session, job, word)
+        # A holder that reports the cancel which it was told of is right, whatever was said before.
+        if word.status is job.status is Status.CANCELED:
+            return True
+        if word.sequence > job.sequence:
+            return False
+        said = session.get(Said, (job.id, job.attempt, word.sequence))
+        if said is not None and said.digest == word.digest:
+            return True
+        raise wrong(
+            f"sequence {word.sequence} of attempt {job.attempt} was said with other words",
+            "header",
+            "Overmind-Sequence",
+        )
+
+    @staticmethod
+    def _is_same_again(session: Session, job: Job, word: Word) -> bool:
+        if word.status is not job.status:
+            return False
+        if word.status is Status.CANCELED:
+            return True
+        last = session.scalars(
+            select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number.desc()).limit(1)
+        ).one()
+        return (last.agent_id, last.message) == (word.agent_id, _shortened(word.message))
+
+    @staticmethod
+    def _must_be_next(job: Job, word: Word) -> None:
+        expected = job.sequence + 1
+        if word.sequence is not None and word.sequence != expected:
+            raise Conflict(
+                f"sequence {expected} comes next in attempt {job.attempt}, not {word.sequence}",
+                code="expected_sequence",
+                expected=expected,
+            )
+
+    def _may_end(self, session: Session, job: Job, word: Word) -> None:
+        if word.status is not Status.COMPLETED or not job.declared:
+            return
+        self._must_reach(job, word.status)
+        there = {(made.name, made.size, made.sha256) for _, made in files.results(session, job.file_id)}
+        missing = [
+            line["name"] for line in job.declared if (line["name"], line["size_bytes"], line["sha256"]) not in there
+        ]
+        if missing:
+            raise Conflict(
+                f"declared files are not there: {', '.join(missing[:5])}"
+                + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""),
+                code="files_missing",
+                missing=missing[:100],
+            )
+
+    @staticmethod
+    def _note(session: Session, job: Job, word: Word) -> None:
+        session.add(Said(job_id=job.id, attempt=job.attempt, sequence=word.sequence, digest=word.digest))
+
+    def _ring(self, session: Session, topic: str) -> None:
+        after_commit(session, lambda: self._waiting.ring(topic))
+
+    @staticmethod
+    def _must_be_agent(session: Session, caller: Caller, agent_id: str, *loc: str) -> Agent:
+        agent = session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
+        if agent is None:
+            raise wrong(f"there is no agent {agent_id}; register it", *loc)
+        return agent
+
+
+def _superseded(job: Job) -> Conflict:
+    return Conflict(
+        f"the job is no longer held so: its present attempt is {job.attempt}; drop it",
+        code="superseded",
+        attempt=job.attempt,
+    )
+
+
+def _take_in(job: Job, word: Word) -> None:
+    """Keep what programs will ask for again: declared files, the outcome, why it failed."""
+    if (declared := word.detail.get("files")) is not None:
+        job.declared = declared
+    if word.status is Status.FAILED:
+        job.failure = {"reason": word.detail.get("reason"), "message": _shortened(word.message)}
+    outcome = word.detail.get("outcome")
+    if outcome is None:
+        return
+    if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
+        raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
+    job.outcome = outcome
+    for name, kinds in _OUTCOME_FIELDS.items():
+        if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
+            setattr(job, name, value)
+
+
+def _shortened(message: str | None) -> str | None:
+    if message is None or len(message) <= MAX_MESSAGE:
+        return message
+    return message[: MAX_MESSAGE - 1] + "…"
+
+
+def _job_type(function_name: str) -> str | None:
+    if not function_name.startswith(FUNCTION_SCOPE):
+        return None
+    job_type = job_type_of(function_name)
+    return job_type if job_type in JOB_TYPES else None
+
+
+def _module_of(new: NewJob) -> tuple[str, str | None]:
+    """The module of a job type is ours; a registered function is a module by its own name, in any version."""
+    if new.function_name.startswith(FUNCTION_SCOPE):
+        return EXECUTORS
+    return new.function_name, new.function_version
+
+
+def _fits(agent: Agent) -> ColumnElement[bool]:
+    if not agent.modules:
+        return Job.id.is_not(None)
+    return or_(
+        *(
+            and_(Job.module_name == name, or_(Job.module_version.is_(None), Job.module_version == version))
+            for name, version in agent.modules
+        )
+    )
+
+
+def _path(now_: Status, to: Status) -> Sequence[Status]:
+    """
+    The statuses from *now_* (not included) to *to*, by the fewest steps, through none that is final.
+
+    Raises:
+        Conflict: there is no way.
+    """
+    ways: deque[tuple[Status, ...]] = deque([(now_,)])
+    seen = {now_}
+    while ways:
+        way = ways.popleft()
+        if way[-1] is to:
+            return way[1:]
+        for step in sorted(LIFECYCLE[way[-1]].next - seen):
+            seen.add(step)
+            ways.append((*way, step))
+    raise Conflict(f"a job that is {now_.name} cannot become {to.name}", code="illegal_transition")
+
+
+__all__ = ["EXECUTORS", "JOB_TYPES", "MAX_MESSAGE", "MAX_OUTCOME_BYTES", "Board", "NewJob", "Word"]

@@ -1,0 +1,224 @@
+"""The command `overmind-control-plane`. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from overmind_controlplane.tables import Project, Token
+
+_EXIT_REFUSED: Final = 1
+_EXIT_USAGE: Final = 64
+_EXIT_CANNOT_LISTEN: Final = 69
+
+_EXAMPLES: Final = """\
+examples:
+  overmind-control-plane project create demo --data ./plane
+  overmind-control-plane token create --data ./plane --project demo --role agent > agent.token
+  overmind-control-plane serve --data ./plane
+  overmind-control-plane token list --data ./plane --json
+"""
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        """Usage errors are 64 here, as in sysexits.h."""
+        self.print_usage(sys.stderr)
+        self.exit(_EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 refused, 64 usage, 69 the address cannot be had."""
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="overmind-control-plane",
+        description="A control plane for agents: holds jobs, hands them out, keeps their results.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="run the server", epilog=_EXAMPLES, formatter_class=_raw()))
+    project = commands.add_parser("project", help="make projects").add_subparsers(required=True, metavar="COMMAND")
+    create = project.add_parser("create", help="make a project; prints its id")
+    create.add_argument("name", metavar="NAME")
+    _add_shared(create, _create_project)
+    token = commands.add_parser("token", help="make, list and revoke tokens")
+    _add_tokens(token.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _raw() -> type[argparse.HelpFormatter]:
+    return argparse.RawDescriptionHelpFormatter
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder that holds everything")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serve.add_argument("--port", default=8470, type=int, help="0 for a free one (default: %(default)s)")
+    serve.add_argument(
+        "--allow-remote", action="store_true", help="allow an address that others can reach; put TLS before it"
+    )
+    serve.add_argument("--public-url", metavar="URL", help="how clients reach the server, if not by --host")
+    serve.add_argument(
+        "--lease-s", default=60.0, type=float, metavar="S", help="how long a claim holds (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--max-blob-bytes", default=8 << 30, type=int, metavar="N", help="longest file (default: %(default)s)"
+    )
+    serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+
+
+def _add_tokens(token: Any) -> None:
+    create = token.add_parser("create", help="make a token; prints it, once")
+    create.add_argument("--project", required=True, metavar="NAME")
+    create.add_argument("--role", required=True, choices=("submit", "agent", "admin"))
+    create.add_argument("--expires-days", type=float, metavar="N", help="default: never")
+    create.add_argument("--name", default="", metavar="TEXT", help="what it is for")
+    _add_shared(create, _create_token)
+    listing = token.add_parser("list", help="list tokens, without their secrets")
+    _add_shared(listing, _list_tokens)
+    revoke = token.add_parser("revoke", help="end a token")
+    revoke.add_argument("id", metavar="ID", help="as `token list` shows it")
+    _add_shared(revoke, _revoke_token)
+
+
+def _add_shared(command: argparse.ArgumentParser, run: Any) -> None:
+    command.set_defaults(run=run)
+    command.add_argument("--data", required=True, type=Path, metavar="DIR", help="the server's data folder")
+    command.add_argument("--json", action="store_true", help="print records as JSON")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    is_loopback = arguments.host in _LOOPBACK
+    if not is_loopback and not arguments.allow_remote:
+        return _fail(
+            f"--host {arguments.host} can be reached from elsewhere; add --allow-remote if that is meant",
+            _EXIT_USAGE,
+        )
+    if arguments.lease_s <= 0 or arguments.max_blob_bytes <= 0 or not 0 <= arguments.port <= 65535:
+        return _fail("--lease-s and --max-blob-bytes are positive, --port is 0 to 65535", _EXIT_USAGE)
+    from overmind_controlplane.plane import Settings
+    from overmind_controlplane.server import serve
+
+    settings = Settings(
+        data=arguments.data,
+        lease_s=arguments.lease_s,
+        max_blob_bytes=arguments.max_blob_bytes,
+        public_url=arguments.public_url,
+        allowed_hosts=frozenset(_LOOPBACK) if is_loopback else None,
+    )
+    try:
+        serve(settings, arguments.host, arguments.port, log_level=arguments.log_level)
+    except OSError as error:
+        return _fail(
+            f"cannot serve {arguments.data} on {arguments.host}:{arguments.port}: {error}", _EXIT_CANNOT_LISTEN
+        )
+    return 0
+
+
+def _create_project(arguments: argparse.Namespace) -> int:
+    from overmind_controlplane.access import make_project
+    from overmind_controlplane.plane import open_database
+    from overmind_controlplane.refusals import Refused
+
+    try:
+        with open_database(arguments.data).write() as session:
+            project = make_project(session, arguments.name)
+    except Refused as error:
+        return _fail(error.detail, _EXIT_REFUSED)
+    _show(_project(project) if arguments.json else project.id)
+    return 0
+
+
+def _create_token(arguments: argparse.Namespace) -> int:
+    from overmind_controlplane.access import Role, make_token
+    from overmind_controlplane.plane import open_database
+    from overmind_controlplane.refusals import Refused
+
+    try:
+        with open_database(arguments.data).write() as session:
+            secret, token = make_token(
+                session,
+                arguments.project,
+                Role(arguments.role),
+                expires_days=arguments.expires_days,
+                name=arguments.name,
+            )
+    except Refused as error:
+        return _fail(error.detail, _EXIT_REFUSED)
+    _show({"token": secret, **_token(token, arguments.project)} if arguments.json else secret)
+    return 0
+
+
+def _list_tokens(arguments: argparse.Namespace) -> int:
+    from sqlalchemy import select
+
+    from overmind_controlplane.plane import open_database
+    from overmind_controlplane.tables import Project, Token
+
+    listed = select(Token, Project.name).join(Project, Project.id == Token.project_id).order_by(Token.number)
+    with open_database(arguments.data).read() as session:
+        records = [_token(token, project) for token, project in session.execute(listed)]
+    if arguments.json:
+        _show(records)
+        return 0
+    for record in records:
+        state = "revoked" if record["revoked_at"] else f"expires {record['expires_at'] or 'never'}"
+        print(f"{record['id']}  {record['project']}  {record['role']}  {state}  {record['name']}".rstrip())
+    return 0
+
+
+def _revoke_token(arguments: argparse.Namespace) -> int:
+    from overmind_controlplane.access import revoke
+    from overmind_controlplane.plane import open_database
+    from overmind_controlplane.refusals import Refused
+
+    try:
+        with open_database(arguments.data).write() as session:
+            token = revoke(session, arguments.id)
+    except Refused as error:
+        return _fail(error.detail, _EXIT_REFUSED)
+    _show(_token(token, None) if arguments.json else f"revoked {token.id}")
+    return 0
+
+
+def _project(project: Project) -> dict[str, Any]:
+    return {"id": project.id, "name": project.name, "created": project.created.isoformat()}
+
+
+def _token(token: Token, project: str | None) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "project": project,
+        "project_id": token.project_id,
+        "role": token.role,
+        "name": token.name,
+        "created": token.created.isoformat(),
+        "expires_at": token.expires_at.isoformat() if token.expires_at else None,
+        "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
+    }
+
+
+def _show(what: Any) -> None:
+    print(what if isinstance(what, str) else json.dumps(what))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"overmind-control-plane: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

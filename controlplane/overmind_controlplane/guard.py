@@ -1,0 +1,73 @@
+"""What every request passes first: the Host it names; and what every answer carries."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """
+    Refuses foreign hosts, marks answers as data, and writes one debug line for each request.
+
+    A page in a browser may make a name of its own point at 127.0.0.1 and so reach a server that listens there;
+    it cannot make the browser send another Host.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._allowed_hosts = allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
+            await send(message)
+
+        try:
+            if self._is_foreign(scope):
+                refusal = JSONResponse({"detail": "this server does not go by that name (Host)"}, 421)
+                await refusal(scope, receive, send_marked)
+            else:
+                await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            status = 499
+        except Exception:
+            if status:
+                raise
+            await self._own_fault()(scope, receive, send_marked)
+        finally:
+            duration_s = round(time.monotonic() - started, 4)
+            log.debug("request.answered", method=scope["method"], http_status=status, duration_s=duration_s)
+
+    @staticmethod
+    def _own_fault() -> JSONResponse:
+        """A bug of ours: the reader gets a number, the log the rest."""
+        error_id = secrets.token_hex(6)
+        log.exception("request.failed", error_id=error_id)
+        body = {"detail": f"internal error (ref {error_id})", "code": "internal_error", "error_id": error_id}
+        return JSONResponse(body, 500)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        if self._allowed_hosts is None:
+            return False
+        host = Headers(scope=scope).get("host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        return name.lower().strip("[]") not in self._allowed_hosts

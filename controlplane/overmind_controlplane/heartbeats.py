@@ -1,0 +1,79 @@
+"""Heartbeats: one exchange for all of an agent's jobs, which renews its leases and tells it what to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from overmind_agent import wire
+from overmind_agent.jobs import Directive
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_controlplane import agents
+from overmind_controlplane.board import Board
+from overmind_controlplane.tables import Agent, Job, now
+
+
+def arrive(session: Session, board: Board, agent: Agent, beat: wire.Heartbeat) -> frozenset[str]:
+    """
+    Take a heartbeat in: renew the leases of the jobs that it names and note how far they are.
+
+    Returns:
+        The jobs that the agent holds at this moment, named or not.
+    """
+    agents.saw(agent, slots=beat.slots, draining=beat.draining)
+    known = _known(session, agent, beat.jobs)
+    for line in beat.jobs:
+        job = known.get(line.job_id)
+        if job is None or _directive(agent, job, line.attempt) is not Directive.CONTINUE:
+            continue
+        if job.is_leased:
+            board.leases.renew((job.id, job.attempt))
+        if line.progress is not None:
+            board.progress(job, line.progress.model_dump())
+    return held(session, agent)
+
+
+def orders(session: Session, board: Board, agent: Agent, lines: Sequence[wire.HeldJob]) -> list[wire.JobOrder]:
+    """What is wanted of each job that was named, in the same order."""
+    known = _known(session, agent, lines)
+    return [_order(board, agent, known.get(line.job_id), line) for line in lines]
+
+
+def held(session: Session, agent: Agent) -> frozenset[str]:
+    """The ids of the jobs that the agent holds."""
+    mine = select(Job.id, Job.status).where(Job.holder == agent.id, Job.project_id == agent.project_id)
+    return frozenset(job_id for job_id, status in session.execute(mine) if LIFECYCLE[status].is_held)
+
+
+def lease(board: Board) -> wire.LeaseGrant:
+    """A whole lease from now, for the wire."""
+    seconds = board.leases.lease_s
+    return wire.LeaseGrant(ttl_s=seconds, expires_at=now() + timedelta(seconds=seconds))
+
+
+def _known(session: Session, agent: Agent, lines: Sequence[wire.HeldJob]) -> dict[str, Job]:
+    # Deleted jobs are among them: their holder is to hear of it.
+    named = select(Job).where(Job.id.in_([line.job_id for line in lines]), Job.project_id == agent.project_id)
+    return {job.id: job for job in session.scalars(named)}
+
+
+def _order(board: Board, agent: Agent, job: Job | None, line: wire.HeldJob) -> wire.JobOrder:
+    directive = Directive.SUPERSEDED if job is None else _directive(agent, job, line.attempt)
+    goes_on = job is not None and job.is_leased and directive is Directive.CONTINUE
+    return wire.JobOrder(
+        job_id=line.job_id,
+        attempt=line.attempt,
+        directive=directive.value,
+        lease=lease(board) if goes_on else None,
+    )
+
+
+def _directive(agent: Agent, job: Job, attempt: int) -> Directive:
+    if (job.holder, job.attempt) != (agent.id, attempt):
+        return Directive.SUPERSEDED
+    if job.status is Status.CANCELED:
+        return Directive.CANCEL
+    return Directive.CONTINUE if LIFECYCLE[job.status].is_held else Directive.SUPERSEDED

@@ -1,0 +1,48 @@
+"""Calls that are safe to repeat: what was granted under which key, for a week."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from overmind_controlplane.refusals import wrong
+from overmind_controlplane.tables import IdempotencyKey, now
+
+KEPT_FOR: Final = timedelta(days=7)
+"""Longer than the longest outage that an agent is promised to survive."""
+
+
+def digest(*asked: Any) -> str:
+    """Of what was asked: the same for the same JSON values."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def find(session: Session, scope: str, key: str, asked: str) -> IdempotencyKey | None:
+    """
+    What was granted under *key*, None when nothing was.
+
+    Args:
+        asked: the digest of this call.
+
+    Raises:
+        Invalid: the key was used for another call.
+    """
+    granted = session.get(IdempotencyKey, (scope, key))
+    if granted is not None and granted.digest != asked:
+        raise wrong("this key was used for another call", "header", "Idempotency-Key")
+    return granted
+
+
+def keep(session: Session, scope: str, key: str, asked: str, *, made: str, attempt: int = 0) -> None:
+    """Remember what was granted."""
+    session.add(IdempotencyKey(scope=scope, key=key, digest=asked, made=made, attempt=attempt))
+
+
+def prune(session: Session) -> None:
+    """Forget the keys that are older than a week."""
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created < now() - KEPT_FOR))

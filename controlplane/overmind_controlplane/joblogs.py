@@ -1,0 +1,36 @@
+"""What jobs wrote, as one file a job: bytes are appended where the file ends and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from overmind_controlplane.refusals import Conflict
+
+
+class JobLogs:
+    """The folder of logs. Safe to use from any thread of one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+
+    def path(self, job_id: str) -> Path:
+        """Where the job's log is, or would be. *job_id* must be one of ours."""
+        return self._folder / job_id
+
+    def append(self, job_id: str, offset: int, data: bytes) -> int:
+        """
+        Add *data*, which starts at *offset*; returns where the log ends then.
+
+        Raises:
+            Conflict: `wrong_offset`, with the right one: the log ends elsewhere.
+        """
+        with self._lock, self.path(job_id).open("ab") as file:
+            end = os.fstat(file.fileno()).st_size
+            if offset != end:
+                raise Conflict(f"the log ends at {end}, not at {offset}", code="wrong_offset", offset=end)
+            file.write(data)
+        return end + len(data)

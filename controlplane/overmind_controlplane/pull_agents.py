@@ -1,0 +1,251 @@
+"""Agent-pull routes for agents: registration, what they say of themselves, their next job, their heartbeat."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field, RootModel
+from sqlalchemy import select
+
+from overmind_agent import wire
+from overmind_agent.jobs import Directive
+from overmind_controlplane import agents, heartbeats, shown
+from overmind_controlplane.access import Caller
+from overmind_controlplane.bodies import json_body, takes
+from overmind_controlplane.pages import cut
+from overmind_controlplane.plane import RESERVATION_S, Plane
+from overmind_controlplane.refusals import NotFound, wrong
+from overmind_controlplane.routing import (
+    AgentCaller,
+    AnyCaller,
+    PageNumber,
+    PageSize,
+    ThePlane,
+    answer,
+    answer_json,
+    answer_page,
+)
+from overmind_controlplane.tables import Agent, AgentEvent, now
+from overmind_controlplane.waiting import agent_topic, project_topic
+
+router = APIRouter(prefix="/api/v2", tags=["agent-pull: agents"])
+
+
+class Modules(RootModel[Annotated[list[wire.ModuleVersion], Field(max_length=1000)]]):
+    """The body of `PUT /agents/{id}/modules`: a bare list, which replaces the one before."""
+
+
+@router.get("/capabilities", response_model=wire.Capabilities)
+def capabilities(_caller: AnyCaller) -> Response:
+    """What this server can do beyond the published calls."""
+    return answer(wire.Capabilities(protocol="1", extensions=list(wire.EXTENSIONS)))
+
+
+@router.post("/agents", response_model=wire.Agent, openapi_extra=takes(wire.NewAgent))
+def register_agent(
+    caller: AgentCaller, plane: ThePlane, body: Annotated[wire.NewAgent, Depends(json_body(wire.NewAgent))]
+) -> Response:
+    """Make an agent known; the server gives it its id."""
+    with plane.database.write() as session:
+        agent = agents.register(session, caller)
+        agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
+        agents.set_status(session, caller, agent, "Idle")
+        return answer_json(shown.agent(session, agent))
+
+
+@router.get("/agents")
+def list_agents(
+    caller: AnyCaller,
+    plane: ThePlane,
+    agent_version: str | None = None,
+    host_os: str | None = None,
+    status_name: str | None = None,
+    page: PageNumber = 1,
+    size: PageSize = 10,
+) -> Response:
+    """The project's agents, oldest first."""
+    wanted = {"agent_version": agent_version, "host_os": host_os, "status": status_name}
+    rows = select(Agent).filter_by(
+        project_id=caller.project_id, **{name: value for name, value in wanted.items() if value is not None}
+    )
+    with plane.database.read() as session:
+        found, total = cut(session, rows.order_by(Agent.number), page, size)
+        return answer_page([shown.agent(session, agent) for agent in found], total, page, size)
+
+
+@router.get("/agents/{agent_id}", response_model=wire.Agent)
+def get_agent(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """One agent with its histories."""
+    with plane.database.read() as session:
+        return answer_json(shown.agent(session, agents.get(session, caller, agent_id)))
+
+
+@router.put("/agents/{agent_id}", response_model=wire.Agent, openapi_extra=takes(wire.NewAgent))
+def update_agent_information(
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.NewAgent, Depends(json_body(wire.NewAgent))],
+) -> Response:
+    """What the agent is now."""
+    with plane.database.write() as session:
+        agent = agents.get(session, caller, agent_id)
+        agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
+        return answer_json(shown.agent(session, agent))
+
+
+@router.put("/agents/{agent_id}/display_name", response_model=wire.Agent, openapi_extra=takes(wire.DisplayName))
+def update_agent_display_name(
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.DisplayName, Depends(json_body(wire.DisplayName))],
+) -> Response:
+    """What people call it."""
+    with plane.database.write() as session:
+        agent = agents.get(session, caller, agent_id)
+        agents.name(session, caller, agent, body.display_name)
+        return answer_json(shown.agent(session, agent))
+
+
+@router.put("/agents/{agent_id}/modules", response_model=wire.Agent, openapi_extra=takes(Modules))
+def update_agent_modules(
+    agent_id: str, caller: AgentCaller, plane: ThePlane, body: Annotated[Modules, Depends(json_body(Modules))]
+) -> Response:
+    """What it can run; replaces what it said before."""
+    with plane.database.write() as session:
+        agent = agents.get(session, caller, agent_id)
+        agents.equip(session, caller, agent, [(line.module_name, line.module_version) for line in body.root])
+        return answer_json(shown.agent(session, agent))
+
+
+@router.put("/agents/{agent_id}/status", response_model=wire.Agent, openapi_extra=takes(wire.AgentStatusName))
+def update_agent_status(
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.AgentStatusName, Depends(json_body(wire.AgentStatusName))],
+) -> Response:
+    """What it does now."""
+    if body.name not in agents.STATUS_NAMES:
+        raise wrong(f"an agent's status is one of {', '.join(agents.STATUS_NAMES)}", "body", "name", kind="enum")
+    with plane.database.write() as session:
+        agent = agents.get(session, caller, agent_id)
+        agents.set_status(session, caller, agent, body.name)
+        return answer_json(shown.agent(session, agent))
+
+
+@router.get("/agents/{agent_id}/display_name")
+def get_agent_display_name(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """The last name it was given."""
+    return answer_json(shown.entry(_last(plane, caller, agent_id, agents.DISPLAY_NAME)))
+
+
+@router.get("/agents/{agent_id}/modules")
+def get_agent_modules(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """What it said last that it can run."""
+    return answer_json(shown.module_entry(_last(plane, caller, agent_id, agents.MODULES)))
+
+
+@router.get("/agents/{agent_id}/status")
+def get_agent_status(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """What it did last."""
+    return answer_json(shown.entry(_last(plane, caller, agent_id, agents.STATUS)))
+
+
+@router.get("/agents/{agent_id}/status/history")
+def list_agent_status_history(
+    agent_id: str, caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10
+) -> Response:
+    """What it did, oldest first."""
+    with plane.database.read() as session:
+        agent = agents.get(session, caller, agent_id)
+        rows = select(AgentEvent).where(AgentEvent.agent_id == agent.id, AgentEvent.kind == agents.STATUS)
+        found, total = cut(session, rows.order_by(AgentEvent.number), page, size)
+        return answer_page([shown.entry(event) for event in found], total, page, size)
+
+
+@router.get("/agents/{agent_id}/available_jobs", response_model=wire.PageJob)
+def list_available_jobs(
+    agent_id: str, caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10
+) -> Response:
+    """The jobs that it may claim, oldest first."""
+    with plane.database.read() as session:
+        rows = plane.board.available(agents.get(session, caller, agent_id))
+        found, total = cut(session, rows, page, size)
+        return answer_page(list(shown.jobs(session, found)), total, page, size)
+
+
+@router.get("/agents/{agent_id}/job", response_model=wire.Job | wire.NoJobResponse)
+async def get_job_for_agent(
+    request: Request,
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    wait_s: Annotated[float, Query(ge=0, le=30)] = 0,
+) -> Response:
+    """A job for it, as soon as there is one: an offer, kept for it for a moment. Claims nothing."""
+
+    async def offer() -> wire.Job | wire.NoJobResponse | None:
+        if await request.is_disconnected():
+            return nothing  # nobody would hear of the job, and it would be kept from the others
+        return await run_sync(partial(_offer, plane, caller, agent_id))
+
+    nothing = wire.NoJobResponse(message="no job")
+    topics = (project_topic(caller.project_id), agent_topic(agent_id))
+    found = await plane.waiting.until(offer, *topics, wait_s=wait_s, at_least_every_s=RESERVATION_S)
+    return answer(found or nothing)
+
+
+@router.post(
+    "/agents/{agent_id}/heartbeat", response_model=wire.HeartbeatAnswer, openapi_extra=takes(wire.Heartbeat)
+)
+async def heartbeat(
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.Heartbeat, Depends(json_body(wire.Heartbeat))],
+) -> Response:
+    """Renew its leases; what is wanted of each of its jobs, at once when there is news."""
+    at_arrival = await run_sync(partial(_arrive, plane, caller, agent_id, body))
+    known = at_arrival | {line.job_id for line in body.jobs}
+
+    async def news() -> list[wire.JobOrder] | None:
+        orders: list[wire.JobOrder]
+        orders, held = await run_sync(partial(_orders, plane, caller, agent_id, body))
+        is_news = held - known or any(order.directive != Directive.CONTINUE for order in orders)
+        return orders if is_news else None
+
+    told = await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)
+    orders = told if told is not None else (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0]
+    return answer(wire.HeartbeatAnswer(jobs=orders, server_time=now()))
+
+
+def _offer(plane: Plane, caller: Caller, agent_id: str) -> wire.Job | None:
+    with plane.database.read() as session:
+        job = plane.board.offer(session, agents.get(session, caller, agent_id))
+        return shown.job(session, job) if job else None
+
+
+def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:
+    with plane.database.write() as session:
+        return heartbeats.arrive(session, plane.board, agents.get(session, caller, agent_id), body)
+
+
+def _orders(
+    plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat
+) -> tuple[list[wire.JobOrder], frozenset[str]]:
+    with plane.database.read() as session:
+        agent = agents.get(session, caller, agent_id)
+        return heartbeats.orders(session, plane.board, agent, body.jobs), heartbeats.held(session, agent)
+
+
+def _last(plane: Plane, caller: Caller, agent_id: str, kind: str) -> AgentEvent:
+    with plane.database.read() as session:
+        entries = agents.history(session, agents.get(session, caller, agent_id).id, kind)
+    if not entries:
+        raise NotFound(f"the agent has no {kind.replace('_', ' ')} yet")
+    return entries[-1]

@@ -1,0 +1,250 @@
+"""Agent-pull routes for files: models, artifacts, and the addresses under which blobs come and go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from overmind_agent import wire
+from overmind_controlplane import files, idempotency, multipart, shown
+from overmind_controlplane.access import Caller
+from overmind_controlplane.bodies import json_body, takes
+from overmind_controlplane.pages import cut
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.refusals import Conflict, NotFound, wrong
+from overmind_controlplane.routing import (
+    AgentCaller,
+    AnyCaller,
+    Fence,
+    IdempotencyKey,
+    PageNumber,
+    PageSize,
+    Submitter,
+    ThePlane,
+    answer,
+    answer_json,
+    answer_page,
+    must_be_sha,
+)
+from overmind_controlplane.tables import Artifact, Job, Model, Revision
+
+router = APIRouter(prefix="/api/v2", tags=["agent-pull: files"])
+
+ToldRevision = Annotated[wire.FileRevision, Depends(json_body(wire.FileRevision))]
+
+MAX_PARTS: Final = 10_000
+
+
+class NewMultipart(wire.Asked):
+    """The body of `POST /tokens/multipart-upload`."""
+
+    sha: wire.Sha
+    num_parts: Annotated[int, Field(ge=1, le=MAX_PARTS)]
+
+
+class CompletedPart(wire.Asked):
+    """One part of an upload that is to be put together."""
+
+    ETag: str
+    PartNumber: Annotated[int, Field(ge=1, le=MAX_PARTS)]
+
+
+class EndMultipart(wire.Asked):
+    """The body of `PUT /tokens/multipart-upload`."""
+
+    action: Literal["complete", "cancel"]
+    sha: wire.Sha
+    upload_id: wire.Id
+    completed_parts: Annotated[list[CompletedPart], Field(max_length=MAX_PARTS)] | None = None
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+@router.post("/models", response_model=wire.Model, openapi_extra=takes(wire.FileRevision))
+def create_model(caller: Submitter, plane: ThePlane, body: ToldRevision) -> Response:
+    """A new model; the body describes its file, whose blobs are there already."""
+    revision = files.check(plane.blobs, caller.project_id, body)
+    with plane.database.write() as session:
+        return _one_model(session, files.add_model(session, caller, revision))
+
+
+@router.get("/models")
+def list_models(caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10) -> Response:
+    """The project's models, oldest first."""
+    rows = select(Model).where(Model.project_id == caller.project_id).order_by(Model.number)
+    with plane.database.read() as session:
+        found, total = cut(session, rows, page, size)
+        return answer_page(list(shown.models(session, found)), total, page, size)
+
+
+@router.get("/models/{model_id}", response_model=wire.Model)
+def get_model(model_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """One model with its artifacts and its newest jobs."""
+    with plane.database.read() as session:
+        return _one_model(session, files.get_model(session, caller, model_id))
+
+
+@router.put("/models/{model_id}", response_model=wire.Model, openapi_extra=takes(wire.FileRevision))
+def update_model(model_id: str, caller: Submitter, plane: ThePlane, body: ToldRevision) -> Response:
+    """A new version of a model's file."""
+    revision = files.check(plane.blobs, caller.project_id, body)
+    with plane.database.write() as session:
+        model = files.get_model(session, caller, model_id)
+        files.append_revision(session, caller, model.file_id, revision)
+        return _one_model(session, model)
+
+
+def _one_model(session: Session, model: Model) -> Response:
+    return answer(shown.models(session, [model], with_jobs=True)[0])
+
+
+# --------------------------------------------------------------------------------------------- artifacts
+
+
+@router.post("/models/{model_id}/artifacts", response_model=wire.Artifact, openapi_extra=takes(wire.FileRevision))
+def create_artifact(
+    model_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: ToldRevision,
+    attempt: Fence = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """A file that a job made: its sources name the job's revision. The fence and the key are ours."""
+    revision = files.check(plane.blobs, caller.project_id, body)
+    scope = f"{caller.project_id}:{caller.token_id}:artifact"
+    asked = idempotency.digest(model_id, body.model_dump(mode="json", include={"name", "content_token", "sources"}))
+    with plane.database.write() as session:
+        model = files.get_model(session, caller, model_id)
+        if key is not None and (granted := idempotency.find(session, scope, key, asked)):
+            return _one_artifact(session, files.get_artifact(session, caller, granted.made))
+        for job in _source_jobs(session, caller, revision):
+            plane.board.must_be_present(job, attempt)
+        made = files.add_artifact(session, caller, model, revision)
+        if key is not None:
+            idempotency.keep(session, scope, key, asked, made=made.id)
+        return _one_artifact(session, made)
+
+
+def _source_jobs(session: Session, caller: Caller, revision: files.NewRevision) -> list[Job]:
+    named = [source.revision_id for source in revision.sources]
+    mine = (
+        select(Job)
+        .join(Revision, Revision.file_id == Job.file_id)
+        .where(Revision.id.in_(named), Job.project_id == caller.project_id)
+    )
+    return list(session.scalars(mine).unique())
+
+
+@router.get("/models/{model_id}/artifacts")
+def list_model_artifacts(
+    model_id: str, caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10
+) -> Response:
+    """A model's artifacts, oldest first."""
+    with plane.database.read() as session:
+        model = files.get_model(session, caller, model_id)
+        return _artifact_page(session, select(Artifact).where(Artifact.model_id == model.id), page, size)
+
+
+@router.get("/artifacts")
+def list_artifacts(caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10) -> Response:
+    """The project's artifacts, oldest first."""
+    with plane.database.read() as session:
+        rows = select(Artifact).where(Artifact.project_id == caller.project_id)
+        return _artifact_page(session, rows, page, size)
+
+
+@router.get("/artifacts/{artifact_id}", response_model=wire.Artifact)
+def get_artifact(artifact_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """One artifact."""
+    with plane.database.read() as session:
+        return _one_artifact(session, files.get_artifact(session, caller, artifact_id))
+
+
+@router.put("/artifacts/{artifact_id}", response_model=wire.Artifact, openapi_extra=takes(wire.FileRevision))
+def update_artifact(artifact_id: str, caller: AgentCaller, plane: ThePlane, body: ToldRevision) -> Response:
+    """A new version of an artifact's file."""
+    revision = files.check(plane.blobs, caller.project_id, body)
+    with plane.database.write() as session:
+        artifact = files.get_artifact(session, caller, artifact_id)
+        files.append_revision(session, caller, artifact.file_id, revision)
+        return _one_artifact(session, artifact)
+
+
+def _artifact_page(session: Session, rows: Select[Artifact], page: int, size: int) -> Response:
+    found, total = cut(session, rows.order_by(Artifact.number), page, size)
+    return answer_page(list(shown.artifacts(session, found)), total, page, size)
+
+
+def _one_artifact(session: Session, artifact: Artifact) -> Response:
+    return answer(shown.artifacts(session, [artifact])[0])
+
+
+# ------------------------------------------------------------------------------------------------ tokens
+
+
+@router.get("/tokens/{sha}/upload-url", response_model=wire.TemporaryUrl)
+def get_upload_url(sha: str, request: Request, caller: AnyCaller, plane: ThePlane) -> Response:
+    """Where to PUT a blob. 409 when it is there already."""
+    _must_be_new(plane, caller, must_be_sha(sha))
+    return answer(_address(request, plane, caller, "PUT", sha))
+
+
+@router.get("/tokens/{sha}/download-url", response_model=wire.TemporaryUrl)
+def get_download_url(sha: str, request: Request, caller: AnyCaller, plane: ThePlane) -> Response:
+    """Where to GET a blob."""
+    if not plane.blobs.has(caller.project_id, must_be_sha(sha)):
+        raise NotFound("Blob not found")
+    return answer(_address(request, plane, caller, "GET", sha))
+
+
+@router.post("/tokens/multipart-upload", openapi_extra=takes(NewMultipart))
+def begin_multipart_upload(
+    request: Request,
+    caller: AnyCaller,
+    plane: ThePlane,
+    body: Annotated[NewMultipart, Depends(json_body(NewMultipart))],
+) -> Response:
+    """Where to PUT the parts of a large blob."""
+    _must_be_new(plane, caller, body.sha)
+    upload_id = multipart.begin(plane.blobs, caller.project_id, body.sha)
+    parts = {
+        str(number): _address(request, plane, caller, "PUT", body.sha, multipart.part_name(upload_id, number))
+        for number in range(1, body.num_parts + 1)
+    }
+    shown_parts = {number: address.model_dump(mode="json") for number, address in parts.items()}
+    return answer_json({"upload_id": upload_id, "upload_urls": shown_parts})
+
+
+@router.put("/tokens/multipart-upload", openapi_extra=takes(EndMultipart))
+def end_multipart_upload(
+    caller: AnyCaller, plane: ThePlane, body: Annotated[EndMultipart, Depends(json_body(EndMultipart))]
+) -> Response:
+    """Put the parts together, or throw them away."""
+    if body.action == "cancel":
+        multipart.discard(plane.blobs, caller.project_id, body.sha, body.upload_id)
+        return answer_json({"upload_id": body.upload_id})
+    parts = [(part.PartNumber, part.ETag.strip('"')) for part in body.completed_parts or ()]
+    if not parts:
+        raise wrong("a complete upload names its parts", "body", "completed_parts", kind="missing")
+    multipart.complete(plane.blobs, (caller.project_id, body.sha, body.upload_id), parts)
+    return answer_json({"upload_id": body.upload_id})
+
+
+def _must_be_new(plane: Plane, caller: Caller, sha: str) -> None:
+    if plane.blobs.has(caller.project_id, sha):
+        raise Conflict("Sha already exists", code="sha_exists")
+
+
+def _address(
+    request: Request, plane: Plane, caller: Caller, verb: str, sha: str, part: str = ""
+) -> wire.TemporaryUrl:
+    base = (plane.settings.public_url or str(request.base_url)).rstrip("/")
+    query, expires = plane.signer.sign(verb, caller.project_id, sha, part=part)
+    return wire.TemporaryUrl(url=f"{base}/blobs/{sha}?{urlencode(query)}", expires=expires)

@@ -1,0 +1,300 @@
+"""Agent-pull routes for jobs: make, read, list, claim, report, cancel, assign, archive, log."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from typing import Annotated, Final
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+from starlette.responses import FileResponse
+
+from overmind_agent import wire
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_controlplane import bodies, files, heartbeats, shown
+from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.board import NewJob, Word
+from overmind_controlplane.bodies import json_body, takes
+from overmind_controlplane.pages import cut
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.refusals import Refused, TooLarge, wrong
+from overmind_controlplane.routing import (
+    AgentCaller,
+    AnyCaller,
+    Fence,
+    IdempotencyKey,
+    PageNumber,
+    PageSize,
+    Sequence,
+    Submitter,
+    ThePlane,
+    answer,
+    answer_page,
+)
+from overmind_controlplane.tables import Job
+
+router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
+
+MAX_LOG_BYTES: Final = 1 << 20
+
+Revision = Annotated[wire.FileRevision, Depends(json_body(wire.FileRevision))]
+
+
+class AssignedAgent(wire.Asked):
+    """The body of `PUT /jobs/{id}/assigned_agent`."""
+
+    agent_id: wire.Id
+
+
+class Reason(wire.Asked):
+    """The optional body of an archive or a restore."""
+
+    reason: str | None = None
+
+
+GivenReason = Annotated[Reason, Depends(json_body(Reason, empty=b"{}"))]
+
+
+@router.post("/models/{model_id}/jobs", response_model=wire.Job, openapi_extra=takes(wire.FileRevision))
+def create_job(
+    model_id: str,
+    caller: Submitter,
+    plane: ThePlane,
+    body: Revision,
+    function_name: Annotated[str, Query(min_length=1, max_length=255)],
+    function_version: Annotated[str | None, Query(max_length=255)] = None,
+    assigned_agent_id: str | None = None,
+    timeout_s: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
+    max_attempts: Annotated[int, Query(ge=1, le=100)] = 3,
+) -> Response:
+    """A new job on a model; the body describes the file with its parameters. `timeout_s`, `max_attempts`: ours."""
+    new = NewJob(
+        function_name=function_name,
+        revision=files.check(plane.blobs, caller.project_id, body),
+        model_id=model_id,
+        function_version=function_version,
+        assigned_agent_id=assigned_agent_id,
+        timeout_s=timeout_s,
+        max_attempts=max_attempts,
+    )
+    with plane.database.write() as session:
+        return answer(shown.job(session, plane.board.create(session, caller, new)))
+
+
+@router.get("/models/{model_id}/jobs", response_model=wire.PageJob)
+def list_model_jobs(
+    model_id: str,
+    caller: AnyCaller,
+    plane: ThePlane,
+    status_name: str | None = None,
+    archive_status: str = "active",
+    sort: str | None = None,
+    page: PageNumber = 1,
+    size: PageSize = 10,
+) -> Response:
+    """A model's jobs, oldest first unless `sort` starts with `-`."""
+    with plane.database.read() as session:
+        files.get_model(session, caller, model_id)
+        rows = _listed(caller, model_id, status_name, archive_status, sort)
+        found, total = cut(session, rows, page, size)
+        return answer_page(list(shown.jobs(session, found)), total, page, size)
+
+
+@router.get("/jobs", response_model=wire.PageJob)
+def list_jobs(
+    caller: AnyCaller,
+    plane: ThePlane,
+    model_id: str | None = None,
+    status_name: str | None = None,
+    archive_status: str = "active",
+    sort: str | None = None,
+    page: PageNumber = 1,
+    size: PageSize = 10,
+) -> Response:
+    """The project's jobs, oldest first unless `sort` starts with `-`."""
+    with plane.database.read() as session:
+        rows = _listed(caller, model_id, status_name, archive_status, sort)
+        found, total = cut(session, rows, page, size)
+        return answer_page(list(shown.jobs(session, found)), total, page, size)
+
+
+@router.get("/jobs/{job_id}", response_model=wire.Job)
+def get_job(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """One job."""
+    with plane.database.read() as session:
+        return answer(shown.job(session, plane.board.get(session, caller, job_id)))
+
+
+@router.put("/jobs/{job_id}", response_model=wire.Job, openapi_extra=takes(wire.FileRevision))
+def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) -> Response:
+    """Other parameters for a job that waits."""
+    with plane.database.read() as session:
+        plane.board.get(session, caller, job_id)
+    revision = files.check(plane.blobs, caller.project_id, body)
+    with plane.database.write() as session:
+        job = plane.board.get(session, caller, job_id)
+        plane.board.revise(session, caller, job, revision)
+        return answer(shown.job(session, job))
+
+
+@router.put("/jobs/{job_id}/status", response_model=wire.Job, openapi_extra=takes(wire.StatusBody, optional=True))
+def update_job_status(
+    job_id: str,
+    caller: AnyCaller,
+    plane: ThePlane,
+    body: Annotated[wire.StatusBody, Depends(json_body(wire.StatusBody, empty=b"{}"))],
+    status_name: str,
+    agent_id: str | None = None,
+    attempt: Fence = None,
+    sequence: Sequence = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Claim a job, say how it is, give it back, or cancel it: `docs/protocol.md`."""
+    word = Word(
+        status=_status(status_name),
+        agent_id=agent_id,
+        attempt=attempt,
+        sequence=sequence,
+        key=key,
+        message=body.message,
+        detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
+    )
+    with plane.database.write() as session:
+        job = plane.board.get(session, caller, job_id)
+        _say(session, plane, caller, job, word)
+        lease = heartbeats.lease(plane.board) if word.status is Status.CLAIMED and job.is_leased else None
+        return answer(shown.job(session, job, lease))
+
+
+def _say(session: Session, plane: Plane, caller: Caller, job: Job, word: Word) -> None:
+    is_person = word.agent_id is None and word.attempt is None and word.sequence is None
+    if word.status is Status.CANCELED and is_person:
+        caller.must_be(Role.SUBMIT)
+        plane.board.cancel(session, caller, job, word.message)
+        return
+    caller.must_be(Role.AGENT)
+    plane.board.report(session, caller, job, word)
+
+
+@router.put("/jobs/{job_id}/assigned_agent", response_model=wire.Job, openapi_extra=takes(AssignedAgent))
+def update_job_assigned_agent(
+    job_id: str,
+    caller: Submitter,
+    plane: ThePlane,
+    body: Annotated[AssignedAgent, Depends(json_body(AssignedAgent))],
+) -> Response:
+    """Say which agent a waiting job is meant for."""
+    return _assign(plane, caller, job_id, body.agent_id)
+
+
+@router.delete("/jobs/{job_id}/assigned_agent", response_model=wire.Job)
+def remove_job_assigned_agent(job_id: str, caller: Submitter, plane: ThePlane) -> Response:
+    """Let any agent take a waiting job."""
+    return _assign(plane, caller, job_id, None)
+
+
+def _assign(plane: Plane, caller: Caller, job_id: str, agent_id: str | None) -> Response:
+    with plane.database.write() as session:
+        job = plane.board.get(session, caller, job_id)
+        plane.board.assign(session, caller, job, agent_id)
+        return answer(shown.job(session, job))
+
+
+@router.delete("/jobs/{job_id}", response_model=wire.Job, openapi_extra=takes(Reason, optional=True))
+def archive_job(job_id: str, caller: Submitter, plane: ThePlane, body: GivenReason) -> Response:
+    """Put a job away."""
+    return _archive(plane, caller, job_id, body.reason, is_archived=True)
+
+
+# The colon belongs to the path, and `{job_id}` alone would take it for a part of the id.
+@router.post("/jobs/{job_id}:restore", response_model=wire.Job, openapi_extra=takes(Reason, optional=True))
+def restore_job(job_id: str, caller: Submitter, plane: ThePlane, body: GivenReason) -> Response:
+    """Take a job out again."""
+    return _archive(plane, caller, job_id, body.reason, is_archived=False)
+
+
+def _archive(plane: Plane, caller: Caller, job_id: str, reason: str | None, *, is_archived: bool) -> Response:
+    with plane.database.write() as session:
+        job = plane.board.get(session, caller, job_id)
+        plane.board.archive(session, caller, job, reason, is_archived=is_archived)
+        return answer(shown.job(session, job))
+
+
+@router.put("/jobs/{job_id}/logs", response_model=wire.LogOffset)
+async def append_job_log(
+    request: Request,
+    job_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    offset: Annotated[int, Query(ge=0, le=1 << 50)],
+    attempt: Fence = None,
+) -> Response:
+    """Add bytes at the end of the job's log."""
+    data = _plain(await bodies.read(request, MAX_LOG_BYTES), request.headers.get("content-encoding", ""))
+    end = await run_sync(_append, plane, caller, job_id, attempt, offset, data)
+    return answer(wire.LogOffset(offset=end))
+
+
+def _append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offset: int, data: bytes) -> int:
+    with plane.database.read() as session:
+        job = plane.board.get(session, caller, job_id)
+        plane.board.must_be_present(job, attempt)
+    return plane.logs.append(job.id, offset, data)
+
+
+@router.get("/jobs/{job_id}/logs")
+def get_job_log(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """The log's bytes; `Range` is understood."""
+    with plane.database.read() as session:
+        path = plane.logs.path(plane.board.get(session, caller, job_id).id)
+    if not path.exists() or path.stat().st_size == 0:
+        return Response(b"", media_type="text/plain; charset=utf-8")
+    return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="attachment")
+
+
+def _plain(data: bytes, encoding: str) -> bytes:
+    if encoding in ("", "identity"):
+        return data
+    if encoding != "gzip":
+        raise Refused(f"the content encoding {encoding!r} is not understood; send gzip or none")
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            plain = packed.read(MAX_LOG_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise wrong("the body is not gzip", "body") from error
+    if len(plain) > MAX_LOG_BYTES:
+        raise TooLarge(f"the body unpacks to more than {MAX_LOG_BYTES} bytes")
+    return plain
+
+
+def _status(name: str) -> Status:
+    """
+    Raises:
+        Invalid: there is no status of that name. `Unknown` is one, which nothing may become.
+    """
+    status = Status.read(name)
+    if status.value != name:
+        raise wrong(
+            f"a status is one of {', '.join(LIFECYCLE)} (got {name[:40]!r})", "query", "status_name", kind="enum"
+        )
+    return status
+
+
+def _listed(
+    caller: Caller, model_id: str | None, status_name: str | None, archive_status: str, sort: str | None
+) -> Select[Job]:
+    archived = {"active": (False,), "archived": (True,), "all": (False, True)}.get(archive_status)
+    if archived is None:
+        raise wrong("archive_status is active, archived or all", "query", "archive_status", kind="enum")
+    rows = select(Job).where(
+        Job.project_id == caller.project_id, Job.is_deleted.is_(False), Job.is_archived.in_(archived)
+    )
+    if model_id is not None:
+        rows = rows.where(Job.model_id == model_id)
+    if status_name is not None:
+        rows = rows.where(Job.status == _status(status_name))
+    return rows.order_by(Job.number.desc() if (sort or "").startswith("-") else Job.number)
