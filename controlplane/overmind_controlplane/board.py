@@ -10,87 +10,23 @@ a caller (`shown`, `lab_records`).
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from overmind_agent.errors import IllegalTransition
-from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
-from overmind_agent.lifecycle import LIFECYCLE, Status, advance
-from overmind_controlplane import files, idempotency
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_controlplane import files, idempotency, outcomes
 from overmind_controlplane.access import Caller
 from overmind_controlplane.database import after_commit
+from overmind_controlplane.matching import job_type, module_of, suits
 from overmind_controlplane.refusals import Conflict, NotFound, wrong
+from overmind_controlplane.steps import path, step
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
 from overmind_controlplane.timers import Grant, Leases, Reservations
 from overmind_controlplane.waiting import Waiting, agent_topic, project_topic
-
-JOB_TYPES: Final = ("inference", "uploaded_outputs_setup", "judge_scoring", "prompt_tuning", "model_backtesting")
-EXECUTORS: Final = ("@overmind:executors", "1.0.0")
-MAX_MESSAGE: Final = 4096
-MAX_OUTCOME_BYTES: Final = 64 * 1024
-
-# Keys of an outcome that are fields of the record too.
-_OUTCOME_FIELDS: Final = {
-    "baseline_score": (int, float),
-    "best_score": (int, float),
-    "improvement": (int, float),
-    "best_agent_code": (str,),
-    "report_markdown": (str,),
-    "backtest_results": (dict, list),
-}
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """
-    What is asked for when a job is made.
-
-    Attributes:
-        revision: of the parameters file.
-        model_id: the input; None for a job without one, which gets a model that holds its parameters.
-        fields: further columns of the record, by name, such as `prompt_slug`.
-    """
-
-    function_name: str
-    revision: files.NewRevision
-    model_id: str | None
-    function_version: str | None = None
-    assigned_agent_id: str | None = None
-    timeout_s: float | None = None
-    max_attempts: int = 3
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Word:
-    """
-    What a caller says about a job: the status it should have, and what goes with it.
-
-    Attributes:
-        agent_id: who says so; None for a person, and for a client that leaves it out.
-        attempt, sequence: the fence and the order, None from a client that does not know them.
-        key: makes a claim safe to repeat.
-        detail: `reason`, `files`, `outcome`, as in `docs/protocol.md`.
-    """
-
-    status: Status
-    agent_id: str | None = None
-    attempt: int | None = None
-    sequence: int | None = None
-    key: str | None = None
-    message: str | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """The same for the same words; the sequence and the fence are not part of them."""
-        return idempotency.digest(self.status.value, self.agent_id, self.message, dict(self.detail))
+from overmind_controlplane.words import NewJob, Word
 
 
 class Board:
@@ -127,7 +63,7 @@ class Board:
                 Job.is_deleted.is_(False),
                 or_(Job.assigned_agent_id.is_(None), Job.assigned_agent_id == agent.id),
                 Job.id.not_in(self._reservations.of_others(agent.id)),
-                _fits(agent),
+                suits(agent),
             )
             .order_by(Job.number)
         )
@@ -158,7 +94,7 @@ class Board:
             if new.model_id is not None
             else files.add_model(session, caller, new.revision)
         )
-        module_name, module_version = _module_of(new)
+        module_name, module_version = module_of(new.function_name, new.function_version)
         job = Job(
             id=job_id,
             project_id=caller.project_id,
@@ -170,7 +106,7 @@ class Board:
             function_version=new.function_version,
             module_name=module_name,
             module_version=module_version,
-            job_type=_job_type(new.function_name),
+            job_type=job_type(new.function_name),
             model_id=model.id,
             has_input=new.model_id is not None,
             file_id=file.id,
@@ -250,11 +186,11 @@ class Board:
         """
         if job.holder is not None and not job.is_driven:
             raise Conflict("an agent holds this job; cancel it instead", code="illegal_transition")
-        for step in _path(job.status, to):
-            if step is Status.CLAIMED:
+        for status in path(job.status, to):
+            if status is Status.CLAIMED:
                 self._grant(job, caller.token_id, is_leased=False)
                 job.is_driven = True
-            self._move(session, job, Word(step, message=message), caller)
+            self._move(session, job, Word(status, message=message), caller)
 
     def lose(self, session: Session, job: Job) -> None:
         """The lease of a held job ran out: somebody else may try, but not for ever."""
@@ -353,7 +289,7 @@ class Board:
             raise Conflict("the job is offered to another agent at this moment", code="claim_taken")
         if job.is_archived:
             raise Conflict("the job is archived", code="illegal_transition")
-        self._must_reach(job, Status.CLAIMED)
+        step(job.status, Status.CLAIMED)
         self._grant(job, agent_id, is_leased="lease" in agent.capabilities)
         self._move(session, job, word, caller)
         if word.key is not None:
@@ -378,8 +314,7 @@ class Board:
 
     def _move(self, session: Session, job: Job, word: Word, caller: Caller | None) -> None:
         """The one place where a status is written."""
-        self._must_reach(job, word.status)
-        job.status = advance(job.status, word.status)
+        job.status = step(job.status, word.status)
         job.updated = now()
         session.add(
             JobEvent(
@@ -390,11 +325,11 @@ class Board:
                 created_by=caller.token_id if caller else None,
                 agent_id=word.agent_id,
                 attempt=job.attempt or None,
-                message=_shortened(word.message),
+                message=outcomes.shortened(word.message),
                 detail=dict(word.detail) or None,
             )
         )
-        _take_in(job, word)
+        outcomes.keep(job, word)
         stage = LIFECYCLE[job.status]
         if stage.is_final:
             job.finished_at = job.updated
@@ -403,13 +338,6 @@ class Board:
         elif not stage.is_held:
             job.holder, job.is_leased, job.is_driven = None, False, False
             self._ring(session, project_topic(job.project_id))
-
-    @staticmethod
-    def _must_reach(job: Job, to: Status) -> None:
-        try:
-            advance(job.status, to)
-        except IllegalTransition as error:
-            raise Conflict(str(error), code="illegal_transition") from error
 
     def _is_repeat(self, session: Session, job: Job, word: Word) -> bool:
         if word.sequence is None:
@@ -437,7 +365,7 @@ class Board:
         last = session.scalars(
             select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number.desc()).limit(1)
         ).one()
-        return (last.agent_id, last.message) == (word.agent_id, _shortened(word.message))
+        return (last.agent_id, last.message) == (word.agent_id, outcomes.shortened(word.message))
 
     @staticmethod
     def _must_be_next(job: Job, word: Word) -> None:
@@ -452,7 +380,7 @@ class Board:
     def _may_end(self, session: Session, job: Job, word: Word) -> None:
         if word.status is not Status.COMPLETED or not job.declared:
             return
-        self._must_reach(job, word.status)
+        step(job.status, word.status)
         there = {(made.name, made.size, made.sha256) for _, made in files.results(session, job.file_id)}
         missing = [
             line["name"] for line in job.declared if (line["name"], line["size_bytes"], line["sha256"]) not in there
@@ -486,73 +414,3 @@ def _superseded(job: Job) -> Conflict:
         code="superseded",
         attempt=job.attempt,
     )
-
-
-def _take_in(job: Job, word: Word) -> None:
-    """Keep what programs will ask for again: declared files, the outcome, why it failed."""
-    if (declared := word.detail.get("files")) is not None:
-        job.declared = declared
-    if word.status is Status.FAILED:
-        job.failure = {"reason": word.detail.get("reason"), "message": _shortened(word.message)}
-    outcome = word.detail.get("outcome")
-    if outcome is None:
-        return
-    if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
-        raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
-    job.outcome = outcome
-    for name, kinds in _OUTCOME_FIELDS.items():
-        if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
-            setattr(job, name, value)
-
-
-def _shortened(message: str | None) -> str | None:
-    if message is None or len(message) <= MAX_MESSAGE:
-        return message
-    return message[: MAX_MESSAGE - 1] + "…"
-
-
-def _job_type(function_name: str) -> str | None:
-    if not function_name.startswith(FUNCTION_SCOPE):
-        return None
-    job_type = job_type_of(function_name)
-    return job_type if job_type in JOB_TYPES else None
-
-
-def _module_of(new: NewJob) -> tuple[str, str | None]:
-    """The module of a job type is ours; a registered function is a module by its own name, in any version."""
-    if new.function_name.startswith(FUNCTION_SCOPE):
-        return EXECUTORS
-    return new.function_name, new.function_version
-
-
-def _fits(agent: Agent) -> ColumnElement[bool]:
-    if not agent.modules:
-        return Job.id.is_not(None)
-    return or_(
-        *(
-            and_(Job.module_name == name, or_(Job.module_version.is_(None), Job.module_version == version))
-            for name, version in agent.modules
-        )
-    )
-
-
-def _path(now_: Status, to: Status) -> Sequence[Status]:
-    """
-    The statuses from *now_* (not included) to *to*, by the fewest steps, through none that is final.
-
-    Raises:
-        Conflict: there is no way.
-    """
-    ways: deque[tuple[Status, ...]] = deque([(now_,)])
-    seen = {now_}
-    while ways:
-        way = ways.popleft()
-        if way[-1] is to:
-            return way[1:]
-        for step in sorted(LIFECYCLE[way[-1]].next - seen):
-            seen.add(step)
-            ways.append((*way, step))
-    raise Conflict(f"a job that is {now_.name} cannot become {to.name}", code="illegal_transition")
-
-
-__all__ = ["EXECUTORS", "JOB_TYPES", "MAX_MESSAGE", "MAX_OUTCOME_BYTES", "Board", "NewJob", "Word"]

@@ -32,7 +32,6 @@ from overmind_agent.jobs import FUNCTION_SCOPE
 from overmind_agent.lifecycle import Status, with_rest_name
 from overmind_controlplane import bodies, files, lab_records
 from overmind_controlplane.access import Caller, Role
-from overmind_controlplane.board import NewJob
 from overmind_controlplane.lab_fields import (
     ITERATION_FIELDS,
     ITERATION_FILTERS,
@@ -49,6 +48,7 @@ from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, Refused, WrongFields
 from overmind_controlplane.routing import AnyCaller, Submitter, ThePlane, answer_json
 from overmind_controlplane.tables import Iteration, Job, now
+from overmind_controlplane.words import NewJob
 from overmind_executors import strict_json
 
 router = APIRouter(tags=["Overmind Lab"])

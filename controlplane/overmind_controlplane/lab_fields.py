@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.board import JOB_TYPES
+from overmind_controlplane.matching import JOB_TYPES
 from overmind_controlplane.refusals import WrongFields
 
 INT64: Final = 2**63

@@ -17,7 +17,6 @@ from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import bodies, files, heartbeats, shown
 from overmind_controlplane.access import Caller, Role
-from overmind_controlplane.board import NewJob, Word
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
@@ -36,6 +35,7 @@ from overmind_controlplane.routing import (
     answer_page,
 )
 from overmind_controlplane.tables import Job
+from overmind_controlplane.words import NewJob, Word
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 

@@ -1,0 +1,56 @@
+"""What of a status update is kept in the record itself, for readers that do not go through the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from overmind_agent.lifecycle import Status
+from overmind_controlplane.refusals import wrong
+from overmind_controlplane.tables import Job
+from overmind_controlplane.words import Word
+
+MAX_MESSAGE: Final = 4096
+MAX_OUTCOME_BYTES: Final = 64 * 1024
+
+# Keys of an outcome that are fields of the record too.
+_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "baseline_score": (int, float),
+    "best_score": (int, float),
+    "improvement": (int, float),
+    "best_agent_code": (str,),
+    "report_markdown": (str,),
+    "backtest_results": (dict, list),
+}
+
+
+def keep(job: Job, word: Word) -> None:
+    """
+    Put declared files, the outcome and the reason of a failure where they will be looked for.
+
+    Raises:
+        Invalid: the outcome is too long.
+    """
+    if (declared := word.detail.get("files")) is not None:
+        job.declared = declared
+    if word.status is Status.FAILED:
+        job.failure = {"reason": word.detail.get("reason"), "message": shortened(word.message)}
+    if (outcome := word.detail.get("outcome")) is not None:
+        _keep_outcome(job, outcome)
+
+
+def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
+    if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
+        raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
+    job.outcome = outcome
+    for name, kinds in _FIELDS.items():
+        if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
+            setattr(job, name, value)
+
+
+def shortened(message: str | None) -> str | None:
+    """A message as it is kept: at most 4,096 characters, with a sign where something is missing."""
+    if message is None or len(message) <= MAX_MESSAGE:
+        return message
+    return message[: MAX_MESSAGE - 1] + "…"
