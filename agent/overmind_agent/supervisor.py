@@ -67,7 +67,8 @@ class Supervisor:
             if self._stop_at_s is not None:
                 return
             self._stop_at_s = self._clock.now_s() + self._drain_s
-        self._log.info("agent.draining", why=why, jobs=len(self._held_jobs.all()))
+        if self._fatal is None:  # else the error itself is the news
+            self._log.info("agent.draining", why=why, jobs=len(self._held_jobs.all()))
         self._drain(why)
 
     def watch(self, threads: Sequence[threading.Thread]) -> None:
