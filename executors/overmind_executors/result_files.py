@@ -40,10 +40,11 @@ def facts_of(path: Path) -> FileFacts:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ExecutionFailed(f"result file {name!r} cannot be opened: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise ExecutionFailed(f"result file {name!r} is not a plain file with one name")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise ExecutionFailed(f"result file {name!r} is not a plain file with one name")
         facts = digest(file, name)
         os.fsync(file.fileno())
     return facts

@@ -21,6 +21,7 @@ from overmind_executors.inference.parameters import Comparison, InferenceParamet
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.inference.source import RowSource, find_rows, survey
 from overmind_executors.inference.summary import Tally, summary
+from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import NotAsked, PaidModel, final_reason
 from overmind_executors.parameters import check, nearest
 from overmind_executors.prices import prices_of
@@ -41,6 +42,9 @@ class InferenceExecutor:
     job_type = "inference"
     is_resumable = True
 
+    def __init__(self, policy: RetryPolicy | None = None) -> None:
+        self._policy = policy
+
     def validate(self, parameters: Mapping[str, Any]) -> InferenceParameters:
         """The parameters, typed; raises InvalidParameters naming every wrong field."""
         return check(InferenceParameters, parameters)
@@ -52,7 +56,10 @@ class InferenceExecutor:
         seen = survey(source, task)
         is_right = judgement(task.comparison or Comparison(), seen.labels)
         context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name)
-        with PaidModel(endpoint, context, limits=task.budget) as model, OutputFiles(context.output) as files:
+        with (
+            PaidModel(endpoint, context, limits=task.budget, policy=self._policy) as model,
+            OutputFiles(context.output) as files,
+        ):
             asking = _Asking(task, model, is_right)
             tally = asking.all_rows(source, seen.total * task.repetitions, context, files)
             facts = summary(
@@ -62,7 +69,7 @@ class InferenceExecutor:
             raise final_reason(model.halt.reason or max(tally.outcomes, key=tally.outcomes.__getitem__))
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
-        failed = (ERRORS,) if (context.output / ERRORS).stat().st_size else ()
+        failed = (ERRORS,) if (context.output / ERRORS).exists() else ()
         return Result((OUTPUT, *failed, SUMMARY), facts)
 
 
