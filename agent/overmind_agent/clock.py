@@ -24,3 +24,7 @@ class SystemClock:
     def sleep(self, seconds: float) -> bool:
         """Sleep for *seconds* or until the event; returns whether the event is set."""
         return self._until.wait(max(0.0, seconds))
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Sleep for *seconds* or until *event*; returns whether it is set."""
+        return event.wait(max(0.0, seconds))

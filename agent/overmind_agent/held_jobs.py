@@ -62,7 +62,7 @@ class HeldJob:
     def wait(self, seconds: float) -> bool:
         """Sleep, but no longer than until the work should end; returns whether it should."""
         until_fence_s = self._fenced_at_s - self._clock.now_s()
-        self._asked.wait(max(0.0, min(seconds, until_fence_s)))
+        self._clock.wait(self._asked, min(seconds, until_fence_s))
         return self.stop_reason is not None
 
 

@@ -7,6 +7,7 @@ same contract suite.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> bool:
         """Sleep, but no longer than until the sleeper is asked to stop; returns whether it was."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Sleep, but no longer than until *event*; returns whether it is set."""
 
 
 class ControlPlane(Protocol):

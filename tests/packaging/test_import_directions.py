@@ -87,6 +87,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "processes": VALUES,
     "workspace": VALUES,
     "clock": VALUES,
+    "testing": VALUES | JSON,
     "duties": VALUES,
     "notify": frozenset(),
     "signals": frozenset(),
