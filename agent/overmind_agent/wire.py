@@ -23,7 +23,8 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127
 Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
 Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+# No NUL: neither a file system nor PostgreSQL takes one.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Label = Annotated[str, StringConstraints(max_length=255)]
 Message = Annotated[str, StringConstraints(max_length=4096)]
 
