@@ -31,12 +31,11 @@ COMMANDS: Final = Path(sys.executable).parent
 READY_S: Final = 60.0
 STOP_S: Final = 10.0
 SHOWN_ROWS: Final = 6
-PROMPT: Final = (
-    "You are a sentiment classifier. Decide whether the product review is positive or negative. "
-    "Answer with one word: positive or negative."
-)
+ASKED_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# A model this small follows one wording and not another: of these 64 reviews, between none and 53 come out right.
+PROMPT: Final = "Classify the sentiment of this review as positive or negative. Answer with one word.\n\n{input}"
 
-say = Console(highlight=False)
+say = Console(highlight=False, soft_wrap=True)
 
 
 class Failed(Exception):
@@ -49,7 +48,7 @@ class Server:
     def __init__(self, name: str, *arguments: str) -> None:
         self.log = HOME / f"{name}.log"
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+            self._process = subprocess.Popen(
                 [COMMANDS / name, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
         self.group = self._process.pid
@@ -115,9 +114,7 @@ def fresh_folder() -> None:
 
 def command(name: str, *arguments: str) -> str:
     """What a short command prints."""
-    done = subprocess.run(  # noqa: S603 - our own commands
-        [COMMANDS / name, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([COMMANDS / name, *arguments], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise Failed(f"{name} {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -179,7 +176,7 @@ class ControlPlane:
             "target": {
                 "kind": "model",
                 "model": "local",
-                "system_prompt": PROMPT,
+                "messages_template": [{"role": "user", "content": PROMPT}],
                 "temperature": 0,
                 "max_tokens": 5,
             },
@@ -204,12 +201,14 @@ class ControlPlane:
 
 
 def run_agent(config: Path) -> None:
-    """One job, and exit; its bar, its log and its summary go straight to the terminal."""
-    agent = subprocess.Popen(  # noqa: S603 - our own command
-        [COMMANDS / "overmind-agent", "run", "--once", "--wait", "10", "--config", config],
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-    )
+    """One job, and exit; its bar and its log go straight to the terminal, its JSON summary into a file."""
+    with (HOME / "agent-summary.json").open("wb") as summary:
+        agent = subprocess.Popen(
+            [COMMANDS / "overmind-agent", "run", "--once", "--wait", "10", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stdout=summary,
+            process_group=0,
+        )
     try:
         code = agent.wait()
     finally:
@@ -247,11 +246,9 @@ def show_summary(result: dict[str, Any]) -> None:
     """The figures that a reader wants first."""
     accuracy, usage, latency = result["accuracy"], result["usage"], result["latency_ms"]
     low, high = accuracy["interval_95"]
+    right = f"{accuracy['correct']} of {accuracy['compared']}"
     table = Table("figure", "value", title="Summary", title_justify="left", title_style="bold")
-    table.add_row(
-        "accuracy",
-        f"{accuracy['accuracy']:.1%}  ({accuracy['correct']} of {accuracy['compared']}; 95 %: {low:.1%} to {high:.1%})",
-    )
+    table.add_row("accuracy", f"{accuracy['accuracy']:.1%}  ({right}; 95 %: {low:.1%} to {high:.1%})")
     table.add_row("latency", f"p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
     table.add_row("tokens", f"{usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out")
     table.add_row("rows", ", ".join(f"{count} {name}" for name, count in result["counts"].items()))
@@ -289,17 +286,19 @@ def demo() -> None:
 
 
 def _end(*_: object) -> NoReturn:
+    for asked in ASKED_TO_END:
+        signal.signal(asked, signal.SIG_IGN)  # stopping the servers must not be interrupted
     sys.exit(130)
 
 
 def main() -> int:
     """Run the demo; 0 when the job completed, 1 when something failed, 130 when it was interrupted."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for asked in ASKED_TO_END:
         signal.signal(asked, _end)
     try:
         demo()
     except (Failed, requests.RequestException) as error:
-        say.print(f"[bold red]demo failed:[/bold red] {error}", soft_wrap=True)
+        say.print(f"[bold red]demo failed:[/bold red] {error}")
         return 1
     return 0
 
