@@ -1,0 +1,50 @@
+"""Uploads for the tests, in the published client's way: token, blob, revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+
+
+def make_job(url: str, token: str, content: bytes, name: str, parameters: dict[str, Any]) -> str:
+    """The id of an inference job over a model file that is uploaded first."""
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {token}"
+    with session:
+        model = _post(session, f"{url}/api/v2/models", _upload(session, url, content, name))
+        body = _upload(session, url, json.dumps(parameters).encode(), "parameters.json")
+        path = f"{url}/api/v2/models/{model['id']}/jobs?function_name=%40overmind%3Ainference"
+        return str(_post(session, path, body)["id"])
+
+
+def _post(session: requests.Session, url: str, body: Any) -> Any:
+    answer = session.post(url, json=body, timeout=30)
+    assert 200 == answer.status_code, answer.text
+    return answer.json()
+
+
+def _upload(session: requests.Session, url: str, content: bytes, name: str) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    salt = uuid.uuid4().hex
+    tokens = []
+    for blob in (content, json.dumps({"file_name": name}).encode()):
+        sha = hashlib.sha384(blob + salt.encode()).hexdigest()
+        place = session.get(f"{url}/api/v2/tokens/{sha}/upload-url", timeout=30).json()
+        assert requests.put(place["url"], data=blob, timeout=30).ok
+        tokens.append({"id": str(uuid.uuid4()), "created": now, "sha": sha, "salt": salt})
+    return {
+        "id": str(uuid.uuid4()),
+        "created": now,
+        "content_token": tokens[0],
+        "properties_token": tokens[1],
+        "archive_status_history": [{"id": str(uuid.uuid4()), "created": now, "name": "Active"}],
+        "name": name,
+        "extension": name.rpartition(".")[2],
+        "size": len(content),
+        "sources": [],
+    }

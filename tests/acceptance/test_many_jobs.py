@@ -1,0 +1,41 @@
+"""Two agents on one project: every job runs once, and nobody waits for long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from host import Host, Submitter, inference, wait_until
+
+from server import ControlPlaneProcess
+from zoo import Zoo
+
+JOBS = 200
+
+
+def test_two_agents_with_four_slots_each_share_200_jobs(
+    tmp_path: Path, plane: ControlPlaneProcess, submitter: Submitter, zoo: Zoo
+) -> None:
+    """No job is run by both: each has one claim, and each row was asked about once."""
+    hosts = [Host(tmp_path / name, plane.url, plane.agent_token, zoo.url) for name in ("one", "two")]
+    wanted = [f"a great row of job {number}" for number in range(JOBS)]
+    job_ids = [submitter.submit(inference([{"id": "only", "input": text}])) for text in wanted]
+
+    agents = [host.start("--slots", "4") for host in hosts]
+    try:
+        wait_until(lambda: _completed(submitter) == JOBS)
+        workers = [{line["job_id"] for line in agent.lines if line["event"] == "job.claimed"} for agent in agents]
+    finally:
+        for host in hosts:
+            host.stop_all()
+
+    assert set(job_ids) == workers[0] | workers[1]
+    assert set() == workers[0] & workers[1]
+    assert all(workers)
+    assert dict.fromkeys(wanted, 1) == dict(zoo.calls)
+    assert all(submitter.history(job_id).count("Claimed") == 1 for job_id in job_ids)
+
+
+def _completed(submitter: Submitter) -> int:
+    count = submitter.call("GET", "/api/jobs/", params={"status": "completed"})["count"]
+    assert isinstance(count, int)
+    return count
