@@ -71,12 +71,14 @@ class Server:
 
 
 def stop_group(process: subprocess.Popen[Any]) -> None:
-    """End *process* and whatever it started."""
-    for ask in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, ask)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
+    """End *process* and what it left in its group. An agent that is asked a second time stops its job."""
+    for ask, wait_s in ((signal.SIGTERM, 1), (signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
+        if process.poll() is None:
+            process.send_signal(ask)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(wait_s)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
