@@ -1,0 +1,234 @@
+"""The life of a job over the wire: every pair of statuses, cancels, declared files, outcomes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from plane_calls import Api, Project, names
+
+from overmind_agent.lifecycle import LIFECYCLE, Status
+
+WAY = ("Claimed", "Validating", "Running", "Uploading", "Completed")
+REACHED = {"Pending": (), **{status: WAY[: position + 1] for position, status in enumerate(WAY)}}
+REACHED |= {"Failed": ("Claimed", "Failed"), "Canceled": ("Claimed", "Canceled")}
+
+
+def bring(project: Project, status: str) -> tuple[str, str]:
+    """A job in *status* and the agent that brought it there."""
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register()
+    for step in REACHED[status]:
+        assert 200 == project.agent.say(job_id, step, agent_id).status_code
+    return job_id, agent_id
+
+
+@pytest.mark.parametrize("present", REACHED)
+def test_a_status_may_follow_as_the_life_of_a_job_says(project: Project, present: str) -> None:
+    """
+    All ten statuses after each that can be reached, by the agent that holds or held the job.
+
+    A status that is there already is a repeat, with the same words, and no step; nobody holds a job that waits,
+    so of it only a claim is heard.
+    """
+    answers, allowed = {}, {}
+    for to in Status:
+        job_id, agent_id = bring(project, present)
+        answers[to.value] = project.agent.say(job_id, to.value, agent_id).status_code
+        is_claim_or_held = to is Status.CLAIMED or present != "Pending"
+        is_step = to in LIFECYCLE[Status(present)].next and is_claim_or_held
+        is_repeat = to.value == present and present != "Pending"
+        allowed[to.value] = 200 if is_step or is_repeat else 409
+
+    assert allowed == answers
+
+
+def test_a_name_that_is_no_status_is_refused(project: Project) -> None:
+    job_id, agent_id = bring(project, "Claimed")
+
+    answer = project.agent.say(job_id, "running", agent_id)
+
+    assert 422 == answer.status_code
+    assert ["query", "status_name"] == answer.json()["detail"][0]["loc"]
+
+
+@pytest.mark.parametrize("present", REACHED)
+def test_a_person_can_cancel_until_a_job_is_final(project: Project, present: str) -> None:
+    job_id, _ = bring(project, present)
+
+    answer = project.submit.cancel(job_id)
+
+    is_over = present in ("Completed", "Failed")
+    assert (409 if is_over else 200) == answer.status_code
+    assert (present if is_over else "Canceled") == project.submit.status(job_id)
+
+
+def test_a_cancel_can_be_repeated(project: Project) -> None:
+    job_id, _ = bring(project, "Pending")
+
+    answers = [project.submit.cancel(job_id).status_code for _ in range(2)]
+
+    assert [200, 200] == answers
+    assert ["Pending", "Canceled"] == names(project.submit.job(job_id))
+
+
+def test_a_holder_may_confirm_the_cancel_that_it_was_told_of(project: Project) -> None:
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register("lease")
+    project.agent.say(job_id, "Claimed", agent_id, key="a")
+    project.submit.cancel(job_id)
+
+    confirmed = project.agent.say(job_id, "Canceled", agent_id, attempt=1, sequence=1)
+    denied = project.agent.say(job_id, "Validating", agent_id, attempt=1, sequence=1)
+
+    assert 200 == confirmed.status_code
+    assert (409, "illegal_transition") == (denied.status_code, denied.json()["code"])
+
+
+def test_an_upload_for_a_canceled_job_is_refused(project: Project) -> None:
+    """An agent that knows no heartbeat learns of a cancel here at the latest."""
+    job = project.submit.make_job()
+    agent_id = project.agent.register()
+    project.agent.say(job["id"], "Claimed", agent_id)
+    project.submit.cancel(job["id"])
+
+    body = project.agent.upload(b"late", "result.json", (job["file"]["revisions"][0]["id"],))
+    answer = project.agent.call("POST", f"/api/v2/models/{job['model_id']}/artifacts", body)
+
+    assert (409, "superseded") == (answer.status_code, answer.json()["code"])
+
+
+def declare(name: str, data: bytes) -> dict[str, Any]:
+    """A declared file."""
+    return {"name": name, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def artifact(api: Api, job: dict[str, Any], data: bytes, name: str, **headers: str) -> dict[str, Any]:
+    """Upload a result of *job*."""
+    body = api.upload(data, name, (job["file"]["revisions"][-1]["id"],))
+    path = f"/api/v2/models/{job['model_id']}/artifacts"
+    made: dict[str, Any] = api.read("POST", path, body, headers=headers)
+    return made
+
+
+def test_a_job_completes_when_all_declared_files_are_there(project: Project) -> None:
+    job = project.submit.make_job()
+    agent_id = project.agent.register()
+    project.agent.walk(job["id"], agent_id, "Running")
+    files = [declare("result.json", b"{}"), declare("rows.jsonl", b"{}\n")]
+    project.agent.say(job["id"], "Uploading", agent_id, body={"detail": {"files": files}})
+
+    none = project.agent.say(job["id"], "Completed", agent_id)
+    artifact(project.agent, job, b"{}", "result.json")
+    artifact(project.agent, job, b"[]\n", "rows.jsonl")
+    wrong = project.agent.say(job["id"], "Completed", agent_id)
+    artifact(project.agent, job, b"{}\n", "rows.jsonl")
+    done = project.agent.say(job["id"], "Completed", agent_id)
+
+    assert (409, "files_missing", ["result.json", "rows.jsonl"]) == (
+        none.status_code,
+        none.json()["code"],
+        none.json()["missing"],
+    )
+    assert (409, ["rows.jsonl"]) == (wrong.status_code, wrong.json()["missing"])
+    assert 200 == done.status_code
+
+
+def test_a_file_of_another_job_is_not_the_declared_one(project: Project) -> None:
+    job, other = project.submit.make_job(), project.submit.make_job()
+    agent_id = project.agent.register()
+    project.agent.walk(job["id"], agent_id, "Running")
+    declared = {"detail": {"files": [declare("result.json", b"{}")]}}
+    project.agent.say(job["id"], "Uploading", agent_id, body=declared)
+    artifact(project.agent, other, b"{}", "result.json")
+
+    answer = project.agent.say(job["id"], "Completed", agent_id)
+
+    assert "files_missing" == answer.json()["code"]
+
+
+def test_an_artifact_with_a_key_is_made_once(project: Project) -> None:
+    job = project.submit.make_job()
+    project.agent.say(job["id"], "Claimed", project.agent.register("lease"), key="a")
+    body = project.agent.upload(b"{}", "result.json", (job["file"]["revisions"][-1]["id"],))
+    path = f"/api/v2/models/{job['model_id']}/artifacts"
+    headers = {"Idempotency-Key": "upload-1", "Overmind-Attempt": "1"}
+
+    made = [project.agent.read("POST", path, body, headers=headers)["id"] for _ in range(2)]
+    other = project.agent.call("POST", path, body | {"name": "else.json"}, headers=headers)
+
+    assert made[0] == made[1]
+    assert 1 == project.agent.read("GET", path)["total"]
+    assert 422 == other.status_code
+
+
+def test_results_are_products_of_the_job_and_the_job_is_their_source(project: Project) -> None:
+    job = project.submit.make_job()
+    made = artifact(project.agent, job, b"{}", "result.json")
+
+    (product,) = project.submit.job(job["id"])["file"]["revisions"][-1]["products"]
+    (source,) = project.submit.read("GET", f"/api/v2/artifacts/{made['id']}")["file"]["revisions"][0]["sources"]
+
+    assert ("Artifact", made["id"], "job") == (
+        product["resource_type"],
+        product["resource_id"],
+        product["relationship_identifier"],
+    )
+    assert ("Job", job["id"], job["file"]["id"]) == (
+        source["resource_type"],
+        source["resource_id"],
+        source["file_id"],
+    )
+
+
+def test_an_outcome_longer_than_64_kib_is_refused(project: Project) -> None:
+    job_id, agent_id = bring(project, "Uploading")
+
+    answer = project.agent.say(
+        job_id, "Completed", agent_id, body={"detail": {"outcome": {"text": "x" * 64 * 1024}}}
+    )
+
+    assert 422 == answer.status_code
+    assert "Uploading" == project.submit.status(job_id)
+
+
+def test_a_long_message_is_cut_with_a_sign(project: Project) -> None:
+    job_id, agent_id = bring(project, "Claimed")
+
+    answer = project.agent.say(job_id, "Validating", agent_id, body={"message": "x" * 5000})
+
+    assert "x" * 4095 + "…" == answer.json()["status_history"][-1]["message"]
+
+
+def test_parameters_can_be_replaced_while_a_job_waits(project: Project) -> None:
+    job_id = project.submit.make_job({"a": 1})["id"]
+
+    changed = project.submit.read("PUT", f"/api/v2/jobs/{job_id}", project.submit.upload(b'{"a": 2}', "p.json"))
+    project.agent.say(job_id, "Claimed", project.agent.register())
+    late = project.submit.call("PUT", f"/api/v2/jobs/{job_id}", project.submit.upload(b'{"a": 3}', "p.json"))
+
+    assert 2 == len(changed["file"]["revisions"])
+    assert b'{"a": 2}' == project.submit.get_blob(changed["file"]["revisions"][-1]["content_token"]["sha"])
+    assert (409, "illegal_transition") == (late.status_code, late.json()["code"])
+
+
+def test_an_archived_job_is_not_offered_until_it_is_restored(project: Project) -> None:
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register()
+
+    archived = project.submit.read("DELETE", f"/api/v2/jobs/{job_id}", {"reason": "later"})
+    again = project.submit.call("DELETE", f"/api/v2/jobs/{job_id}")
+    hidden = project.agent.next_job(agent_id)
+    listed = {
+        which: project.submit.read("GET", f"/api/v2/jobs?archive_status={which}")["total"]
+        for which in ("active", "archived", "all")
+    }
+    restored = project.submit.read("POST", f"/api/v2/jobs/{job_id}:restore")
+
+    assert ["Active", "Archived"] == [line["name"] for line in archived["archive_status_history"]]
+    assert 409 == again.status_code
+    assert {"message": "no job"} == hidden
+    assert {"active": 0, "archived": 1, "all": 1} == listed
+    assert ["Active", "Archived", "Active"] == [line["name"] for line in restored["archive_status_history"]]
+    assert job_id == project.agent.next_job(agent_id)["id"]
