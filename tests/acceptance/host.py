@@ -156,9 +156,9 @@ class Host:
             os.kill(pid, signal.SIGKILL)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_so: Callable[[], bool], *, timeout_s: float = TIMEOUT_S) -> None:
     """Look again and again, until it is so."""
-    ends_at_s = time.monotonic() + TIMEOUT_S
+    ends_at_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < ends_at_s, "it never came to be so"
         time.sleep(0.02)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from host import Host, Submitter, inference, wait_until
 
 from server import ControlPlaneProcess
 from zoo import Zoo
 
 JOBS = 200
+LIMIT_S = 240.0
 
 
+@pytest.mark.timeout(LIMIT_S + 60)
 def test_two_agents_with_four_slots_each_share_200_jobs(
     tmp_path: Path, plane: ControlPlaneProcess, submitter: Submitter, zoo: Zoo
 ) -> None:
@@ -22,7 +25,7 @@ def test_two_agents_with_four_slots_each_share_200_jobs(
 
     agents = [host.start("--slots", "4") for host in hosts]
     try:
-        wait_until(lambda: _completed(submitter) == JOBS)
+        wait_until(lambda: _completed(submitter) == JOBS, timeout_s=LIMIT_S)
         workers = [{line["job_id"] for line in agent.lines if line["event"] == "job.claimed"} for agent in agents]
     finally:
         for host in hosts:
