@@ -107,6 +107,7 @@ class Zoo:
         self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._answers_left: int | None = None
+        self._gate = 0
         self._faults: dict[str, deque[tuple[Fault, int | None]]] = defaultdict(deque)
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.zoo = self
@@ -138,9 +139,14 @@ class Zoo:
         self._faults[text].append((fault, times))
 
     def close_gate(self, *, after: int) -> None:
-        """Give *after* more answers, and hold back all others until the gate is opened."""
+        """
+        Give *after* more answers, and hold back all others until the gate is opened. Who is still held back from
+        an earlier time is sent away: its client is dead.
+        """
         with self._changed:
             self._answers_left = after
+            self._gate += 1
+            self._changed.notify_all()
 
     def open_gate(self) -> None:
         """Answer everybody."""
@@ -163,7 +169,10 @@ class Zoo:
             self._inside += 1
             self.peak = max(self.peak, self._inside)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._answers_left is None or self._answers_left > 0)
+            gate = self._gate
+            self._changed.wait_for(lambda: gate != self._gate or self._answers_left != 0)
+            if gate != self._gate:
+                return Reset()
             if self._answers_left is not None:
                 self._answers_left -= 1
             return self._next_fault(text)

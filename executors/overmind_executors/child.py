@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import logging
 import os
 import resource
 import shutil
@@ -164,6 +165,8 @@ def _die_with(parent: int) -> bool:
 
 
 def _logger() -> FilteringBoundLogger:
+    # It quotes what a broken server sent, which may be anything, a row of the user's too.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

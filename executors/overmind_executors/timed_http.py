@@ -201,14 +201,19 @@ class TimedHttp:
             CallFailed: there is no connection, or it broke.
         """
         session, sockets = self._session()
+        late = DeadlinePassed(f"no whole answer within {timeout_s:g} s")
         with self._watchdog.limit(timeout_s, sockets.cut) as alarm:
             try:
-                return self._exchange(session, url, body, headers, timeout_s)
+                reply = self._exchange(session, url, body, headers, timeout_s)
             # requests lets errors of urllib3 and of the socket through, and a broken header is a ValueError.
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 if alarm.has_rung or isinstance(error, requests.ReadTimeout):
-                    raise DeadlinePassed(f"no whole answer within {timeout_s:g} s") from None
+                    raise late from None
                 raise CallFailed(_what_happened(error)) from None
+        # To http.client an answer that is cut within its headers is a whole one without a body.
+        if alarm.has_rung:
+            raise late
+        return reply
 
     def cut_after(self, seconds: float) -> None:
         """Give running calls at most *seconds* seconds, then end them as if their deadline had passed."""
