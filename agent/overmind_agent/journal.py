@@ -247,17 +247,15 @@ class SqliteJournal:
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                yield self._db
                 self._db.execute("COMMIT")
-                self._outbox_changed.notify_all()
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
+            except BaseException as error:
+                if self._db.in_transaction:  # a full disk has ended it already
                     self._db.execute("ROLLBACK")
-                raise JournalError(f"the journal cannot be written: {error}") from error
+                if isinstance(error, sqlite3.Error):
+                    raise JournalError(f"the journal cannot be written: {error}") from error
+                raise
+            self._outbox_changed.notify_all()
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:

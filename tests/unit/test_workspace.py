@@ -1,0 +1,128 @@
+"""A job's folder: kept for the same work, new for other work, and never outside its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent_parts import JOB_ID, a_file, a_job
+from overmind_agent.workspace import DiskWorkspaces
+
+
+@pytest.fixture
+def workspaces(tmp_path: Path) -> DiskWorkspaces:
+    return DiskWorkspaces(tmp_path / "jobs", min_free_bytes=0)
+
+
+def test_a_new_folder_has_a_place_for_everything(workspaces: DiskWorkspaces, tmp_path: Path) -> None:
+    with workspaces.open(a_job(), a_file("rows.jsonl")) as workspace:
+        made = workspace
+
+    folder = tmp_path / "jobs" / JOB_ID
+    assert folder == made.folder
+    assert folder / "in" / "input.jsonl" == made.input_file
+    assert "rows.jsonl" == made.input_name
+    assert (folder / "out", folder / "state") == (made.output, made.state)
+    assert (folder / "log.txt", folder / "result.json") == (made.log, made.result)
+    assert all(part.is_dir() for part in (made.input_file.parent, made.output, made.state))
+    assert not made.result.exists()
+
+
+def test_folders_are_for_their_owner_only(workspaces: DiskWorkspaces, tmp_path: Path) -> None:
+    with workspaces.open(a_job(), None) as workspace:
+        folders = [tmp_path / "jobs", workspace.output, workspace.state]
+
+    assert [0o700] * 3 == [folder.stat().st_mode & 0o777 for folder in folders]
+
+
+def test_the_same_work_finds_what_was_left(workspaces: DiskWorkspaces) -> None:
+    with workspaces.open(a_job(), a_file("rows.jsonl", "c" * 96)) as workspace:
+        (workspace.state / "paid").write_text("calls")
+
+    with workspaces.open(a_job(), a_file("renamed.jsonl", "c" * 96)) as workspace:
+        assert "calls" == (workspace.state / "paid").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "input_file"),
+    [
+        (a_file(sha="d" * 96), a_file("rows.jsonl", "c" * 96)),
+        (a_file(), a_file("rows.jsonl", "e" * 96)),
+        (a_file(), None),
+    ],
+    ids=["other parameters", "another input", "no input"],
+)
+def test_other_work_finds_nothing(workspaces: DiskWorkspaces, parameters: object, input_file: object) -> None:
+    with workspaces.open(a_job(), a_file("rows.jsonl", "c" * 96)) as workspace:
+        (workspace.state / "paid").write_text("calls")
+        workspace.result.write_text("{}")
+
+    with workspaces.open(replace(a_job(), parameters=parameters), input_file) as workspace:  # type: ignore[arg-type]
+        assert [] == list(workspace.state.iterdir())
+        assert not workspace.result.exists()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "null", '{"parameters": 1}'])
+def test_a_folder_of_which_nobody_knows_what_it_is_for_is_not_used(
+    workspaces: DiskWorkspaces, tmp_path: Path, damage: str
+) -> None:
+    with workspaces.open(a_job(), None) as workspace:
+        (workspace.state / "paid").write_text("calls")
+    (tmp_path / "jobs" / JOB_ID / "basis.json").write_text(damage)
+
+    with workspaces.open(a_job(), None) as workspace:
+        assert [] == list(workspace.state.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "input_name"),
+    [
+        ("rows.jsonl", "input.jsonl"),
+        ("ROWS.CSV", "input.csv"),
+        ("rows.jsonl.gz", "input.gz"),
+        ("../../../etc/passwd", "input"),
+        ("/etc/cron.d/x.txt", "input.txt"),
+        ("x.sh", "input"),
+        (".jsonl", "input"),
+        ("a\0b.csv", "input.csv"),
+        ("x." + "y" * 300, "input"),
+        ("..", "input"),
+        ("rows.jsonl/../../x", "input"),
+    ],
+)
+def test_a_name_from_outside_is_never_a_path(
+    workspaces: DiskWorkspaces, tmp_path: Path, name: str, input_name: str
+) -> None:
+    with workspaces.open(a_job(), a_file(name)) as workspace:
+        assert tmp_path / "jobs" / JOB_ID / "in" / input_name == workspace.input_file
+        assert name == workspace.input_name
+
+
+def test_only_folders_that_nobody_needs_are_swept(workspaces: DiskWorkspaces, tmp_path: Path) -> None:
+    for job_id in ("a", "b", "c"):
+        with workspaces.open(a_job(job_id), None):
+            pass
+
+    removed = workspaces.sweep(lambda job_id: job_id == "b")
+
+    assert 2 == removed
+    assert ["b"] == [folder.name for folder in (tmp_path / "jobs").iterdir()]
+
+
+def test_a_link_in_a_folder_is_not_followed_by_the_sweep(workspaces: DiskWorkspaces, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("x")
+    with workspaces.open(a_job(), None) as workspace:
+        (workspace.output / "link").symlink_to(precious)
+
+    workspaces.sweep(lambda _: False)
+
+    assert "x" == (precious / "file").read_text()
+
+
+def test_a_full_disk_has_no_room(tmp_path: Path) -> None:
+    assert not DiskWorkspaces(tmp_path / "a", min_free_bytes=1 << 60).has_room()
+    assert DiskWorkspaces(tmp_path / "b", min_free_bytes=1).has_room()
