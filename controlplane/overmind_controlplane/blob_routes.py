@@ -21,6 +21,7 @@ router = APIRouter(tags=["blobs"])
 _SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Content-Disposition": "attachment",
 }
 """A blob is whatever somebody uploaded: a browser must neither guess at it nor run it."""
 
@@ -46,9 +47,7 @@ def get_blob(sha: str, request: Request, plane: ThePlane) -> Response:
         raise NotFound("Blob not found")
     if path.stat().st_size == 0:
         return Response(b"", media_type="application/octet-stream", headers=_SAFE_HEADERS)
-    return FileResponse(
-        path, media_type="application/octet-stream", headers=_SAFE_HEADERS, content_disposition_type="attachment"
-    )
+    return FileResponse(path, media_type="application/octet-stream", headers=_SAFE_HEADERS)
 
 
 async def _put_part(request: Request, plane: Plane, path: Path) -> Response:

@@ -253,7 +253,7 @@ def get_job_log(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
         path = plane.logs.path(plane.board.get(session, caller, job_id).id)
     if not path.exists() or path.stat().st_size == 0:
         return Response(b"", media_type="text/plain; charset=utf-8")
-    return FileResponse(path, media_type="text/plain; charset=utf-8", content_disposition_type="attachment")
+    return FileResponse(path, media_type="text/plain; charset=utf-8", filename=f"{path.name}.log")
 
 
 def _plain(data: bytes, encoding: str) -> bytes:

@@ -187,7 +187,7 @@ ROUTES: list[tuple[str, str, frozenset[str]]] = [
     ("GET", "/api/v2/models/{model}", ALL),
     ("PUT", "/api/v2/models/{model}", SUBMIT),
     ("GET", "/api/v2/models/{model}/jobs", ALL),
-    ("POST", "/api/v2/models/{model}/jobs", SUBMIT),
+    ("POST", "/api/v2/models/{model}/jobs?function_name=x", SUBMIT),
     ("GET", "/api/v2/models/{model}/artifacts", ALL),
     ("POST", "/api/v2/models/{model}/artifacts", AGENT),
     ("GET", "/api/v2/artifacts", ALL),
@@ -240,7 +240,7 @@ BODIES: dict[str, Any] = {
 # What must be in the body is there already before the thing that the path names is looked for.
 REVISION_ROUTES = {
     "PUT /api/v2/models/{model}",
-    "POST /api/v2/models/{model}/jobs",
+    "POST /api/v2/models/{model}/jobs?function_name=x",
     "POST /api/v2/models/{model}/artifacts",
     "PUT /api/v2/artifacts/{artifact}",
     "PUT /api/v2/jobs/{job}",
