@@ -4,8 +4,8 @@ Rows a second, and memory, of the `inference` executor against a server that ans
     python benchmarks/row_throughput.py [--rows 20000] [--at-once 16]
 
 The server is a process of its own with a fixed answer, so that what is measured is ours: reading, asking,
-journalling with a sync, writing. Prints one JSON object; `growth_mib` is the growth of the resident memory after the
-first tenth of the rows.
+journalling with a sync, writing. Prints one JSON object; `growth_mib` is the growth of the resident memory after
+the first tenth of the rows.
 """
 
 from __future__ import annotations

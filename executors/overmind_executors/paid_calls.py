@@ -163,7 +163,7 @@ class PaidCalls:
         """How long was called, over all attempts of the job."""
         with self._reading:
             found = self._reader.execute(_LIVES).fetchall()
-        return Lives(sum(seconds for _, seconds, _ in found), sum(rows for _, _, rows in found[:-1]))
+        return Lives(sum(max(seconds, 0.0) for _, seconds, _ in found), sum(rows for _, _, rows in found[:-1]))
 
     def close(self) -> None:
         """Write what is waiting, and close the file."""

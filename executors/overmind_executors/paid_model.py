@@ -12,7 +12,7 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.budget import Limits, Purse
-from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
+from overmind_executors.contract import Context, ModelEndpoint
 from overmind_executors.model_client import Interrupted, ModelClient, ProviderGone
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
@@ -25,7 +25,11 @@ AUTH_ERROR: Final = "model_auth_error"
 
 
 class Halt:
-    """Why no further call is made in this job: the first reason stays. Safe from any thread."""
+    """
+    Why no further call is made in this job: the first reason stays. Safe from any thread.
+
+    The reason is the `termination_reason` of a job with outputs, and the reason of the failure of one without.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -156,13 +160,3 @@ class _Record:
         self._model._purse.pay(
             tokens=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0), usd=cost or 0.0
         )
-
-
-def final_reason(reason: str) -> ExecutionFailed:
-    """What a job that was halted before its first output fails with."""
-    texts = {
-        BUDGET_EXHAUSTED: "the budget was used up before the first answer",
-        PROVIDER_UNAVAILABLE: "the model's provider failed all the time, retries included",
-        AUTH_ERROR: "the model's provider refused the host's key; have the host's owner look at it",
-    }
-    return ExecutionFailed(texts.get(reason, f"no row was answered: {reason}"), reason=reason)

@@ -409,9 +409,12 @@ def test_many_errors_in_a_row_end_the_calls(make_context: Make, zoo: Zoo, limit:
     models = {"echo": ModelEndpoint("echo", zoo.url, "echo", max_concurrency=1)}
     context = make_context(models=models)
 
-    with pytest.raises(ExecutionFailed):
+    with pytest.raises(ExecutionFailed) as caught:
         _run(context, items=_items(100), stop_after_errors=limit)
 
+    assert ("too_many_errors" if limit else "no_output") == caught.value.reason
+    assert "most often for " in str(caught.value)
+    assert "HTTP status 400: the zoo is closed" in str(caught.value)
     assert min(limit, calls) <= zoo.total <= calls
 
 

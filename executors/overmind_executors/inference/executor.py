@@ -7,7 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, Result, WorkStopped
+from overmind_executors.contract import (
+    Context,
+    ExecutionFailed,
+    InvalidParameters,
+    ModelEndpoint,
+    Problem,
+    Result,
+    WorkStopped,
+)
 from overmind_executors.inference.comparing import Judgement, judgement
 from overmind_executors.inference.output import (
     ERRORS,
@@ -22,7 +30,7 @@ from overmind_executors.inference.requests import MissingField, NotMessages, bod
 from overmind_executors.inference.source import RowSource, find_rows, survey
 from overmind_executors.inference.summary import Tally, summary
 from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import NotAsked, PaidModel, final_reason
+from overmind_executors.paid_model import NotAsked, PaidModel
 from overmind_executors.parameters import check, nearest
 from overmind_executors.prices import prices_of
 from overmind_executors.row_engine import in_order
@@ -30,6 +38,7 @@ from overmind_executors.rows import BrokenRow, Row
 
 SUMMARY: Final = "summary.json"
 TOO_MANY_ERRORS: Final = "too_many_errors"
+NO_OUTPUT: Final = "no_output"
 # What is read ahead of the row that is waited for: enough to keep every worker busy behind a slow one.
 _ROWS_AHEAD: Final = 16
 # Calls that have been paid for may still end within this time after the wish to stop.
@@ -53,7 +62,7 @@ class InferenceExecutor:
         """Ask the target about every row; see the contract for what is raised."""
         endpoint = _endpoint(task, context)
         source = find_rows(task, context)
-        seen = survey(source, task)
+        seen = survey(source, task, context.stop)
         is_right = judgement(task.comparison or Comparison(), seen.labels)
         context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name)
         with (
@@ -66,7 +75,7 @@ class InferenceExecutor:
                 task, tally, lives=model.lives(), model_calls=model.spent_calls(), stopped_by=model.halt.reason
             )
         if not tally.ok:
-            raise final_reason(model.halt.reason or max(tally.outcomes, key=tally.outcomes.__getitem__))
+            raise _nothing_came(tally, model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         failed = (ERRORS,) if (context.output / ERRORS).exists() else ()
@@ -134,6 +143,14 @@ class _Asking:
         """Calls in flight may end within a moment, since they are paid for; then they are cut."""
         pool.shutdown(wait=False, cancel_futures=True)
         self._model.cut_after(_STOP_GRACE_S)
+
+
+def _nothing_came(tally: Tally, halted_by: str | None) -> ExecutionFailed:
+    kind, _ = tally.outcomes.most_common(1)[0]
+    told = tally.errors[0]["message"]
+    return ExecutionFailed(
+        f"no row was answered, most often for {kind}; first: {told}", reason=halted_by or NO_OUTPUT
+    )
 
 
 def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint:

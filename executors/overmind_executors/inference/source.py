@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_executors.contract import Context, InvalidParameters, Problem
+from overmind_executors.contract import Context, InvalidParameters, Problem, Stop, WorkStopped
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.row_files import Line, format_of, lines_of
 from overmind_executors.rows import BrokenRow, Row, rows_of
@@ -72,18 +72,21 @@ def find_rows(task: InferenceParameters, context: Context) -> RowSource:
     return RowSource(None, path, {"openai_batch": "jsonl"}.get(seen, seen), task.most_items)
 
 
-def survey(source: RowSource, task: InferenceParameters) -> Survey:
+def survey(source: RowSource, task: InferenceParameters, stop: Stop) -> Survey:
     """
     Read all rows once.
 
     Raises:
         InvalidParameters: there are none, more than half of them cannot be read, none can be asked about, an id
             stands twice, or batch lines meet a prompt that has no place in them.
+        WorkStopped: *stop* was set.
     """
     total = askable = broken_total = 0
     broken: list[BrokenRow] = []
     labels: dict[str, None] = {}
     for row in source.rows():
+        if stop.is_set():
+            raise WorkStopped
         total += 1
         if isinstance(row, BrokenRow):
             broken_total += 1
