@@ -162,7 +162,7 @@ class _Run:
     def _upload_one(self, file: ResultFile) -> None:
         try:
             remote_id = self._insist(lambda: self._room.control_plane.upload(self._claim, file))
-        except ClaimLost:
+        except (AuthError, ClaimLost):
             raise
         except RejectedError as error:
             raise UploadError(str(error)) from error
@@ -180,6 +180,8 @@ class _Run:
         def on_retry(error: BaseException, wait_s: float) -> None:
             self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
 
+        if held.stop_reason is not None:
+            raise Stopped(held.stop_reason)
         try:
             return insist(call, sleep=held.wait, stop=lambda _: held.stop_reason is not None, on_retry=on_retry)
         except (ControlPlaneError, ProtocolError):

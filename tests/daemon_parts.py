@@ -1,0 +1,200 @@
+"""The daemon without threads and processes: its rooms over a control plane in memory and a clock that is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from agent_parts import a_result_file
+from overmind_agent.delivery import Delivery
+from overmind_agent.errors import AuthError, TransientError
+from overmind_agent.heartbeat import Heartbeat
+from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.job_run import JobRun
+from overmind_agent.jobs import Claim, Ended, NoJob, Progress, Result, StopReason
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.launcher import has_ended, read_result
+from overmind_agent.lifecycle import Status
+from overmind_agent.ports import Workspace
+from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
+from overmind_agent.worker import InterruptedWork, Worker
+from overmind_agent.workspace import DiskWorkspaces
+from overmind_executors import strict_json
+
+Work = Callable[[Workspace], Result]
+
+
+def down(verb: str = "any") -> TransientError:
+    """The control plane does not answer."""
+    return TransientError(f"{verb}: connection refused", verb=verb)
+
+
+def unauthorized(verb: str = "any") -> AuthError:
+    """The token is not accepted."""
+    return AuthError(f"{verb}: 401", verb=verb, http_status=401)
+
+
+def two_files(workspace: Workspace) -> Result:
+    """Work that goes well."""
+    files = (
+        a_result_file(workspace.output, "output.jsonl", b'{"row": 1}\n'),
+        a_result_file(workspace.output, "summary.json", b'{"mean": 0.5}\n'),
+    )
+    return Result(files, {"mean": 0.5})
+
+
+class FakeLauncher:
+    """
+    Fills the Launcher port: does *work* in this process and leaves its result where a child leaves it.
+
+    Attributes:
+        runs: how often work was begun.
+        seen: parameters and input of each run.
+    """
+
+    def __init__(self, work: Work = two_files) -> None:
+        self.work = work
+        self.runs = 0
+        self.seen: list[tuple[Mapping[str, Any], bytes | None]] = []
+
+    def run(
+        self,
+        claim: Claim,
+        parameters: Mapping[str, Any],
+        workspace: Workspace,
+        *,
+        on_progress: Callable[[Progress], None],
+        stop_reason: Callable[[], StopReason | None],
+    ) -> Result:
+        """See Launcher."""
+        if not has_ended(workspace):
+            self.runs += 1
+            self.seen.append((parameters, workspace.input_file.read_bytes() if workspace.input_name else None))
+            workspace.log.write_bytes(b"working\n")
+            on_progress(Progress(1, 2, "rows"))
+            result = self.work(workspace)
+            files = [{**asdict(file), "path": str(file.path)} for file in result.files]
+            told = {"status": "done", "files": files, "outcome": dict(result.outcome)}
+            workspace.result.write_text(strict_json.dumps(told))
+        return read_result(workspace)
+
+
+@dataclass
+class Daemon:
+    """
+    One start of the daemon over *folder*. `again` is the next start, after a crash or an end.
+
+    Attributes:
+        fatal: the errors after which it could not go on.
+        seen: what it showed, in order.
+    """
+
+    folder: Path
+    server: FakeServer
+    clock: VirtualClock
+    launcher: FakeLauncher = field(default_factory=FakeLauncher)
+    validate: Callable[[str, Mapping[str, Any]], object] = lambda _job_type, _parameters: None
+    min_free_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.log: Any = structlog.get_logger()
+        self.plane = FakeControlPlane(self.server)
+        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.plane.register(self.journal.agent_id())
+        self.journal.remember_agent(self.plane.agent_id or "")
+        self.workspaces = DiskWorkspaces(self.folder / "jobs", min_free_bytes=self.min_free_bytes)
+        self.held_jobs = HeldJobs()
+        self.draining = threading.Event()
+        self.interrupted = InterruptedWork([*self.journal.held(), *self.journal.intended()])
+        self.fatal: list[BaseException] = []
+        self.drains: list[bool] = []
+        self.seen: list[Status] = []
+        self.server.calls.clear()
+        self.job_run = JobRun(
+            control_plane=self.plane,
+            journal=self.journal,
+            launcher=self.launcher,
+            workspaces=self.workspaces,
+            clock=self.clock,
+            validate=self.validate,
+            on_change=lambda _held, status: self.seen.append(status),
+            log=self.log,
+        )
+        self.worker = self.another_worker()
+        self.delivery = Delivery(
+            control_plane=self.plane,
+            outbox=self.journal,
+            held_jobs=self.held_jobs,
+            on_refused=self.fatal.append,
+            clock=self.clock,
+            log=self.log,
+        )
+        self.heartbeat = Heartbeat(
+            control_plane=self.plane,
+            held_jobs=self.held_jobs,
+            interval_s=10.0,
+            is_draining=self.draining.is_set,
+            on_drain=lambda: self.drains.append(True),
+            on_refused=self.fatal.append,
+            clock=self.clock,
+            log=self.log,
+        )
+
+    def another_worker(self) -> Worker:
+        """One more slot of the same daemon."""
+        return Worker(
+            control_plane=self.plane,
+            journal=self.journal,
+            workspaces=self.workspaces,
+            held_jobs=self.held_jobs,
+            interrupted=self.interrupted,
+            job_run=self.job_run,
+            job_types=["inference"],
+            poll_turn=threading.Lock(),
+            is_draining=self.draining.is_set,
+            clock=self.clock,
+            log=self.log,
+        )
+
+    def step(self) -> Ended | NoJob:
+        """One step of the worker."""
+        return self.worker.step(wait_s=0)
+
+    def job(self) -> Ended:
+        """One step of the worker that runs a job."""
+        step = self.step()
+        assert isinstance(step, Ended)
+        return step
+
+    def claimed(self) -> HeldJob:
+        """A job that was claimed and not begun."""
+        job = self.plane.next_job(wait_s=0)
+        assert not isinstance(job, NoJob)
+        self.journal.intend(job, "key")
+        claim = self.plane.claim(job, key="key")
+        self.journal.hold(claim)
+        return HeldJob(claim, self.clock, claimed_at_s=self.clock.now_s())
+
+    def run(self, held: HeldJob) -> Ended:
+        """Run a claimed job, and say nothing of it yet."""
+        with self.held_jobs.holding(held):
+            return self.job_run(held)
+
+    def asking_to_stop(self, reason: StopReason) -> None:
+        """Ask whatever is held to stop."""
+        self.held_jobs.ask_all_to_stop(reason)
+
+    def again(self, **changes: Any) -> Daemon:
+        """The next start over the same folder and the same control plane."""
+        self.journal.close()
+        kept = {"launcher": self.launcher, "validate": self.validate}
+        return Daemon(self.folder, self.server, self.clock, **{**kept, **changes})
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
