@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from overmind_controlplane.access import Role, make_project, make_token
+from overmind_controlplane.database import Database
 from overmind_controlplane.plane import open_database
 
 START_DEADLINE_S = 20.0
@@ -42,6 +43,7 @@ class ControlPlaneProcess:
     arguments: tuple[str, ...] = ()
     url: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _database: Database | None = field(default=None, repr=False)
 
     @property
     def submit_token(self) -> str:
@@ -86,7 +88,15 @@ class ControlPlaneProcess:
 
     def new_project(self) -> Tokens:
         """Another project, made while the server runs."""
-        return make_tokens(self.data)
+        if self._database is None:
+            self._database = open_database(self.data)
+        return _make_tokens(self._database)
+
+    def close(self) -> None:
+        """End the server, however it is."""
+        self.kill()
+        if self._database is not None:
+            self._database.close()
 
     def _end(self, number: int) -> int:
         process = self.process
@@ -119,15 +129,18 @@ class ControlPlaneProcess:
 
 def make_tokens(data: Path) -> Tokens:
     """A project of its own and its three tokens, in the data folder of a server that runs or will run."""
-    name = f"project-{uuid.uuid4()}"
     database = open_database(data)
     try:
-        with database.write() as session:
-            project_id = make_project(session, name).id
-            made = {role.value: make_token(session, name, role)[0] for role in Role}
+        return _make_tokens(database)
     finally:
         database.close()
-    return Tokens(project_id, **made)
+
+
+def _make_tokens(database: Database) -> Tokens:
+    name = f"project-{uuid.uuid4()}"
+    with database.write() as session:
+        project_id = make_project(session, name).id
+        return Tokens(project_id, **{role.value: make_token(session, name, role)[0] for role in Role})
 
 
 @contextlib.contextmanager
@@ -141,4 +154,4 @@ def start_control_plane(
     try:
         yield plane
     finally:
-        plane.kill()
+        plane.close()

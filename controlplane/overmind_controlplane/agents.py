@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.access import Caller
@@ -102,9 +102,10 @@ def history(session: Session, agent_id: str, kind: str) -> list[AgentEvent]:
 
 
 def prune(session: Session) -> None:
-    """Forget what agents did long ago; what they do now is in their record."""
+    """Forget what agents did long ago, but for the last thing that each of them did."""
+    last = select(func.max(AgentEvent.number)).where(AgentEvent.kind == STATUS).group_by(AgentEvent.agent_id)
     old = AgentEvent.created < now() - STATUS_KEPT_FOR
-    session.execute(delete(AgentEvent).where(AgentEvent.kind == STATUS, old))
+    session.execute(delete(AgentEvent).where(AgentEvent.kind == STATUS, old, AgentEvent.number.not_in(last)))
 
 
 def _append(session: Session, caller: Caller, agent: Agent, kind: str, value: Any) -> None:

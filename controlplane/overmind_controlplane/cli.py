@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _EXIT_REFUSED: Final = 1
 _EXIT_USAGE: Final = 64
 _EXIT_CANNOT_LISTEN: Final = 69
+_EXIT_IN_USE: Final = 73
 
 _EXAMPLES: Final = """\
 examples:
@@ -34,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 refused, 64 usage, 69 the address cannot be had."""
+    """Run the command; its exit code: 0 done, 1 refused, 64 usage, 69 no such address, 73 data folder in use."""
     arguments = _parser().parse_args(argv)
     code: int = arguments.run(arguments)
     return code
@@ -110,7 +111,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.lease_s <= 0 or arguments.max_blob_bytes <= 0 or not 0 <= arguments.port <= 65535:
         return _fail("--lease-s and --max-blob-bytes are positive, --port is 0 to 65535", _EXIT_USAGE)
     from overmind_controlplane.plane import Settings
-    from overmind_controlplane.server import serve
+    from overmind_controlplane.server import DataInUse, serve
 
     settings = Settings(
         data=arguments.data,
@@ -121,6 +122,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     try:
         serve(settings, arguments.host, arguments.port, log_level=arguments.log_level)
+    except DataInUse as error:
+        return _fail(str(error), _EXIT_IN_USE)
     except OSError as error:
         return _fail(
             f"cannot serve {arguments.data} on {arguments.host}:{arguments.port}: {error}", _EXIT_CANNOT_LISTEN

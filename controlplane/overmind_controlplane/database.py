@@ -16,11 +16,11 @@ from overmind_controlplane.tables import Row
 BUSY_TIMEOUT_MS: Final = 10_000
 
 _PRAGMAS: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",  # first: the next one may have to wait already
     "PRAGMA journal_mode = WAL",
     # An agent forgets an update once it was answered 200, so the answer must survive a power cut: NORMAL would not.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
 )
 
 

@@ -55,7 +55,8 @@ class Guard:
             await self._own_fault()(scope, receive, send_marked)
         finally:
             duration_s = round(time.monotonic() - started, 4)
-            log.debug("request.answered", method=scope["method"], http_status=status, duration_s=duration_s)
+            told = {"method": scope["method"], "path": scope["path"], "http_status": status}
+            log.debug("request.answered", **told, duration_s=duration_s)
 
     @staticmethod
     def _own_fault() -> JSONResponse:

@@ -46,7 +46,7 @@ from overmind_controlplane.lab_fields import (
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, Refused, WrongFields
-from overmind_controlplane.routing import AnyCaller, Submitter, ThePlane, answer_json
+from overmind_controlplane.routing import AnyCaller, Submitter, ThePlane, answer_json, base_url
 from overmind_controlplane.tables import Iteration, Job, now
 from overmind_controlplane.words import NewJob
 from overmind_executors import strict_json
@@ -394,9 +394,14 @@ def _page(session: Session, request: Request, rows: Select[Any]) -> tuple[list[A
     found, total = cut(session, rows, number, size)
     if not found and number > 1:
         raise NotFound("Invalid page.")
-    following = str(request.url.include_query_params(page=number + 1)) if number * size < total else None
-    previous = str(request.url.include_query_params(page=number - 1)) if number > 1 else None
+    following = _link(request, number + 1) if number * size < total else None
+    previous = _link(request, number - 1) if number > 1 else None
     return found, {"count": total, "next": following, "previous": previous}
+
+
+def _link(request: Request, page: int) -> str:
+    url = request.url.include_query_params(page=page)
+    return f"{base_url(request)}{url.path}?{url.query}"
 
 
 def _whole(request: Request, name: str, default: int) -> int:

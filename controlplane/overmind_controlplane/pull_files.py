@@ -29,6 +29,7 @@ from overmind_controlplane.routing import (
     answer,
     answer_json,
     answer_page,
+    base_url,
     must_be_sha,
 )
 from overmind_controlplane.tables import Artifact, Job, Model, Revision
@@ -245,6 +246,5 @@ def _must_be_new(plane: Plane, caller: Caller, sha: str) -> None:
 def _address(
     request: Request, plane: Plane, caller: Caller, verb: str, sha: str, part: str = ""
 ) -> wire.TemporaryUrl:
-    base = (plane.settings.public_url or str(request.base_url)).rstrip("/")
     query, expires = plane.signer.sign(verb, caller.project_id, sha, part=part)
-    return wire.TemporaryUrl(url=f"{base}/blobs/{sha}?{urlencode(query)}", expires=expires)
+    return wire.TemporaryUrl(url=f"{base_url(request)}/blobs/{sha}?{urlencode(query)}", expires=expires)

@@ -26,6 +26,11 @@ def the_plane(request: Request) -> Plane:
 ThePlane = Annotated[Plane, Depends(the_plane)]
 
 
+def base_url(request: Request) -> str:
+    """How the caller reaches the server, without a slash at the end."""
+    return (the_plane(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
 def secret_of(request: Request) -> str | None:
     """The token of a request: `Authorization: Bearer` or `Api-Key`, or `X-Api-Key`; None without one."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final
+from pathlib import Path
+from typing import IO, Final
 
 import structlog
 import uvicorn
@@ -20,6 +22,10 @@ from overmind_controlplane.plane import Plane, Settings
 GRACE_S: Final = 1
 KEEP_ALIVE_S: Final = 75
 """Longer than an agent's poll interval: an idle connection that we close first costs it a failed request."""
+
+
+class DataInUse(Exception):
+    """Another server holds the data folder."""
 
 
 class _Server(uvicorn.Server):
@@ -56,9 +62,11 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
     Serve until a signal comes. Prints one line on standard output when connections are accepted.
 
     Raises:
+        DataInUse: another server holds the data folder.
         OSError: the address cannot be listened on.
     """
     set_up_logging(log_level)
+    lock = _lock(settings.data)
     listener = _listen(host, port)
     plane = Plane.build(settings)
     bound: tuple[str, int] = listener.getsockname()[:2]
@@ -77,7 +85,25 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
         on_started=lambda: _say(f"listening on http://{shown}:{bound[1]}"),
         on_stop=plane.waiting.close,
     )
-    asyncio.run(server.serve(sockets=[listener]))
+    with lock:
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+def _lock(data: Path) -> IO[bytes]:
+    """
+    Hold the data folder until the file is closed: leases are in memory, so two servers would end each other's.
+
+    Raises:
+        DataInUse: another server holds it.
+    """
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (data / "serve.lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise DataInUse(f"another server holds {data}; stop it, or use another folder") from error
+    return file
 
 
 def set_up_logging(log_level: str) -> None:

@@ -175,3 +175,11 @@ def test_a_crash_loses_nothing_that_was_answered(tmp_path: Path) -> None:
         assert (claimed["attempt"], 200, 200) == (again["attempt"], replay.status_code, onwards.status_code)
         assert ["Pending", "Claimed", "Validating", "Running"] == names(onwards.json())
         project.close()
+
+
+def test_one_server_holds_a_data_folder(plane: ControlPlaneProcess) -> None:
+    """Leases are in the server's memory: a second one would take jobs from agents that it never hears of."""
+    ended = run("serve", "--data", str(plane.data), "--port", "0")
+
+    assert (73, "") == (ended.returncode, ended.stdout)
+    assert str(plane.data) in ended.stderr

@@ -1,0 +1,79 @@
+"""What the sweep throws away, over a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from overmind_controlplane import agents, idempotency
+from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
+from overmind_controlplane.database import Database, after_commit
+from overmind_controlplane.tables import AgentEvent, IdempotencyKey, now
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty one."""
+    made = Database(tmp_path / "control-plane.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def caller(database: Database) -> Caller:
+    """An agent's token."""
+    with database.write() as session:
+        make_project(session, "demo")
+        secret, _ = make_token(session, "demo", Role.AGENT)
+        return authenticate(session, secret)
+
+
+def test_old_statuses_go_but_the_last_of_each_agent_stays(database: Database, caller: Caller) -> None:
+    with database.write() as session:
+        agent = agents.register(session, caller)
+        for name in ("Idle", "ExecutingJob", "Paused"):
+            agents.set_status(session, caller, agent, name)
+        session.execute(update(AgentEvent).values(created=now() - agents.STATUS_KEPT_FOR - timedelta(seconds=1)))
+
+    with database.write() as session:
+        agents.prune(session)
+
+    with database.read() as session:
+        left = agents.history(session, agent.id, agents.STATUS)
+    assert [{"name": "Paused"}] == [event.value for event in left]
+
+
+def test_a_key_is_kept_for_a_week(database: Database) -> None:
+    with database.write() as session:
+        for name, age in (("old", timedelta(days=7, seconds=1)), ("young", timedelta(days=6, hours=23))):
+            idempotency.keep(session, "scope", name, "digest", made="made")
+            session.flush()
+            session.execute(update(IdempotencyKey).where(IdempotencyKey.key == name).values(created=now() - age))
+
+    with database.write() as session:
+        idempotency.prune(session)
+
+    with database.read() as session:
+        assert ["young"] == list(session.scalars(select(IdempotencyKey.key)))
+
+
+def test_what_a_transaction_did_not_finish_is_undone_and_told_to_nobody(database: Database) -> None:
+    told: list[str] = []
+
+    def fail() -> None:
+        with database.write() as session:
+            make_project(session, "half")
+            after_commit(session, lambda: told.append("half"))
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        fail()
+    with database.write() as session:
+        make_project(session, "half")
+        after_commit(session, lambda: told.append("whole"))
+
+    assert ["whole"] == told
