@@ -208,6 +208,11 @@ class SqliteJournal:
                 " WHERE job_id = ? AND attempt = ? AND sequence >= ? AND fate IS NULL",
                 (why, update.job_id, update.attempt, update.sequence),
             )
+            db.execute(
+                "UPDATE claim SET state = 'lost', changed_at = ?"
+                " WHERE job_id = ? AND attempt = ? AND state = 'held'",
+                (_now(), update.job_id, update.attempt),
+            )
 
     def wait_for_post(self, timeout_s: float) -> None:
         """See Outbox."""

@@ -122,7 +122,10 @@ class Outbox(Protocol):
         """The server has it."""
 
     def refused(self, posted: Posted, why: str) -> None:
-        """The server will not have it: neither it nor anything later of the same attempt is sent."""
+        """
+        The server will not have it: neither it nor anything later of the same attempt is sent, and the job is
+        not held any more.
+        """
 
     def wait_for_post(self, timeout_s: float) -> None:
         """Sleep until something waits to be sent, at most *timeout_s* seconds."""

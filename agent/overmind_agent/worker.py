@@ -16,10 +16,10 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import insist
-from overmind_agent.errors import ClaimLost, OvermindAgentError
+from overmind_agent.errors import AuthError, ClaimLost, OvermindAgentError, RejectedError
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.job_run import JobRun
-from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob
+from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
 from overmind_agent.ports import Clock, ControlPlane, Journal, Workspaces
 
 CLAIM_TRIES: Final = 3
@@ -98,9 +98,13 @@ class Worker:
             return held
         with self._held_jobs.holding(held):
             ended = self._job_run(held)
-        if ended.status is None and ended.reason == "lease_lost":
+        if ended.reason == StopReason.LEASE_LOST and self._is_still_held(held.claim):
             self._interrupted.put(held.claim)
         return ended
+
+    def _is_still_held(self, claim: Claim) -> bool:
+        """Not so after the control plane refused a status: what follows it would be refused as well."""
+        return (claim.job.id, claim.attempt) in {(c.job.id, c.attempt) for c in self._journal.held()}
 
     # ------------------------------------------------------------------------------------ going on
 
@@ -109,7 +113,7 @@ class Worker:
             try:
                 held = self._ask_for(piece) if isinstance(piece, Claim) else self._claim(*piece)
             except OvermindAgentError:
-                self._interrupted.put(piece)
+                self._interrupted.put(piece)  # whether it was granted is asked before anything else is
                 raise
             if held is not None:
                 self._log.info("job.resumed", job_id=held.claim.job.id, attempt=held.claim.attempt)
@@ -147,11 +151,19 @@ class Worker:
                     return NoJob("offered only a job that it then refuses")
                 if self._is_draining():
                     break
-                held = self._claim(offer, str(uuid.uuid4()))
+                held = self._claim_new(offer)
                 if held is not None:
                     return held
                 refused.add(offer.id)
         return NoJob("draining")
+
+    def _claim_new(self, offer: Job) -> HeldJob | None:
+        key = str(uuid.uuid4())
+        try:
+            return self._claim(offer, key)
+        except OvermindAgentError:
+            self._interrupted.put((offer, key))
+            raise
 
     def _claim(self, job: Job, key: str) -> HeldJob | None:
         """*job*, or None when somebody else was quicker. The intention is on disk before the question is asked."""
@@ -166,13 +178,13 @@ class Worker:
                     "control_plane.retry_scheduled", job_id=job.id, error=str(error), wait_s=round(wait_s, 1)
                 ),
             )
-        except ClaimLost as error:
-            self._journal.lose(job.id)
-            self._log.debug("job.taken_by_another", job_id=job.id, http_status=error.http_status)
-            return None
-        except OvermindAgentError:
-            self._interrupted.put((job, key))  # whether it was granted is asked before anything else is
+        except AuthError:
             raise
+        except RejectedError as error:
+            self._journal.lose(job.id)
+            say = self._log.debug if isinstance(error, ClaimLost) else self._log.error
+            say("job.not_granted", job_id=job.id, http_status=error.http_status, error=str(error))
+            return None
         self._journal.hold(claim)
         self._log.info("job.claimed", job_id=job.id, job_type=job.job_type, attempt=claim.attempt)
         return HeldJob(claim, self._clock, claimed_at_s=sent_at_s)

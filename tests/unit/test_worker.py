@@ -1,0 +1,396 @@
+"""The worker: ask, claim, run; and what an interruption left comes first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from daemon_parts import Daemon, FakeLauncher, down, unauthorized
+from overmind_agent.errors import (
+    AuthError,
+    ClaimLost,
+    JobError,
+    JournalError,
+    ProtocolError,
+    RejectedError,
+    Stopped,
+    TransientError,
+)
+from overmind_agent.jobs import Ended, NoJob, Result, StopReason
+from overmind_agent.lifecycle import Status
+from overmind_agent.ports import Workspace
+from overmind_agent.testing import AFTER, FakeControlPlane, FakeServer, VirtualClock, conflict
+
+Start = Callable[..., Daemon]
+
+
+def losing(times: int) -> Callable[[Workspace], Result]:
+    """Work that loses its lease *times* times, then fails so that the test is over."""
+    rest = [Stopped(StopReason.LEASE_LOST)] * times
+
+    def work(_workspace: Workspace) -> Result:
+        if rest:
+            raise rest.pop()
+        raise JobError("over", reason="over")
+
+    return work
+
+
+# ------------------------------------------------------------------------------------ a new job
+
+
+def test_a_step_takes_a_job_from_the_question_to_its_end(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+
+    ended = daemon.step()
+
+    assert isinstance(ended, Ended)
+    assert (job_id, "inference", 1, Status.COMPLETED) == (ended.job_id, ended.job_type, ended.attempt, ended.status)
+    assert ["next_job", "claim", "read_parameters"] == server.calls[:3]
+    assert () == daemon.held_jobs.all()
+
+
+def test_without_a_job_there_is_none(daemon: Daemon, server: FakeServer) -> None:
+    assert NoJob("no job") == daemon.step()
+    assert ["next_job"] == server.calls
+
+
+def test_the_wait_is_the_control_planes(daemon: Daemon, clock: VirtualClock) -> None:
+    daemon.worker.step(wait_s=20)
+
+    assert [20] == clock.slept
+
+
+def test_a_job_of_a_type_that_this_host_does_not_run_is_left(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit("tea_making")
+
+    step = daemon.step()
+
+    assert NoJob("offered a job of type 'tea_making', which this host does not run") == step
+    assert [Status.PENDING] == server.jobs[job_id].history
+    assert ["next_job"] == server.calls
+
+
+def test_while_draining_nothing_is_asked_for(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    daemon.draining.set()
+
+    assert NoJob("draining") == daemon.step()
+    assert [] == server.calls
+
+
+def test_a_job_that_is_offered_while_the_drain_begins_is_not_claimed(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("next_job", daemon.draining.set)
+
+    assert NoJob("draining") == daemon.step()
+    assert [Status.PENDING] == server.jobs[job_id].history
+
+
+def test_without_room_on_the_disk_nothing_is_asked_for(start: Start, server: FakeServer) -> None:
+    daemon = start(min_free_bytes=1 << 62)
+    server.submit()
+
+    assert NoJob("the disk has no room for another job") == daemon.step()
+    assert [] == server.calls
+
+
+def test_a_job_that_somebody_else_was_quicker_to_claim_is_theirs(daemon: Daemon, server: FakeServer) -> None:
+    first, second = server.submit(), server.submit()
+    other = FakeControlPlane(server)
+    other.register(None)
+
+    def claim_it() -> None:
+        server.jobs[first].offered_to = None
+        server.grant(other.agent_id or "", first, "other-key")
+
+    server.script("claim", claim_it)
+
+    ended = daemon.job()
+
+    assert second == ended.job_id
+    assert other.agent_id == server.jobs[first].holder
+    assert [] == list(daemon.journal.intended())
+
+
+def test_a_job_that_is_offered_and_then_refused_again_is_not_asked_for_for_ever(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    server.submit()
+    server.script("claim", *[conflict("claim", "claim_taken")] * 5)
+
+    assert NoJob("offered only a job that it then refuses") == daemon.step()
+    assert ["next_job", "claim", "next_job"] == server.calls
+
+
+@pytest.mark.parametrize("http_status", [400, 405, 413])
+def test_a_claim_that_is_refused_for_good_does_not_keep_the_agent_from_other_jobs(
+    daemon: Daemon, server: FakeServer, http_status: int
+) -> None:
+    server.submit()
+    server.script("claim", RejectedError("claim: no", verb="claim", http_status=http_status))
+
+    first, second = daemon.step(), daemon.step()
+
+    assert NoJob("offered only a job that it then refuses") == first
+    assert isinstance(second, Ended)
+    assert 0 == len(daemon.interrupted)
+
+
+def test_the_intention_is_on_disk_before_the_claim_is_sent(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    seen: list[str] = []
+    server.script("claim", lambda: seen.extend(job.id for job, _ in daemon.journal.intended()))
+
+    daemon.step()
+
+    assert [job_id] == seen
+
+
+@pytest.mark.parametrize("error", [down("next_job"), ProtocolError("not usable JSON"), unauthorized("next_job")])
+def test_when_it_cannot_ask_the_worker_says_so(daemon: Daemon, server: FakeServer, error: Exception) -> None:
+    server.script("next_job", error)
+
+    with pytest.raises(type(error)):
+        daemon.step()
+
+    assert 0 == len(daemon.interrupted)
+
+
+def test_idle_workers_ask_one_at_a_time(daemon: Daemon, server: FakeServer) -> None:
+    """Their turn is a lock that a worker holds while it asks."""
+    worker, turn = daemon.worker, daemon.worker._poll_turn
+    seen: list[bool] = []
+    server.script("next_job", lambda: seen.append(turn.locked()))
+
+    worker.step(wait_s=0)
+
+    assert [True] == seen
+    assert not turn.locked()
+
+
+# ------------------------------------------------------------------------------------ a lost answer
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_for_with_the_same_key(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("claim", AFTER, down("claim"))
+
+    ended = daemon.job()
+
+    assert (1, Status.COMPLETED) == (ended.attempt, ended.status)
+    assert 3 == server.calls.count("claim")
+    assert 1 == server.jobs[job_id].history.count(Status.CLAIMED)
+
+
+def test_a_claim_whose_answer_never_comes_is_resolved_before_anything_else_is_asked(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    job_id = server.submit()
+    server.script("claim", AFTER, AFTER, AFTER)
+    with pytest.raises(TransientError):
+        daemon.step()
+    server.calls.clear()
+
+    ended = daemon.job()
+
+    assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
+    assert ["claim", "read_parameters"] == server.calls[:2]
+    assert 1 == server.jobs[job_id].history.count(Status.CLAIMED)
+
+
+def test_a_claim_that_stays_unresolved_is_kept_once(daemon: Daemon, server: FakeServer) -> None:
+    """Twice, and two workers would run the same job."""
+    server.submit()
+    server.script("claim", *[AFTER] * 9)
+
+    for _ in range(3):
+        with pytest.raises(TransientError):
+            daemon.step()
+        assert 1 == len(daemon.interrupted)
+
+    daemon.job()
+
+    assert 0 == len(daemon.interrupted)
+
+
+def test_a_claim_whose_answer_never_came_is_resolved_after_a_restart(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("claim", AFTER, AFTER, AFTER)
+    with pytest.raises(TransientError):
+        daemon.step()
+
+    after = daemon.again()
+    ended = after.job()
+    after.close()
+
+    assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
+    assert ["claim", "read_parameters"] == server.calls[:2]
+
+
+def test_a_claim_that_was_never_granted_is_let_go(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("claim", down(), down(), down())
+    with pytest.raises(TransientError):
+        daemon.step()
+    server.cancel(job_id)
+
+    assert NoJob("no job") == daemon.step()
+    assert [] == list(daemon.journal.intended())
+
+
+# ------------------------------------------------------------------------------------ an interruption
+
+
+def test_a_held_job_is_gone_on_with_when_the_control_plane_says_so(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    daemon.claimed()
+
+    after = daemon.again()
+    ended = after.job()
+    after.close()
+
+    assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
+    assert ["heartbeat", "read_parameters"] == server.calls[:2]
+
+
+@pytest.mark.parametrize("lose", [FakeServer.cancel, FakeServer.expire], ids=["canceled", "expired"])
+def test_a_held_job_that_is_not_ours_any_more_is_dropped(
+    daemon: Daemon, server: FakeServer, lose: Callable[[FakeServer, str], None]
+) -> None:
+    job_id = server.submit()
+    daemon.claimed()
+    lose(server, job_id)
+    server.jobs[job_id].offered_to, server.jobs[job_id].offered_until_s = "someone", 1e9
+
+    after = daemon.again()
+    step = after.step()
+    left = list(after.journal.held())
+    after.close()
+
+    assert NoJob("no job") == step
+    assert [] == left
+    assert ["heartbeat", "next_job"] == server.calls
+
+
+def test_while_it_cannot_ask_a_held_job_is_kept(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    daemon.claimed()
+    after = daemon.again()
+    server.script("heartbeat", down("heartbeat"), unauthorized("heartbeat"))
+
+    with pytest.raises(TransientError):
+        after.step()
+    with pytest.raises(AuthError):
+        after.step()
+    ended = after.job()
+    after.close()
+
+    assert Status.COMPLETED is ended.status
+    assert 0 == len(after.interrupted)
+
+
+def test_two_workers_share_what_was_interrupted(daemon: Daemon, server: FakeServer) -> None:
+    ids = [server.submit(), server.submit()]
+    daemon.claimed()
+    server.jobs[ids[0]].offered_to = None
+    daemon.journal.intend(server.jobs[ids[1]].job, "second")
+    daemon.journal.hold(daemon.plane.claim(server.jobs[ids[1]].job, key="second"))
+    after = daemon.again()
+
+    found = [after.worker.step(wait_s=0), after.another_worker().step(wait_s=0)]
+    after.close()
+
+    assert sorted(ids) == sorted(step.job_id for step in found if isinstance(step, Ended))
+
+
+def test_a_lost_lease_is_asked_about_before_anything_else(start: Start, server: FakeServer) -> None:
+    daemon = start(launcher=FakeLauncher(losing(1)))
+    job_id = server.submit()
+    first = daemon.step()
+    server.submit()
+    server.calls.clear()
+
+    second = daemon.step()
+
+    assert isinstance(first, Ended)
+    assert (None, "lease_lost") == (first.status, first.reason)
+    assert isinstance(second, Ended)
+    assert (job_id, 1, "over") == (second.job_id, second.attempt, second.reason)
+    assert "heartbeat" == server.calls[0]
+    assert "next_job" not in server.calls
+
+
+def test_a_lost_lease_is_not_reported(start: Start, server: FakeServer) -> None:
+    daemon = start(launcher=FakeLauncher(losing(1)))
+    job_id = server.submit()
+
+    daemon.step()
+    daemon.delivery.deliver()
+
+    assert [Status.CLAIMED, Status.VALIDATING, Status.RUNNING] == server.jobs[job_id].history[1:]
+
+
+def test_a_job_whose_status_was_refused_is_not_gone_on_with(start: Start, server: FakeServer) -> None:
+    """
+    Were it gone on with, its next status would have a number that the control plane does not expect, it would be
+    refused as well, and so on for ever.
+    """
+    daemon = start()
+
+    def refuse(workspace: Workspace) -> Result:
+        server.script("report", ClaimLost("report: 422", verb="report", http_status=422))
+        daemon.delivery.deliver()
+        raise Stopped(daemon.held_jobs.all()[0].stop_reason or StopReason.TIMEOUT)
+
+    daemon.launcher.work = refuse
+    server.submit()
+
+    ended = daemon.job()
+    step = daemon.step()
+
+    assert (None, "lease_lost") == (ended.status, ended.reason)
+    assert NoJob("no job") == step
+    assert [] == list(daemon.journal.held())
+
+
+def test_an_error_about_the_agent_comes_out_and_the_job_stays_held(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("read_parameters", unauthorized("read_parameters"))
+
+    with pytest.raises(AuthError):
+        daemon.step()
+
+    assert [job_id] == [claim.job.id for claim in daemon.journal.held()]
+    assert () == daemon.held_jobs.all()
+
+
+def test_without_a_journal_nothing_is_claimed(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    daemon.journal._db.execute("PRAGMA query_only = 1")
+
+    with pytest.raises(JournalError):
+        daemon.step()
+
+    assert [Status.PENDING] == server.jobs[job_id].history
+
+
+def test_of_many_workers_each_gets_a_job_of_its_own(daemon: Daemon, server: FakeServer) -> None:
+    ids = {server.submit() for _ in range(4)}
+    start, found = threading.Barrier(4), []
+
+    def take() -> None:
+        worker = daemon.another_worker()
+        start.wait(10)
+        found.append(worker.step(wait_s=0))
+
+    threads = [threading.Thread(target=take) for _ in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert ids == {step.job_id for step in found if isinstance(step, Ended)}
+    assert {Status.COMPLETED} == {step.status for step in found if isinstance(step, Ended)}
