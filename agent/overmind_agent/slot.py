@@ -129,5 +129,16 @@ class Slot:
         self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
         self._clock.sleep(wait_s)
         if isinstance(error, RejectedError) and error.http_status == 404:
+            return self._registers_anew()
+        return True
+
+    def _registers_anew(self) -> bool:
+        """The control plane has forgotten us. When it does not listen now, the next poll says so again."""
+        try:
             self._register()
+        except (AuthError, JournalError) as error:
+            self._on_fatal(error)
+            return False
+        except OvermindAgentError as error:
+            self._log.warning("control_plane.not_registered", error=str(error))
         return True

@@ -1,0 +1,193 @@
+"""The heartbeat: leases stay alive, wishes are heard, errors are waited out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from daemon_parts import Daemon, down, unauthorized
+from overmind_agent.errors import ProtocolError, RejectedError
+from overmind_agent.jobs import Held, Progress, StopReason
+from overmind_agent.testing import AFTER, Beat, FakeServer, VirtualClock
+
+Lose = Callable[[FakeServer, str], None]
+
+
+def finish(server: FakeServer, job_id: str) -> None:
+    """Another agent's word."""
+    server.expire(job_id)
+
+
+def forget(server: FakeServer, job_id: str) -> None:
+    """As after a restore from an old backup."""
+    del server.jobs[job_id]
+
+
+def test_a_beat_renews_the_lease_of_every_job(daemon: Daemon, server: FakeServer, clock: VirtualClock) -> None:
+    server.submit()
+    server.submit()
+    first, second = daemon.claimed(), None
+    job = daemon.plane.next_job(wait_s=0)
+    daemon.journal.intend(job, "key-2")  # type: ignore[arg-type]
+    second = type(first)(daemon.plane.claim(job, key="key-2"), clock, claimed_at_s=clock.now_s())  # type: ignore[arg-type]
+
+    with daemon.held_jobs.holding(first), daemon.held_jobs.holding(second):
+        for _ in range(10):
+            clock.advance(40)
+            daemon.heartbeat.beat()
+
+    assert (None, None) == (first.stop_reason, second.stop_reason)
+
+
+def test_a_beat_says_what_is_held_and_how_far_it_is(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    held.progress = Progress(3, 9, "rows")
+    daemon.draining.set()
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+
+    line = Held(held.claim.job.id, 1, Progress(3, 9, "rows"))
+    assert [Beat((line,), draining=True, wait_s=10.0)] == server.beats
+
+
+@pytest.mark.parametrize(
+    ("change", "stop"),
+    [
+        (FakeServer.cancel, StopReason.USER_REQUEST),
+        (FakeServer.expire, StopReason.LEASE_LOST),
+        (forget, StopReason.LEASE_LOST),
+        (lambda _server, _job_id: None, None),
+    ],
+    ids=["canceled", "expired", "unknown", "continued"],
+)
+def test_what_the_control_plane_wants_reaches_the_work(
+    daemon: Daemon, server: FakeServer, change: Lose, stop: StopReason | None
+) -> None:
+    job_id = server.submit()
+    held = daemon.claimed()
+    change(server, job_id)
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+
+    assert stop is held.stop_reason
+
+
+def test_an_order_for_a_job_that_has_ended_meanwhile_is_for_nobody(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    with daemon.held_jobs.holding(held):
+        orders = daemon.plane.heartbeat(daemon.held_jobs.lines(), draining=False, wait_s=0)
+
+    daemon.heartbeat._obey(orders, 0)
+
+    assert held.stop_reason is None
+
+
+def test_a_drain_is_obeyed(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    server.drain = True
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+
+    assert [True] == daemon.drains
+    assert held.stop_reason is None
+
+
+@pytest.mark.parametrize(
+    ("lease_s", "wait_s"), [(60.0, 10.0), (20.0, 5.0), (4.0, 1.0), (3600.0, 10.0), (None, 10.0)]
+)
+def test_several_beats_fit_into_a_lease(
+    daemon: Daemon, server: FakeServer, lease_s: float | None, wait_s: float
+) -> None:
+    server.lease_s = lease_s
+    server.submit()
+    held = daemon.claimed()
+
+    with daemon.held_jobs.holding(held):
+        gap_s = daemon.heartbeat.beat()
+
+    assert wait_s == server.beats[0].wait_s
+    assert wait_s == gap_s
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        down("heartbeat"),
+        ProtocolError("not usable JSON"),
+        RejectedError("heartbeat: 400", verb="heartbeat", http_status=400),
+    ],
+    ids=["down", "unreadable", "rejected"],
+)
+def test_after_an_error_the_next_beat_comes_in_time(daemon: Daemon, server: FakeServer, error: Exception) -> None:
+    """However long the outage: four tries fit into a lease."""
+    server.submit()
+    held = daemon.claimed()
+    server.script("heartbeat", *[error] * 10)
+
+    with daemon.held_jobs.holding(held):
+        gaps = [daemon.heartbeat.beat() for _ in range(10)]
+
+    assert all(0.5 <= gap <= 10.0 for gap in gaps)
+    assert [] == daemon.fatal
+
+
+def test_a_lost_answer_changes_nothing(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    server.script("heartbeat", AFTER)
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+        daemon.heartbeat.beat()
+
+    assert held.stop_reason is None
+
+
+def test_a_refused_token_is_told(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    error = unauthorized("heartbeat")
+    server.script("heartbeat", error)
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+
+    assert [error] == daemon.fatal
+    assert held.stop_reason is None
+
+
+def test_the_thread_beats_while_a_job_is_held_and_ends_when_it_should(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    closing, beaten = threading.Event(), threading.Event()
+    server.script("heartbeat", lambda: None, beaten.set)
+    thread = threading.Thread(target=daemon.heartbeat.run, args=[closing])
+    thread.start()
+
+    with daemon.held_jobs.holding(held):
+        has_beaten = beaten.wait(10)
+        closing.set()
+    thread.join(10)
+
+    assert has_beaten
+    assert not thread.is_alive()
+
+
+def test_without_a_job_nothing_is_sent(daemon: Daemon, server: FakeServer) -> None:
+    closing = threading.Event()
+    thread = threading.Thread(target=daemon.heartbeat.run, args=[closing])
+    thread.start()
+
+    closing.set()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert [] == server.beats
