@@ -9,13 +9,14 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import Backoff, is_worth_retrying
-from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
+from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, TransientError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
 REFUSED_S: Final = 10.0
+INTERNAL_SERVER_ERROR: Final = 500
 
 
 class Delivery:
@@ -53,20 +54,35 @@ class Delivery:
     def deliver(self) -> float:
         """Send what waits; returns how many seconds to wait before the next try, 0 when all was sent."""
         try:
-            while waiting := self._outbox.undelivered():
-                for posted in waiting:
-                    self._send(posted)
-        except AuthError as error:
-            self._on_refused(error)
+            error: OvermindAgentError | None = self._send_all()
+        except AuthError as refused:
+            self._on_refused(refused)
             return REFUSED_S
-        except OvermindAgentError as error:
-            if not is_worth_retrying(error):
+        except OvermindAgentError as failed:
+            if not is_worth_retrying(failed):
                 raise
-            wait_s = self._backoff.after(error)
-            self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
-            return wait_s
-        self._backoff.reset()
-        return 0.0
+            error = failed
+        if error is None:
+            self._backoff.reset()
+            return 0.0
+        wait_s = self._backoff.after(error)
+        self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
+        return wait_s
+
+    def _send_all(self) -> TransientError | None:
+        """Send what waits. A job over which the server breaks holds up no other; returns the last such error."""
+        broken: TransientError | None = None
+        stuck: set[str] = set()
+        while waiting := [posted for posted in self._outbox.undelivered() if posted.update.job_id not in stuck]:
+            for posted in waiting:
+                try:
+                    self._send(posted)
+                except TransientError as error:
+                    if error.http_status != INTERNAL_SERVER_ERROR:
+                        raise  # nobody is there, or asks for patience: so it would be for the next one
+                    broken = error
+                    stuck.add(posted.update.job_id)
+        return broken
 
     def _send(self, posted: Posted) -> None:
         update = posted.update
