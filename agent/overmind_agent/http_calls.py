@@ -23,6 +23,8 @@ from overmind_executors import strict_json
 MIB: Final = 1024 * 1024
 CONNECT_S: Final = 5.0
 CHUNK_BYTES: Final = 64 * 1024
+NO_CONTENT: Final = 204
+MOST_DIGITS: Final = 18
 # A transfer slower than this is a stalled one.
 MIN_BYTES_PER_S: Final = 16 * 1024
 
@@ -162,7 +164,7 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        return Answer(response.status_code, content, _date(response.headers))
+        return Answer(response.status_code, content, _read_date(response.headers.get("Date", "")))
 
     def put_blob(self, verb: Verb, url: str, content: IO[bytes], size_bytes: int) -> None:
         """Send *content* to a temporary URL, without the token."""
@@ -217,11 +219,14 @@ class HttpCalls:
 def _read(verb: Verb, response: requests.Response) -> bytes:
     """The body, no longer than the verb allows, and only if its end can be told from a cut connection."""
     headers = response.headers
+    if response.status_code == NO_CONTENT:
+        return b""
     framed = "Content-Length" in headers or headers.get("Transfer-Encoding", "").lower() == "chunked"
     declared = headers.get("Content-Length", "0")
     if not framed or not declared.isascii() or not declared.isdigit():
         raise requests.exceptions.InvalidHeader("an answer of unknown length")
-    if int(declared) > verb.max_bytes:
+    # Python refuses to read a number of more than 4,300 digits
+    if len(declared) > MOST_DIGITS or int(declared) > verb.max_bytes:
         raise requests.exceptions.ContentDecodingError(f"an answer of more than {verb.max_bytes} bytes")
     found = bytearray()
     for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
@@ -274,19 +279,20 @@ def read_retry_after(value: str | None, *, now: datetime | None = None) -> float
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds()
-        except (TypeError, ValueError):
+        date = _read_date(value)
+        if date is None:
             return None
-        seconds = max(0.0, seconds)
+        seconds = max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _date(headers: Mapping[str, str]) -> datetime | None:
+def _read_date(value: str) -> datetime | None:
+    """An aware time; None for what is none, or does not say in which zone."""
     try:
-        return parsedate_to_datetime(headers["Date"])
-    except (KeyError, TypeError, ValueError):
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):  # the last for a zone beyond all zones
         return None
+    return date if date.tzinfo is not None else None
 
 
 def _json_or_none(body: bytes) -> Any:
