@@ -32,14 +32,14 @@ _MOST_TOGETHER: Final = 256
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS call (
     request TEXT NOT NULL, row_id TEXT NOT NULL, repetition INTEGER NOT NULL, number INTEGER NOT NULL,
-    job_attempt INTEGER NOT NULL, state TEXT NOT NULL, is_final INTEGER NOT NULL DEFAULT 0,
+    life INTEGER NOT NULL, state TEXT NOT NULL, is_final INTEGER NOT NULL DEFAULT 0,
     reserved_at REAL NOT NULL, sent_at REAL, done_at REAL,
     kind TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, cost_usd REAL, answer TEXT,
     PRIMARY KEY (request, row_id, repetition, number)
 ) WITHOUT ROWID
 """
 _RESERVE: Final = """
-INSERT INTO call (request, row_id, repetition, number, job_attempt, state, reserved_at)
+INSERT INTO call (request, row_id, repetition, number, life, state, reserved_at)
 VALUES (?, ?, ?, ?, ?, 'reserved', ?)
 """
 _SENT: Final = """
@@ -56,10 +56,10 @@ _SPENT: Final = """
 SELECT count(sent_at), coalesce(sum(prompt_tokens), 0) + coalesce(sum(completion_tokens), 0),
 coalesce(sum(cost_usd), 0.0) FROM call
 """
-# Attempts of the job in which no call was made do not show up, so a mere replay changes no figure.
+# Lives in which no call was made do not show up, so a mere replay changes no figure.
 _LIVES: Final = """
-SELECT job_attempt, max(coalesce(done_at, sent_at)) - min(sent_at), sum(is_final)
-FROM call WHERE sent_at IS NOT NULL GROUP BY job_attempt ORDER BY job_attempt
+SELECT life, max(coalesce(done_at, sent_at)) - min(sent_at), sum(is_final)
+FROM call WHERE sent_at IS NOT NULL GROUP BY life ORDER BY life
 """
 
 
@@ -94,7 +94,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Lives:
-    """`seconds` of calling, summed over the attempts of the job; rows answered before the last of them."""
+    """`seconds` of calling, summed over the processes at work on the job; rows answered before the last one."""
 
     seconds: float
     resumed_rows: int
@@ -106,13 +106,14 @@ class PaidCalls:
     it or the file is not readable.
     """
 
-    def __init__(self, path: Path, *, job_attempt: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._job_attempt = job_attempt
         self._inbox: queue.SimpleQueue[tuple[str, Sequence[Any], Future[None]] | None] = queue.SimpleQueue()
         self._reading = threading.Lock()
         self._reader = self._open()
-        self._was_empty = self._reader.execute("SELECT NOT EXISTS (SELECT 1 FROM call)").fetchone()[0] == 1
+        (lives,) = self._reader.execute("SELECT coalesce(max(life), 0) FROM call").fetchone()
+        self._was_empty = lives == 0
+        self._life = lives + 1
         self._writer = threading.Thread(target=self._write, name="paid-calls", daemon=True)
         self._writer.start()
 
@@ -136,7 +137,7 @@ class PaidCalls:
 
     def reserve(self, key: CallKey, number: int) -> Future[None]:
         """A call will be made once it is its turn; the future is done when that is on disk."""
-        return self._hand_in(_RESERVE, (*key.columns(), number, self._job_attempt, time.time()))
+        return self._hand_in(_RESERVE, (*key.columns(), number, self._life, time.time()))
 
     def sent(self, key: CallKey, number: int) -> None:
         """The call is about to be made; on disk when this returns."""
@@ -160,7 +161,7 @@ class PaidCalls:
         return Spent(calls, tokens, usd, self.lives().seconds)
 
     def lives(self) -> Lives:
-        """How long was called, over all attempts of the job."""
+        """How long was called, over all lives of the job."""
         with self._reading:
             found = self._reader.execute(_LIVES).fetchall()
         return Lives(sum(max(seconds, 0.0) for _, seconds, _ in found), sum(rows for _, _, rows in found[:-1]))

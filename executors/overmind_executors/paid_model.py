@@ -73,7 +73,7 @@ class PaidModel:
         self.halt = Halt()
         self._stop = context.stop
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
-        self._calls = PaidCalls(context.state / JOURNAL, job_attempt=context.attempt)
+        self._calls = PaidCalls(context.state / JOURNAL)
         self._purse = Purse(limits, self._calls.spent())
 
     def __enter__(self) -> PaidModel:

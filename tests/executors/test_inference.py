@@ -139,10 +139,12 @@ def test_the_failed_rows_can_be_submitted_again_as_they_are(zoo: Zoo, make_conte
     assert {"total": 2, "ok": 2, "failed": 0, "skipped": 0} == result.outcome["counts"]
 
 
-def test_a_job_without_failures_has_no_errors_file(make_context: Make) -> None:
-    result = _run(make_context(), items=_items(3))
+def test_a_job_without_failures_has_an_empty_errors_file(make_context: Make) -> None:
+    context = make_context()
+    result = _run(context, items=_items(3))
 
-    assert ("output.jsonl", "summary.json") == result.files
+    assert ("output.jsonl", "errors.jsonl", "summary.json") == result.files
+    assert b"" == (context.output / "errors.jsonl").read_bytes()
 
 
 def test_the_summary_file_and_the_outcome_say_the_same(make_context: Make) -> None:
@@ -553,7 +555,7 @@ def test_a_stop_leaves_the_work_resumable(make_context: Make, zoo: Zoo) -> None:
         _run(make_context(stop=stop), items=_items(40), concurrency=4)
     watcher.join()
     zoo.open_gate()
-    result = _run(make_context(attempt=2), items=_items(40), concurrency=4)
+    result = _run(make_context(), items=_items(40), concurrency=4)
 
     assert {"total": 40, "ok": 40, "failed": 0, "skipped": 0} == result.outcome["counts"]
     assert 10 == result.outcome["resumed_rows"]

@@ -31,20 +31,20 @@ def _call(calls: PaidCalls, key: CallKey, number: int, answer: Answer | None, *,
 
 
 def test_a_final_answer_is_remembered(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, BAD, is_final=False)
         _call(calls, KEY, 2, GOOD)
 
-    with PaidCalls(path, job_attempt=2) as calls:
+    with PaidCalls(path) as calls:
         assert Earlier(GOOD, is_final=True, number=2) == calls.earlier(KEY)
 
 
 def test_a_call_whose_answer_never_came_is_not_an_answer(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, BAD, is_final=False)
         _call(calls, KEY, 2, None)
 
-    with PaidCalls(path, job_attempt=2) as calls:
+    with PaidCalls(path) as calls:
         assert Earlier(BAD, is_final=False, number=2) == calls.earlier(KEY)
 
 
@@ -52,16 +52,16 @@ def test_a_call_whose_answer_never_came_is_not_an_answer(path: Path) -> None:
     "other", [CallKey("e" * 64, "row-1", 0), CallKey("f" * 64, "row-2", 0), CallKey("f" * 64, "row-1", 1)]
 )
 def test_another_request_row_or_repetition_is_another_call(path: Path, other: CallKey) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
 
-    with PaidCalls(path, job_attempt=2) as calls:
+    with PaidCalls(path) as calls:
         assert Earlier() == calls.earlier(other)
 
 
 def test_what_is_done_is_on_disk_when_the_call_returns(path: Path) -> None:
     """Read by another connection while the journal is open: what a `kill -9` at this moment would leave."""
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
         reader = sqlite3.connect(path)
         found = reader.execute("SELECT state, is_final, kind, prompt_tokens, cost_usd FROM call").fetchall()
@@ -71,7 +71,7 @@ def test_what_is_done_is_on_disk_when_the_call_returns(path: Path) -> None:
 
 
 def test_a_call_counts_once_it_is_sent_and_costs_once_it_is_done(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
         _call(calls, CallKey("f" * 64, "row-2", 0), 1, None)
         calls.reserve(CallKey("f" * 64, "row-3", 0), 1).result()
@@ -82,12 +82,12 @@ def test_a_call_counts_once_it_is_sent_and_costs_once_it_is_done(path: Path) -> 
 
 
 def test_rows_answered_before_the_last_life_are_resumed_rows(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
-    with PaidCalls(path, job_attempt=2) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, CallKey("f" * 64, "row-2", 0), 1, GOOD)
         before = calls.lives()
-    with PaidCalls(path, job_attempt=3) as calls:
+    with PaidCalls(path) as calls:
         replayed = calls.lives()
 
     assert 1 == before.resumed_rows
@@ -95,7 +95,7 @@ def test_rows_answered_before_the_last_life_are_resumed_rows(path: Path) -> None
 
 
 def test_many_threads_write_at_once(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls, ThreadPoolExecutor(16) as pool:
+    with PaidCalls(path) as calls, ThreadPoolExecutor(16) as pool:
         keys = [CallKey("f" * 64, f"row-{n}", 0) for n in range(300)]
         list(pool.map(lambda key: _call(calls, key, 1, GOOD), keys))
         spent = calls.spent()
@@ -107,11 +107,11 @@ def test_a_journal_that_is_no_database_fails_the_job(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
 
     with pytest.raises(ExecutionFailed, match="cannot be opened"):
-        PaidCalls(path, job_attempt=1)
+        PaidCalls(path)
 
 
 def test_a_call_that_cannot_be_noted_is_not_made(path: Path) -> None:
-    with PaidCalls(path, job_attempt=1) as calls:
+    with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
         again = calls.reserve(KEY, 1)
 

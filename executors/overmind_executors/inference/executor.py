@@ -78,8 +78,7 @@ class InferenceExecutor:
             raise _nothing_came(tally, model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
-        failed = (ERRORS,) if (context.output / ERRORS).exists() else ()
-        return Result((OUTPUT, *failed, SUMMARY), facts)
+        return Result((OUTPUT, ERRORS, SUMMARY), facts)
 
 
 class _Asking:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.answers import Answer
@@ -59,12 +59,11 @@ class Done:
 
 
 class OutputFiles:
-    """Writes both files while the work goes on; nothing of them stays in memory. No failed row, no second file."""
+    """Writes both files while the work goes on; nothing of them stays in memory. No failed row: an empty one."""
 
     def __init__(self, folder: Path) -> None:
         self._output = (folder / OUTPUT).open("w", encoding="utf-8", newline="\n")
-        self._errors_path = folder / ERRORS
-        self._errors: TextIO | None = None
+        self._errors = (folder / ERRORS).open("w", encoding="utf-8", newline="\n")
         self._last_failed = -1
 
     def __enter__(self) -> OutputFiles:
@@ -72,15 +71,13 @@ class OutputFiles:
 
     def __exit__(self, *_raised: object) -> None:
         self._output.close()
-        if self._errors is not None:
-            self._errors.close()
+        self._errors.close()
 
     def write(self, done: Done) -> None:
         """One more line; called in the order of the rows, a row's repetitions one after the other."""
         self._output.write(strict_json.dumps(line_of(done)) + "\n")
         if isinstance(done.row, Row) and done.can_be_repeated and done.row.order != self._last_failed:
             self._last_failed = done.row.order
-            self._errors = self._errors or self._errors_path.open("w", encoding="utf-8", newline="\n")
             self._errors.write(strict_json.dumps(done.row.source) + "\n")
 
 
