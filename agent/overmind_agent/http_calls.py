@@ -151,7 +151,7 @@ class HttpCalls:
             try:
                 response = self._send(request, read_s=verb.total_s + extra_s)
                 with response:
-                    content = _read(verb, response)
+                    content = _read(verb, response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 why = "no whole answer in time" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
@@ -177,7 +177,7 @@ class HttpCalls:
         with self._within(verb.total_s + size_bytes / MIN_BYTES_PER_S) as limit:
             try:
                 with self._send(request, read_s=verb.total_s) as response:
-                    answer = _read(verb, response)
+                    answer = _read(verb, response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 why = "stalled" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
@@ -192,14 +192,16 @@ class HttpCalls:
             try:
                 with self._send(request, read_s=verb.total_s) as response:
                     if response.status_code not in verb.accepts:
-                        answer = _read(verb, response)
+                        answer = _read(verb, response, limit)
                         raise _blob_refusal(verb, response.status_code, response.headers, answer)
+                    _check_framed(response)
                     got = 0
                     for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
                         got += len(chunk)
                         if got > most:
                             raise RejectedError(f"{verb.name}: more than {most} bytes", verb=verb.name)
                         write(chunk)
+                    _check_whole(limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 why = "stalled" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
@@ -216,15 +218,12 @@ class HttpCalls:
         )
 
 
-def _read(verb: Verb, response: requests.Response) -> bytes:
-    """The body, no longer than the verb allows, and only if its end can be told from a cut connection."""
-    headers = response.headers
+def _read(verb: Verb, response: requests.Response, limit: Deadline) -> bytes:
+    """The body, no longer than the verb allows."""
     if response.status_code == NO_CONTENT:
         return b""
-    framed = "Content-Length" in headers or headers.get("Transfer-Encoding", "").lower() == "chunked"
-    declared = headers.get("Content-Length", "0")
-    if not framed or not declared.isascii() or not declared.isdigit():
-        raise requests.exceptions.InvalidHeader("an answer of unknown length")
+    _check_framed(response)
+    declared = response.headers.get("Content-Length", "0")
     # Python refuses to read a number of more than 4,300 digits
     if len(declared) > MOST_DIGITS or int(declared) > verb.max_bytes:
         raise requests.exceptions.ContentDecodingError(f"an answer of more than {verb.max_bytes} bytes")
@@ -233,7 +232,23 @@ def _read(verb: Verb, response: requests.Response) -> bytes:
         found += chunk
         if len(found) > verb.max_bytes:
             raise requests.exceptions.ContentDecodingError(f"an answer of more than {verb.max_bytes} bytes")
+    _check_whole(limit)
     return bytes(found)
+
+
+def _check_framed(response: requests.Response) -> None:
+    """Go on only with a body whose end can be told from a cut connection."""
+    headers = response.headers
+    declared = headers.get("Content-Length", "0")
+    is_framed = "Content-Length" in headers or headers.get("Transfer-Encoding", "").lower() == "chunked"
+    if not is_framed or not declared.isascii() or not declared.isdigit():
+        raise requests.exceptions.InvalidHeader("an answer of unknown length")
+
+
+def _check_whole(limit: Deadline) -> None:
+    """A socket that was shut down reads as ended, so half a head or half of a chunk's size passes for a whole one."""
+    if limit.has_passed:
+        raise requests.exceptions.ReadTimeout("cut off")
 
 
 def _is_json(headers: Mapping[str, str]) -> bool:
