@@ -101,14 +101,16 @@ class HeldJobs:
         return tuple(Held(h.claim.job.id, h.claim.attempt, h.progress) for h in self.all())
 
     def wait_for_any(self, timeout_s: float) -> bool:
-        """Wait until a job is held; returns whether one is."""
+        """Wait until a job is held, at most *timeout_s* seconds or until `wake`; returns whether one is."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._jobs), timeout_s)
+            if not self._jobs:
+                self._changed.wait(timeout_s)
+            return bool(self._jobs)
 
-    def wait_for_none(self, timeout_s: float) -> bool:
-        """Wait until no job is held; returns whether none is."""
+    def wake(self) -> None:
+        """End all waits."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._jobs, timeout_s)
+            self._changed.notify_all()
 
     def ask_all_to_stop(self, reason: StopReason) -> None:
         """Wish that all work end."""

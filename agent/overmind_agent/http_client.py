@@ -175,8 +175,10 @@ class HttpControlPlane:
             )
             found = wire.parse(wire.Job, answer.body)
         except ClaimLost:
-            found = self._read(job.id)  # the answer to an earlier try may have been lost
-            if self._has("fence") or not self._is_ours(found, Status.CLAIMED):
+            if self._has("fence"):
+                raise
+            found = self._read(job.id)  # without keys, the answer to an earlier try may have been lost
+            if not self._is_ours(found, Status.CLAIMED):
                 raise
         return self._granted(job, found)
 
@@ -245,9 +247,10 @@ class HttpControlPlane:
             "wait_s": wait_s,
             "jobs": [_held_line(line) for line in held],
         }
-        answer = self._calls.call(
-            HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
-        )
+        with self._giving_way():
+            answer = self._calls.call(
+                HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
+            )
         return _orders(wire.parse(wire.HeartbeatAnswer, answer.body))
 
     def _look_at_each(self, held: Sequence[Held]) -> Orders:

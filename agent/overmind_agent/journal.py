@@ -217,7 +217,13 @@ class SqliteJournal:
     def wait_for_post(self, timeout_s: float) -> None:
         """See Outbox."""
         with self._outbox_changed:
-            self._outbox_changed.wait_for(self._is_waiting, timeout_s)
+            if not self._is_waiting():
+                self._outbox_changed.wait(timeout_s)
+
+    def wake(self) -> None:
+        """See Outbox."""
+        with self._outbox_changed:
+            self._outbox_changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """See Outbox."""

@@ -59,7 +59,7 @@ class ControlPlane(Protocol):
         """A job that this agent may claim, asked for during at most *wait_s* seconds. Claims nothing."""
 
     def stop_waiting(self) -> None:
-        """End a `register` or `next_job` that is under way. The one call that is made from another thread."""
+        """End a `register`, `next_job` or `heartbeat` that is under way. The one call that other threads make."""
 
     def claim(self, job: Job, *, key: str) -> Claim:
         """Take *job*. The same *key* gives the same claim again, so a lost answer is resolved by repeating."""
@@ -128,7 +128,10 @@ class Outbox(Protocol):
         """
 
     def wait_for_post(self, timeout_s: float) -> None:
-        """Sleep until something waits to be sent, at most *timeout_s* seconds."""
+        """Sleep until something waits to be sent, at most *timeout_s* seconds or until `wake`."""
+
+    def wake(self) -> None:
+        """End a `wait_for_post`."""
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """Sleep until nothing waits to be sent, at most *timeout_s* seconds; returns whether that is so."""

@@ -160,13 +160,22 @@ class Service:
             for thread in self._messengers(supervisor):
                 thread.start()
                 at_end.callback(thread.join)
-            at_end.callback(self._closing.set)
+            at_end.callback(self._close)
             yield supervisor
             notifier.tell(STOPPING="1")
             self._log.info("agent.stopped")
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
+        self._stop_waiting()  # the next heartbeat says so, and no poll holds up the end
+
+    def _close(self) -> None:
+        self._closing.set()
+        self._stop_waiting()
+        self._held_jobs.wake()
+        self._journal.wake()
+
+    def _stop_waiting(self) -> None:
         for plane in self._planes:
             plane.stop_waiting()
 
