@@ -246,7 +246,7 @@ def _check_framed(response: requests.Response) -> None:
 
 
 def _check_whole(limit: Deadline) -> None:
-    """A socket that was shut down reads as ended, so half a head or half of a chunk's size passes for a whole one."""
+    """A socket that was shut down reads as ended, so half a head or half a chunk passes for a whole one."""
     if limit.has_passed:
         raise requests.exceptions.ReadTimeout("cut off")
 

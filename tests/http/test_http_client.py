@@ -1,0 +1,905 @@
+"""The control plane over HTTP: what is sent for each verb, how its answer is read, and life without extensions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+
+import wire_samples as sample
+from agent_parts import a_result_file
+from overmind_agent import __version__
+from overmind_agent.errors import (
+    AuthError,
+    ClaimLost,
+    InvalidInput,
+    ProtocolError,
+    RejectedError,
+    TransientError,
+    UploadError,
+)
+from overmind_agent.http_calls import HttpCalls
+from overmind_agent.http_client import HttpControlPlane
+from overmind_agent.jobs import (
+    Claim,
+    Directive,
+    Held,
+    Job,
+    Lease,
+    NoJob,
+    Orders,
+    Progress,
+    RemoteFile,
+    ResultFile,
+    StatusUpdate,
+)
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.wire import EXTENSIONS
+
+BASE = "https://plane.example"
+API = f"{BASE}/api/v2"
+AGENT = f"{API}/agents/{sample.AGENT_ID}"
+JOB = f"{API}/jobs/{sample.JOB_ID}"
+BLOB = "https://blobs.example/1?signature=x"
+
+FILE = RemoteFile("parameters.json", sample.SHA, sample.SALT, 18, sample.REVISION_ID)
+THE_JOB = Job(sample.JOB_ID, "inference", FILE, sample.MODEL_ID, Status.PENDING)
+CLAIM = Claim(THE_JOB, 2, Lease(60.0))
+UPDATE = StatusUpdate(sample.JOB_ID, 2, 3, Status.FAILED, "timeout: too long", {"reason": "timeout"})
+HELD = Held(sample.JOB_ID, 2, Progress(1, 2, "rows"))
+
+
+class Site:
+    """What the control plane answers, and what it was sent."""
+
+    def __init__(self, mocked: responses.RequestsMock) -> None:
+        self._mocked = mocked
+
+    def answers(self, method: str, url: str, document: Any = None, status: int = 200, **more: Any) -> None:
+        """*url* answers with *document* as JSON, or as it is when it is bytes."""
+        body = document if isinstance(document, bytes) else sample.encode({} if document is None else document)
+        settings = {"content_type": "application/json", "auto_calculate_content_length": True, **more}
+        self._mocked.add(method, url, body=body, status=status, **settings)
+
+    def breaks(self, method: str, url: str) -> None:
+        """The connection to *url* ends without an answer."""
+        self._mocked.add(method, url, body=ConnectionError("reset"))
+
+    @property
+    def sent(self) -> list[Any]:
+        """The requests but the one for the capabilities, in order."""
+        return [call.request for call in self._mocked.calls if not str(call.request.url).endswith("/capabilities")]
+
+    @property
+    def asked(self) -> list[str]:
+        """Their methods and paths."""
+        return [f"{request.method} {request.url.partition('?')[0].removeprefix(API)}" for request in self.sent]
+
+    def body(self, number: int = -1) -> Any:
+        """The JSON of one of them; None when it was empty."""
+        raw = self.sent[number].body
+        return json.loads(raw) if raw else None
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mocked:
+        yield Site(mocked)
+
+
+@pytest.fixture
+def make_plane() -> Iterator[Callable[..., HttpControlPlane]]:
+    made: list[HttpCalls] = []
+
+    def make(agent_id: str | None = sample.AGENT_ID) -> HttpControlPlane:
+        made.append(HttpCalls(BASE, lambda: "ovr_secret"))
+        return HttpControlPlane(
+            made[-1], job_types=["inference"], display_name="host-1", slots=2, agent_id=lambda: agent_id
+        )
+
+    yield make
+    for calls in made:
+        calls.close()
+
+
+@pytest.fixture
+def plane(site: Site, make_plane: Callable[..., HttpControlPlane]) -> HttpControlPlane:
+    """Against a server that has every extension."""
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(EXTENSIONS)})
+    return make_plane()
+
+
+@pytest.fixture
+def plain(site: Site, make_plane: Callable[..., HttpControlPlane]) -> HttpControlPlane:
+    """Against a server that has none."""
+    site.answers("GET", f"{API}/capabilities", {"detail": "Not Found"}, 404)
+    return make_plane()
+
+
+Verb = Callable[[HttpControlPlane, Path], object]
+# How each verb is called, the call that decides, and whether that one is about a job.
+VERBS: Mapping[str, tuple[Verb, str, str, bool]] = {
+    "register": (lambda plane, _: plane.register(None), "POST", f"{API}/agents", False),
+    "next_job": (lambda plane, _: plane.next_job(wait_s=1), "GET", f"{AGENT}/job", False),
+    "claim": (lambda plane, _: plane.claim(THE_JOB, key="k"), "PUT", f"{JOB}/status", True),
+    "report": (lambda plane, _: plane.report(UPDATE), "PUT", f"{JOB}/status", True),
+    "heartbeat": (
+        lambda plane, _: plane.heartbeat([HELD], draining=False, wait_s=1),
+        "POST",
+        f"{AGENT}/heartbeat",
+        False,
+    ),
+    "input_file": (lambda plane, _: plane.input_file(THE_JOB), "GET", f"{API}/models/{sample.MODEL_ID}", False),
+    "append_log": (lambda plane, _: plane.append_log(CLAIM, offset=0, data=b"x"), "PUT", f"{JOB}/logs", True),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("status", "of_the_agent", "of_a_job"),
+    [
+        (400, RejectedError, RejectedError),
+        (401, AuthError, AuthError),
+        (403, AuthError, AuthError),
+        (404, RejectedError, ClaimLost),
+        (409, RejectedError, ClaimLost),
+        (410, RejectedError, ClaimLost),
+        (422, RejectedError, ClaimLost),
+        (423, RejectedError, ClaimLost),
+        (429, TransientError, TransientError),
+        (500, TransientError, TransientError),
+        (503, TransientError, TransientError),
+        (302, TransientError, TransientError),
+        (204, TransientError, TransientError),
+    ],
+)
+def test_a_refusal_means_this_to_a_verb(
+    site: Site,
+    plane: HttpControlPlane,
+    tmp_path: Path,
+    verb: str,
+    status: int,
+    of_the_agent: type[Exception],
+    of_a_job: type[Exception],
+) -> None:
+    call, method, url, is_on_job = VERBS[verb]
+    site.answers(method, url, b"" if status == 204 else {"detail": "no"}, status)
+
+    with pytest.raises((RejectedError, TransientError)) as caught:
+        call(plane, tmp_path)
+
+    assert (of_a_job if is_on_job else of_the_agent) is type(caught.value)
+    assert (verb, status) == (_known(caught.value.verb), caught.value.http_status)
+
+
+def _known(verb: str) -> str:
+    """The port's name for what the client calls *verb*."""
+    return {"read_model": "input_file"}.get(verb, verb)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_answer_that_does_not_fit_is_a_protocol_error(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, verb: str
+) -> None:
+    call, method, url, _ = VERBS[verb]
+    site.answers(method, url, {"hello": 1})
+
+    if verb == "report":
+        call(plane, tmp_path)  # its answer is not read: the status was taken
+    else:
+        with pytest.raises(ProtocolError, match="field required"):
+            call(plane, tmp_path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_login_page_is_not_an_answer(site: Site, plane: HttpControlPlane, tmp_path: Path, verb: str) -> None:
+    call, method, url, _ = VERBS[verb]
+    site.answers(method, url, b"<html>sign in</html>", content_type="text/html")
+
+    with pytest.raises(TransientError, match="not JSON"):
+        call(plane, tmp_path)
+
+
+# ------------------------------------------------------------------------------------ the agent itself
+
+
+def accept_an_agent(site: Site) -> None:
+    for path in ("modules", "display_name", "status"):
+        site.answers("PUT", f"{AGENT}/{path}")
+
+
+def test_a_new_agent_says_what_it_is_and_what_it_can_do(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("POST", f"{API}/agents", {"id": sample.AGENT_ID, "created": sample.NOW}, 201)
+    accept_an_agent(site)
+
+    agent_id = plane.register(None)
+
+    at = f"/agents/{sample.AGENT_ID}"
+    assert sample.AGENT_ID == agent_id
+    assert ["POST /agents", f"PUT {at}/modules", f"PUT {at}/display_name", f"PUT {at}/status"] == site.asked
+    assert __version__ == site.body(0)["agent_version"]
+    assert ["lease", "fence", "job_type:inference"] == site.body(0)["capabilities"]
+    assert [{"module_name": "@overmind:executors", "module_version": "1.0.0"}] == site.body(1)
+    assert ({"display_name": "host-1"}, {"name": "Idle"}) == (site.body(2), site.body(3))
+
+
+def test_a_known_agent_keeps_its_id(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", AGENT, {"id": sample.AGENT_ID, "created": sample.NOW})
+    accept_an_agent(site)
+
+    assert sample.AGENT_ID == plane.register(sample.AGENT_ID)
+    assert f"PUT /agents/{sample.AGENT_ID}" == site.asked[0]
+
+
+def test_a_forgotten_agent_gets_a_new_id(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{API}/agents/old", {"detail": "no such agent"}, 404)
+    site.answers("POST", f"{API}/agents", {"id": sample.AGENT_ID, "created": sample.NOW}, 201)
+    accept_an_agent(site)
+
+    assert sample.AGENT_ID == plane.register("old")
+
+
+@pytest.mark.parametrize("agent_id", ["../../admin", "a/b", "", "a?b"])
+def test_an_agent_id_that_is_none_is_refused(site: Site, plane: HttpControlPlane, agent_id: str) -> None:
+    site.answers("POST", f"{API}/agents", {"id": agent_id, "created": sample.NOW}, 201)
+
+    with pytest.raises(ProtocolError, match="not a Agent: id"):
+        plane.register(None)
+
+
+def test_before_it_is_registered_an_agent_cannot_ask(make_plane: Callable[..., HttpControlPlane]) -> None:
+    with pytest.raises(ProtocolError, match="not registered yet"):
+        make_plane(None).next_job(wait_s=0)
+
+
+def test_the_capabilities_are_asked_for_once(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("GET", f"{AGENT}/job", {"message": "no job"})
+
+    plane.next_job(wait_s=0)
+    plane.next_job(wait_s=0)
+
+    assert 3 == len(site._mocked.calls)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_server_that_does_not_tell_its_capabilities_is_not_taken_for_a_plain_one(
+    site: Site, make_plane: Callable[..., HttpControlPlane], status: int
+) -> None:
+    """Without a fence, work of ours could be written over someone else's."""
+    site.answers("GET", f"{API}/capabilities", {"detail": "no"}, status)
+
+    with pytest.raises((AuthError, TransientError)):
+        make_plane().next_job(wait_s=0)
+
+
+# ------------------------------------------------------------------------------------ getting a job
+
+
+def test_a_poll_says_how_long_it_waits(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("GET", f"{AGENT}/job", sample.job("Pending"))
+
+    found = plane.next_job(wait_s=20)
+
+    assert THE_JOB == found
+    assert f"{AGENT}/job?wait_s=20.000" == site.sent[0].url
+
+
+def test_no_job_is_a_value(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("GET", f"{AGENT}/job", {"message": "nothing today"})
+
+    assert NoJob("nothing today") == plane.next_job(wait_s=0)
+
+
+def claimed(**more: Any) -> dict[str, Any]:
+    return sample.job("Pending", "Claimed", **{"attempt": 2, "lease": {"ttl_s": 60.0}, **more})
+
+
+def test_a_claim_carries_its_key_and_names_its_attempt(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", claimed())
+
+    claim = plane.claim(THE_JOB, key="the-key")
+
+    assert Claim(replace(THE_JOB, status=Status.CLAIMED, holder=sample.AGENT_ID), 2, Lease(60.0)) == claim
+    assert f"{JOB}/status?status_name=Claimed&agent_id={sample.AGENT_ID}" == site.sent[0].url
+    assert "the-key" == site.sent[0].headers["Idempotency-Key"]
+    assert {"message": "claimed by host-1"} == site.body()
+
+
+@pytest.mark.parametrize(
+    ("ttl_s", "lease"),
+    [(0.01, Lease(1.0)), (60, Lease(60.0)), (1e9, Lease(3600.0))],
+    ids=["short", "usual", "long"],
+)
+def test_a_lease_is_believed_within_reason(site: Site, plane: HttpControlPlane, ttl_s: float, lease: Lease) -> None:
+    site.answers("PUT", f"{JOB}/status", claimed(lease={"ttl_s": ttl_s, "expires_at": "1970-01-01T00:00:00Z"}))
+
+    assert lease == plane.claim(THE_JOB, key="k").lease
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, None, "60"])
+def test_a_lease_that_is_none_is_refused(site: Site, plane: HttpControlPlane, ttl_s: Any) -> None:
+    site.answers("PUT", f"{JOB}/status", claimed(lease={"ttl_s": ttl_s}))
+
+    with pytest.raises(ProtocolError, match=r"lease\.ttl_s"):
+        plane.claim(THE_JOB, key="k")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"id": "another-job"}, "about another job or another agent"),
+        ({"agent_id": "another-agent"}, "about another job or another agent"),
+        ({"attempt": None}, "has no attempt; the job would run without a fence"),
+        ({"attempt": 0}, "has no attempt; the job would run without a fence"),
+        ({"attempt": -1}, "attempt: "),
+    ],
+)
+def test_a_claim_that_was_granted_for_something_else_is_not_taken(
+    site: Site, plane: HttpControlPlane, change: dict[str, Any], why: str
+) -> None:
+    site.answers("PUT", f"{JOB}/status", claimed(**change))
+
+    with pytest.raises(ProtocolError, match=why):
+        plane.claim(THE_JOB, key="k")
+
+
+def test_a_refused_claim_costs_one_call(site: Site, plane: HttpControlPlane) -> None:
+    """The key resolves a lost answer; there is nothing to look up."""
+    site.answers("PUT", f"{JOB}/status", {"detail": "taken", "code": "claim_taken"}, 409)
+
+    with pytest.raises(ClaimLost, match="claim: 409: taken"):
+        plane.claim(THE_JOB, key="k")
+
+    assert 1 == len(site.sent)
+
+
+# ------------------------------------------------------------------------------------ holding it
+
+
+def test_a_status_carries_its_fence_and_its_number(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Failed"))
+
+    plane.report(UPDATE)
+
+    assert f"{JOB}/status?status_name=Failed&agent_id={sample.AGENT_ID}" == site.sent[0].url
+    assert ("2", "3") == tuple(site.sent[0].headers[f"Overmind-{name}"] for name in ("Attempt", "Sequence"))
+    assert {"message": "timeout: too long", "detail": {"reason": "timeout"}} == site.body()
+
+
+def test_a_status_without_words_has_an_empty_body(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Running"))
+
+    plane.report(StatusUpdate(sample.JOB_ID, 1, 2, Status.RUNNING))
+
+    assert {} == site.body()
+
+
+def test_a_long_message_is_cut_to_what_the_wire_takes(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Failed"))
+
+    plane.report(replace(UPDATE, message="x" * 5000))
+
+    assert 4096 == len(site.body()["message"])
+
+
+def test_a_heartbeat_says_what_is_held(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": []})
+
+    plane.heartbeat([HELD, Held("b", 1)], draining=True, wait_s=2.5)
+
+    assert {
+        "slots": 2,
+        "draining": True,
+        "wait_s": 2.5,
+        "jobs": [
+            {
+                "job_id": sample.JOB_ID,
+                "attempt": 2,
+                "progress": {"step": 1, "total_steps": 2, "step_name": "rows"},
+            },
+            {"job_id": "b", "attempt": 1, "progress": None},
+        ],
+    } == site.body()
+
+
+def test_the_orders_of_a_heartbeat_are_read(site: Site, plane: HttpControlPlane) -> None:
+    lines = [
+        {"job_id": "a", "attempt": 1, "directive": "continue", "lease": {"ttl_s": 60.0}},
+        {"job_id": "b", "attempt": 1, "directive": "cancel"},
+        {"job_id": "c", "attempt": 1, "directive": "superseded", "lease": None},
+        {"job_id": "d", "attempt": 1, "directive": "dance"},
+    ]
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": lines, "drain": True, "poll_interval_s": 7.5})
+
+    orders = plane.heartbeat([HELD], draining=False, wait_s=0)
+
+    directives = {"a": Directive.CONTINUE, "b": Directive.CANCEL, "c": Directive.SUPERSEDED}
+    assert Orders(directives, {"a": Lease(60.0)}, drain=True, poll_interval_s=7.5) == orders
+
+
+def test_log_bytes_go_as_they_are(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/logs", {"offset": 15})
+
+    offset = plane.append_log(CLAIM, offset=10, data=b"\0\xff\nab")
+
+    assert 15 == offset
+    assert f"{JOB}/logs?offset=10" == site.sent[0].url
+    assert b"\0\xff\nab" == site.sent[0].body
+    assert "2" == site.sent[0].headers["Overmind-Attempt"]
+    assert "application/octet-stream" == site.sent[0].headers["Content-Type"]
+
+
+def test_a_wrong_offset_is_answered_by_the_right_one(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/logs", {"detail": "x", "code": "wrong_offset", "offset": 42}, 409)
+
+    assert 42 == plane.append_log(CLAIM, offset=10, data=b"x")
+
+
+@pytest.mark.parametrize("offset", [-1, "12", None, 1.5])
+def test_a_right_offset_that_is_none_is_a_lost_claim(site: Site, plane: HttpControlPlane, offset: Any) -> None:
+    site.answers("PUT", f"{JOB}/logs", {"detail": "superseded", "offset": offset}, 409)
+
+    with pytest.raises(ClaimLost):
+        plane.append_log(CLAIM, offset=10, data=b"x")
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def remote(content: bytes, name: str = "parameters.json", size_bytes: int | None = -1) -> RemoteFile:
+    sha = hashlib.sha384(content + sample.SALT.encode()).hexdigest()
+    return RemoteFile(name, sha, sample.SALT, len(content) if size_bytes == -1 else size_bytes, "revision-1")
+
+
+def serve(site: Site, file: RemoteFile, content: bytes, status: int = 200) -> None:
+    site.answers("GET", f"{API}/tokens/{file.sha}/download-url", {"url": BLOB, "expires": sample.NOW})
+    site.answers("GET", BLOB, content, status, content_type="application/octet-stream")
+
+
+@pytest.mark.parametrize(
+    ("content", "parameters"), [(b'{"a": [1, "\xc3\xbc"]}', {"a": [1, "ü"]}), (b"{}", {}), (b"", {})]
+)
+def test_parameters_are_read(
+    site: Site, plane: HttpControlPlane, content: bytes, parameters: dict[str, Any]
+) -> None:
+    file = remote(content)
+    serve(site, file, content)
+
+    assert parameters == plane.read_parameters(replace(THE_JOB, parameters=file))
+    assert "Authorization" not in site.sent[-1].headers
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"{", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff"])
+def test_parameters_that_are_no_object_are_the_submitters_fault(
+    site: Site, plane: HttpControlPlane, content: bytes
+) -> None:
+    file = remote(content)
+    serve(site, file, content)
+
+    with pytest.raises(InvalidInput, match="parameters: "):
+        plane.read_parameters(replace(THE_JOB, parameters=file))
+
+
+def test_the_input_is_the_newest_revision_of_the_model(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("GET", f"{API}/models/{sample.MODEL_ID}", sample.model())
+
+    found = plane.input_file(THE_JOB)
+
+    assert RemoteFile("rows.jsonl", sample.SHA, sample.SALT, 64, sample.REVISION_ID) == found
+
+
+@pytest.mark.parametrize("job", [replace(THE_JOB, has_input=False), replace(THE_JOB, model_id=None)])
+def test_a_job_without_an_input_has_none(site: Site, make_plane: Callable[..., HttpControlPlane], job: Job) -> None:
+    assert make_plane().input_file(job) is None
+
+
+def test_a_download_is_there_in_one_step(site: Site, plane: HttpControlPlane, tmp_path: Path) -> None:
+    file = remote(b"rows")
+    serve(site, file, b"rows")
+
+    plane.download(file, tmp_path / "input")
+
+    assert b"rows" == (tmp_path / "input").read_bytes()
+    assert ["input"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("size_bytes", [4, None])
+def test_a_download_with_another_digest_is_not_kept(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, size_bytes: int | None
+) -> None:
+    file = remote(b"rows", size_bytes=size_bytes)
+    serve(site, file, b"r0ws")
+
+    with pytest.raises(TransientError, match="does not have its digest"):
+        plane.download(file, tmp_path / "input")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 416])
+def test_a_file_that_is_not_there_is_the_jobs_fault(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, status: int
+) -> None:
+    file = remote(b"rows")
+    serve(site, file, b"", status)
+
+    with pytest.raises(InvalidInput, match=r"the file 'parameters\.json' cannot be read: download: "):
+        plane.download(file, tmp_path / "input")
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_url_that_is_no_longer_accepted_is_asked_for_again(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, status: int
+) -> None:
+    file = remote(b"rows")
+    serve(site, file, b"", status)
+
+    with pytest.raises(TransientError):
+        plane.download(file, tmp_path / "input")
+
+
+def test_a_token_that_is_refused_for_a_file_is_about_the_agent(
+    site: Site, plane: HttpControlPlane, tmp_path: Path
+) -> None:
+    file = remote(b"rows")
+    site.answers("GET", f"{API}/tokens/{file.sha}/download-url", {"detail": "no"}, 401)
+
+    with pytest.raises(AuthError):
+        plane.download(file, tmp_path / "input")
+
+
+def take_uploads(site: Site, *, stored: bool = False) -> None:
+    """Give a URL for every blob, or say that each is stored already."""
+    url = f"{API}/tokens/"
+    pattern = re.compile(url + "[0-9a-f]{96}/upload-url")
+    if stored:
+        site.answers("GET", pattern, {"detail": "stored", "code": "sha_exists"}, 409)
+    else:
+        site.answers("GET", pattern, {"url": BLOB, "expires": sample.NOW})
+        site.answers("PUT", BLOB, b"", content_type="text/plain")
+
+
+ARTIFACTS = f"{API}/models/{sample.MODEL_ID}/artifacts"
+
+
+def test_an_upload_stores_two_blobs_and_names_the_job_as_the_source(
+    site: Site, plane: HttpControlPlane, tmp_path: Path
+) -> None:
+    take_uploads(site)
+    site.answers("POST", ARTIFACTS, sample.artifact(), 201)
+    file = a_result_file(tmp_path, "output.jsonl", b'{"a": 1}\n')
+
+    remote_id = plane.upload(CLAIM, file)
+
+    body = site.body()
+    puts = [request for request in site.sent if request.method == "PUT"]
+    salt = body["content_token"]["salt"]
+    assert "artifact-1" == remote_id
+    assert hashlib.sha384(b'{"a": 1}\n' + salt.encode()).hexdigest() == body["content_token"]["sha"]
+    assert [{"revision_id": sample.REVISION_ID, "relationship_identifier": "job"}] == body["sources"]
+    assert ("output.jsonl", "jsonl", 9) == (body["name"], body["extension"], body["size"])
+    assert 2 == len(puts)
+    assert all("Authorization" not in request.headers for request in puts)
+    assert "2" == site.sent[-1].headers["Overmind-Attempt"]
+    assert 64 == len(site.sent[-1].headers["Idempotency-Key"])
+
+
+def test_the_same_upload_twice_is_one_to_the_server(
+    site: Site, plane: HttpControlPlane, make_plane: Callable[..., HttpControlPlane], tmp_path: Path
+) -> None:
+    """Also when it comes from the next start of the agent: only ids that do not count are drawn by lot."""
+    take_uploads(site)
+    site.answers("POST", ARTIFACTS, sample.artifact(), 201)
+    file = a_result_file(tmp_path)
+
+    plane.upload(CLAIM, file)
+    make_plane().upload(CLAIM, file)
+
+    posts = [request for request in site.sent if request.method == "POST"]
+    assert 1 == len({request.headers["Idempotency-Key"] for request in posts})
+    assert 1 == len({json.loads(request.body)["content_token"]["sha"] for request in posts})
+    assert 1 == len({json.loads(request.body)["properties_token"]["sha"] for request in posts})
+
+
+def test_a_blob_that_is_stored_is_not_sent_again(site: Site, plane: HttpControlPlane, tmp_path: Path) -> None:
+    take_uploads(site, stored=True)
+    site.answers("POST", ARTIFACTS, sample.artifact(), 201)
+
+    plane.upload(CLAIM, a_result_file(tmp_path))
+
+    assert [] == [request for request in site.sent if request.method == "PUT"]
+
+
+def _missing(file: ResultFile) -> None:
+    file.path.unlink()
+
+
+def _changed(file: ResultFile) -> None:
+    file.path.write_bytes(b"other")
+
+
+def _a_link(file: ResultFile) -> None:
+    file.path.unlink()
+    file.path.symlink_to("/etc/hostname")
+
+
+def _a_folder(file: ResultFile) -> None:
+    file.path.unlink()
+    file.path.mkdir()
+
+
+def _a_pipe(file: ResultFile) -> None:
+    file.path.unlink()
+    os.mkfifo(file.path)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "reason"),
+    [
+        (_missing, "output_missing"),
+        (_changed, "output_changed"),
+        (_a_link, "output_missing"),
+        (_a_folder, "output_unreadable"),
+        (_a_pipe, "output_unreadable"),
+    ],
+)
+def test_a_result_file_that_was_tampered_with_is_not_uploaded(
+    site: Site,
+    make_plane: Callable[..., HttpControlPlane],
+    tmp_path: Path,
+    tamper: Callable[[ResultFile], None],
+    reason: str,
+) -> None:
+    """A link to a secret of the host would be the worst of them."""
+    file = a_result_file(tmp_path)
+    tamper(file)
+
+    with pytest.raises(UploadError) as caught:
+        make_plane().upload(CLAIM, file)
+
+    assert reason == caught.value.reason
+
+
+def test_a_job_without_a_model_has_nowhere_to_put_its_files(
+    make_plane: Callable[..., HttpControlPlane], tmp_path: Path
+) -> None:
+    claim = replace(CLAIM, job=replace(THE_JOB, model_id=None))
+
+    with pytest.raises(UploadError, match="no model to attach result files to"):
+        make_plane().upload(claim, a_result_file(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, UploadError), (413, UploadError), (401, TransientError), (403, TransientError), (503, TransientError)],
+)
+def test_an_upload_that_the_storage_refuses(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, status: int, error: type[Exception]
+) -> None:
+    site.answers("GET", re.compile(f"{API}/tokens/"), {"url": BLOB, "expires": sample.NOW})
+    site.answers("PUT", BLOB, b"", status, content_type="text/plain")
+
+    with pytest.raises(error):
+        plane.upload(CLAIM, a_result_file(tmp_path))
+
+
+def test_an_artifact_of_a_lost_job_is_a_lost_claim(site: Site, plane: HttpControlPlane, tmp_path: Path) -> None:
+    take_uploads(site)
+    site.answers("POST", ARTIFACTS, {"detail": "x", "code": "superseded"}, 409)
+
+    with pytest.raises(ClaimLost):
+        plane.upload(CLAIM, a_result_file(tmp_path))
+
+
+# ------------------------------------------------------------------------------------ without extensions
+
+OURS = ("Overmind-Attempt", "Overmind-Sequence")
+
+
+def assert_nothing_of_ours(site: Site) -> None:
+    """No header and no key of a body that the published client would not send."""
+    for request in site.sent:
+        assert [] == [name for name in OURS if name in request.headers]
+        body = json.loads(request.body) if request.body and request.method != "PUT" else {}
+        assert not {"capabilities", "detail", "slots"} & set(body)
+    for number, request in enumerate(site.sent):
+        if "/status" in str(request.url):
+            assert set(site.body(number) or {}) <= {"message", "name"}
+
+
+def test_a_plain_server_is_not_told_of_capabilities(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("POST", f"{API}/agents", {"id": sample.AGENT_ID, "created": sample.NOW})
+    accept_an_agent(site)
+
+    plain.register(None)
+
+    assert {"agent_version", "host_os"} == set(site.body(0))
+
+
+def test_a_plain_server_is_asked_for_available_jobs(site: Site, plain: HttpControlPlane) -> None:
+    others = sample.job(id="other", function=sample.function("@acme:tea"))
+    site.answers("GET", f"{AGENT}/available_jobs", {"items": [others, sample.job("Pending")]})
+
+    assert THE_JOB == plain.next_job(wait_s=20)
+    assert f"{AGENT}/available_jobs?page=1&size=20" == site.sent[0].url
+
+
+def test_a_plain_server_without_jobs_for_us_has_none(site: Site, plain: HttpControlPlane) -> None:
+    others = sample.job(id="other", function=sample.function("@acme:tea"))
+    site.answers("GET", f"{AGENT}/available_jobs", {"items": [others]})
+
+    assert NoJob("no job available") == plain.next_job(wait_s=20)
+
+
+def test_a_claim_at_a_plain_server_has_neither_attempt_nor_lease(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Pending", "Claimed", "Pending", "Claimed"))
+
+    claim = plain.claim(THE_JOB, key="k")
+
+    assert (2, None) == (claim.attempt, claim.lease)
+    assert_nothing_of_ours(site)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_ours"),
+    [
+        (sample.job("Pending", "Claimed"), True),
+        (
+            sample.job("Pending", "Claimed", agent_id="x")
+            | {"status_history": [sample.status("Pending"), sample.status("Claimed", "x")]},
+            False,
+        ),
+        (sample.job("Pending", "Claimed", "Running"), False),
+        (sample.job("Pending"), False),
+        (sample.job() | {"status_history": None}, False),
+    ],
+    ids=["ours", "someone else's", "further", "waiting", "no history"],
+)
+def test_a_claim_whose_answer_was_lost_is_resolved_by_reading(
+    site: Site, plain: HttpControlPlane, found: dict[str, Any], is_ours: bool
+) -> None:
+    """A plain server may refuse the repeated claim of a job that it has given us."""
+    site.answers("PUT", f"{JOB}/status", {"detail": "already claimed"}, 409)
+    site.answers("GET", JOB, found)
+
+    if is_ours:
+        assert sample.JOB_ID == plain.claim(THE_JOB, key="k").job.id
+    else:
+        with pytest.raises(ClaimLost, match="already claimed"):
+            plain.claim(THE_JOB, key="k")
+
+
+def test_a_status_at_a_plain_server_is_its_name_and_a_message(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Failed"))
+
+    plain.report(replace(UPDATE, message="x" * 1000))
+
+    assert {"message": "x" * 255} == site.body()
+    assert_nothing_of_ours(site)
+
+
+def test_a_status_without_words_has_no_body_at_a_plain_server(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Running"))
+
+    plain.report(StatusUpdate(sample.JOB_ID, 1, 2, Status.RUNNING, None, {"files": []}))
+
+    assert site.body() is None
+
+
+def test_a_release_at_a_plain_server_is_a_failure_that_says_why(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/status", sample.job("Failed"))
+
+    plain.report(StatusUpdate(sample.JOB_ID, 1, 4, Status.PENDING))
+
+    assert "status_name=Failed" in site.sent[0].url
+    assert "agent_stopping: this agent stopped before the job was done" == site.body()["message"]
+
+
+@pytest.mark.parametrize(("last", "is_taken"), [("Failed", True), ("Running", False), ("Canceled", False)])
+def test_a_status_whose_answer_was_lost_is_resolved_by_reading(
+    site: Site, plain: HttpControlPlane, last: str, is_taken: bool
+) -> None:
+    site.answers("PUT", f"{JOB}/status", {"detail": "illegal"}, 409)
+    site.answers("GET", JOB, sample.job("Pending", "Claimed", last))
+
+    if is_taken:
+        plain.report(UPDATE)
+    else:
+        with pytest.raises(ClaimLost):
+            plain.report(UPDATE)
+
+
+CONTINUE, CANCEL, SUPERSEDED = Directive.CONTINUE, Directive.CANCEL, Directive.SUPERSEDED
+
+
+@pytest.mark.parametrize(
+    ("status", "directive"),
+    [
+        (Status.CREATED, SUPERSEDED),
+        (Status.PENDING, SUPERSEDED),
+        (Status.CLAIMED, CONTINUE),
+        (Status.VALIDATING, CONTINUE),
+        (Status.RUNNING, CONTINUE),
+        (Status.UPLOADING, CONTINUE),
+        (Status.COMPLETED, SUPERSEDED),
+        (Status.FAILED, SUPERSEDED),
+        (Status.CANCELED, CANCEL),
+        (Status.UNKNOWN, CONTINUE),
+    ],
+)
+def test_a_cancel_at_a_plain_server_is_noticed_by_reading(
+    site: Site, plain: HttpControlPlane, status: Status, directive: Directive
+) -> None:
+    site.answers("PUT", f"{AGENT}/status")
+    site.answers("GET", JOB, sample.job("Pending", status.value))
+
+    orders = plain.heartbeat([HELD], draining=False, wait_s=10)
+
+    assert Orders({sample.JOB_ID: directive}) == orders
+    assert_nothing_of_ours(site)
+
+
+def test_the_directives_cover_every_status() -> None:
+    assert set(Status) == set(LIFECYCLE)
+
+
+def test_a_job_that_somebody_else_holds_at_a_plain_server_is_superseded(
+    site: Site, plain: HttpControlPlane
+) -> None:
+    site.answers("PUT", f"{AGENT}/status")
+    site.answers("GET", JOB, sample.job("Pending", "Claimed", agent_id="another"))
+
+    assert {sample.JOB_ID: SUPERSEDED} == plain.heartbeat([HELD], draining=False, wait_s=0).directives
+
+
+def test_a_job_that_is_gone_at_a_plain_server_is_superseded(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{AGENT}/status")
+    site.answers("GET", JOB, {"detail": "no such job"}, 404)
+
+    assert {sample.JOB_ID: SUPERSEDED} == plain.heartbeat([HELD], draining=False, wait_s=0).directives
+
+
+def test_a_plain_server_is_told_when_the_agent_begins_and_ends_to_work(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{AGENT}/status")
+    site.answers("GET", JOB, sample.job("Pending", "Claimed"))
+
+    for held in ([HELD], [HELD], []):
+        plain.heartbeat(held, draining=False, wait_s=0)
+
+    said = [site.body(n)["name"] for n, request in enumerate(site.sent) if request.method == "PUT"]
+    assert ["ExecutingJob", "Idle"] == said
+
+
+def test_an_upload_to_a_plain_server_is_the_published_clients(
+    site: Site, plain: HttpControlPlane, tmp_path: Path
+) -> None:
+    take_uploads(site)
+    site.answers("POST", ARTIFACTS, sample.artifact(), 200)
+
+    plain.upload(CLAIM, a_result_file(tmp_path))
+
+    assert "Idempotency-Key" not in site.sent[-1].headers
+    assert_nothing_of_ours(site)
+
+
+def test_a_log_has_nowhere_to_go_at_a_plain_server(site: Site, plain: HttpControlPlane) -> None:
+    assert 15 == plain.append_log(CLAIM, offset=10, data=b"12345")
+    assert [] == site.sent
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_server_without_the_route_is_a_plain_one(
+    site: Site, make_plane: Callable[..., HttpControlPlane], status: int
+) -> None:
+    site.answers("GET", f"{API}/capabilities", {"detail": "no"}, status)
+    site.answers("GET", f"{AGENT}/available_jobs", {"items": []})
+
+    assert NoJob("no job available") == make_plane().next_job(wait_s=0)
