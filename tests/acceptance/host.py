@@ -139,7 +139,7 @@ class Host:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    is_ours = os.readlink(entry / "cwd").startswith(str(self.state))
+                    is_ours = (entry / "cwd").readlink().is_relative_to(self.state)
                 except OSError:
                     continue
                 if is_ours:
@@ -175,7 +175,8 @@ def reviews(number: int) -> list[dict[str, Any]]:
 
 def inference(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """Parameters of an inference job over *rows*."""
-    target = {"kind": "model", "model": "local", "system_prompt": "positive or negative? one word", "temperature": 0}
+    prompt = "positive or negative? one word"
+    target = {"kind": "model", "model": "local", "system_prompt": prompt, "temperature": 0}
     return {"items": rows, "target": target, "comparison": {"kind": "label"}, "concurrency": 4, **more}
 
 

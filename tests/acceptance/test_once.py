@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from host import Host, Submitter, inference, jsonl, reviews
@@ -169,8 +170,7 @@ def test_the_agents_key_and_the_hosts_environment_stay_outside(host: Host, submi
     token = (host.folder / "token").read_bytes()
 
     (child,) = host.children()
-    with open(f"/proc/{child}/environ", "rb") as file:
-        environment = file.read()
+    environment = Path(f"/proc/{child}/environ").read_bytes()
     kept = b"".join(path.read_bytes() for path in host.state.rglob("*") if path.is_file())
     zoo.open_gate()
 

@@ -175,7 +175,9 @@ def test_an_idle_daemon_leaves_at_once(host: Host) -> None:
     assert json.loads(agent.out[-1])["event"] == "agent.stopped"
 
 
-def test_a_new_token_is_used_without_a_restart(host: Host, plane: ControlPlaneProcess, submitter: Submitter) -> None:
+def test_a_new_token_is_used_without_a_restart(
+    host: Host, plane: ControlPlaneProcess, submitter: Submitter
+) -> None:
     """A rotated key is read from its file; the daemon goes on."""
     agent = host.start()
     agent.wait_for("agent.started")

@@ -41,7 +41,9 @@ def test_a_job_ends_with_its_files_and_their_digests(start_child: Start, zoo: Zo
 
     output = child.folder / "output"
     assert "done" == result["status"]
-    assert ["output.jsonl", "errors.jsonl", "summary.json", "manifest.json"] == [file["name"] for file in result["files"]]
+    assert ["output.jsonl", "errors.jsonl", "summary.json", "manifest.json"] == [
+        file["name"] for file in result["files"]
+    ]
     for file in result["files"]:
         content = (output / file["name"]).read_bytes()
         assert len(content) == file["size_bytes"]

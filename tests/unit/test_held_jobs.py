@@ -158,7 +158,7 @@ def test_a_job_is_let_go_of_when_its_work_breaks() -> None:
     with pytest.raises(RuntimeError), jobs.holding(a_held_job(VirtualClock())):
         raise RuntimeError
 
-    assert jobs.wait_for_none(0)
+    assert () == jobs.all()
 
 
 def test_all_are_asked_to_stop() -> None:
@@ -178,7 +178,17 @@ def test_who_waits_for_a_job_is_woken_by_it() -> None:
 
     with jobs.holding(a_held_job(VirtualClock())):
         waiter.join(10)
-        is_empty = jobs.wait_for_none(0)
 
     assert [True] == found
-    assert not is_empty
+
+
+def test_a_wait_for_a_job_is_ended_by_waking() -> None:
+    jobs, found = HeldJobs(), []
+    waiter = threading.Thread(target=lambda: found.append(jobs.wait_for_any(10)))
+    waiter.start()
+
+    while waiter.is_alive():
+        jobs.wake()
+        waiter.join(0.01)
+
+    assert [False] == found
