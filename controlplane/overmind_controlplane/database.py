@@ -2,80 +2,71 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.tables import Row
+from overmind_controlplane.migrating import bring_up_to_date
+from overmind_controlplane.stores import Store
 
-BUSY_TIMEOUT_MS: Final = 10_000
-
-_PRAGMAS: Final = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",  # first: the next one may have to wait already
-    "PRAGMA journal_mode = WAL",
-    # An agent forgets an update once it was answered 200, so the answer must survive a power cut: NORMAL would not.
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
+Ring = Callable[..., None]
+"""Wakes whoever waits, in this process, for the topics that it is given."""
 
 
 class Database:
     """
-    Opens transactions on one SQLite file. Safe to use from any thread; the command line may use the file too.
+    Opens transactions on a store. Safe to use from any thread; other processes may use the same store.
 
     A session is a transaction: it is committed when its block ends and undone when the block raises.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._engine = _engine(path)
-        self._writing = self._engine.execution_options(writes=True)
-        # SQLite's own wait polls; a lock of ours queues the threads of this process and wakes the next at once.
-        self._writer = threading.Lock()
-        Row.metadata.create_all(self._writing)
+    def __init__(self, store: Store, ring: Ring = lambda *_topics: None) -> None:
+        self.store = store
+        self._ring = ring
+        bring_up_to_date(store)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One consistent view; sees no change that is made meanwhile."""
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.store.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """The only writer there is. What was given to `after_commit` runs when the change is durable."""
-        with Session(self._writing, expire_on_commit=False) as session:
-            with self._writer, session.begin():
+        """A change, durable when the block has ended. Rows that are read to be changed are locked: `for_change`."""
+        with self._change(self.store.writing) as session:
+            yield session
+
+    @contextmanager
+    def note(self) -> Iterator[Session]:
+        """A change that costs nothing and that a crash of the database may take back: an offer, a heartbeat."""
+        with self._change(self.store.noting) as session:
+            yield session
+
+    @contextmanager
+    def _change(self, engine: Engine) -> Iterator[Session]:
+        topics: set[str] = set()
+        with Session(engine, expire_on_commit=False, info={"topics": topics}) as session:
+            with self.store.turn(), session.begin():
                 yield session
-            for action in session.info.pop("after_commit", ()):
-                action()
+                if topics:
+                    session.flush()
+                    self.store.announce(session, topics)
+            if topics:
+                self._ring(*topics)
 
     def close(self) -> None:
-        """Give the file back; no transaction may be open."""
-        self._engine.dispose()
+        """Give the connections back; no transaction may be open."""
+        self.store.engine.dispose()
 
 
-def after_commit(session: Session, action: Callable[[], None]) -> None:
-    """Run *action* once the transaction is durable, and not at all if it is undone."""
-    session.info.setdefault("after_commit", []).append(action)
+def is_changing(session: Session) -> bool:
+    """Whether *session* was opened to change something."""
+    return "topics" in session.info
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, pool_size=20, max_overflow=60)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # or the driver would begin transactions of its own, and late
-        for pragma in _PRAGMAS:
-            connection.execute(pragma).close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later may fail half-way; one that will write says so at once.
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+def ring(session: Session, topic: str) -> None:
+    """Wake whoever waits for *topic*, on every server, once the transaction is durable; not if it is undone."""
+    session.info["topics"].add(topic)
