@@ -357,26 +357,29 @@ class HttpControlPlane:
         job = claim.job
         if job.model_id is None:
             raise UploadError("the control plane gave the job no model to attach result files to")
-        # The salt follows from the file, so that a repeated upload is the same one, also after a restart.
-        salt = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()[:32]
-        properties = _properties(file)
-        content_token = self._store(_open_result(file), file.size_bytes, salt, sha256=file.sha256)
-        properties_token = self._store(io.BytesIO(properties), len(properties), salt)
-        now = datetime.now(UTC).isoformat()
-        revision = {
-            "id": str(uuid.uuid4()),
-            "created": now,
-            "content_token": {"id": str(uuid.uuid4()), "created": now, "sha": content_token, "salt": salt},
-            "properties_token": {"id": str(uuid.uuid4()), "created": now, "sha": properties_token, "salt": salt},
-            "archive_status_history": [
-                {"id": str(uuid.uuid4()), "created": now, "name": "Active", "reason": "Initial"}
-            ],
-            "name": file.name,
-            "extension": Path(file.name).suffix.removeprefix(".").lower(),
-            "size": file.size_bytes,
-            "sources": [{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
-        }
+        # All of it follows from the file, so that a repeated upload is the same one to the server, also after a
+        # restart: a body that differs under the same key is refused.
         key = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()
+        salt = key[:32]
+        properties = _properties(file)
+        content = _open_result(file)
+        created = datetime.fromtimestamp(os.fstat(content.fileno()).st_mtime, UTC).isoformat()
+        content_sha = self._store(content, file.size_bytes, salt, sha256=file.sha256)
+        properties_sha = self._store(io.BytesIO(properties), len(properties), salt)
+
+        def named(part: str, **facts: Any) -> dict[str, Any]:
+            return {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}")), "created": created, **facts}
+
+        revision = named(
+            "revision",
+            content_token=named("content", sha=content_sha, salt=salt),
+            properties_token=named("properties", sha=properties_sha, salt=salt),
+            archive_status_history=[named("active", name="Active", reason="Initial")],
+            name=file.name,
+            extension=Path(file.name).suffix.removeprefix(".").lower(),
+            size=file.size_bytes,
+            sources=[{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
+        )
         headers = {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key} if self._has("fence") else {}
         path = f"/api/v2/models/{segment(job.model_id)}/artifacts"
         answer = self._calls.call(ARTIFACT, "POST", path, body=revision, headers=headers)
