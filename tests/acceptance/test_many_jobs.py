@@ -21,7 +21,8 @@ def test_two_agents_with_four_slots_each_share_200_jobs(
     """No job is run by both: each has one claim, and each row was asked about once."""
     hosts = [Host(tmp_path / name, plane.url, plane.agent_token, zoo.url) for name in ("one", "two")]
     wanted = [f"a great row of job {number}" for number in range(JOBS)]
-    job_ids = [submitter.submit(inference([{"id": "only", "input": text}])) for text in wanted]
+    rows = [{"id": "only", "input": text, "expected_output": "positive"} for text in wanted]
+    job_ids = [submitter.submit(inference([row])) for row in rows]
 
     agents = [host.start("--slots", "4") for host in hosts]
     try:
