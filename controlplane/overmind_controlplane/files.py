@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +96,27 @@ def _measure(blobs: Blobs, project_id: str, token: wire.FileToken, field: str) -
 
 
 def write_json(blobs: Blobs, project_id: str, name: str, value: Any) -> NewRevision:
-    """A JSON file of our own making: *value* and its properties, stored as a client would store them."""
-    content = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    """A JSON file of our own making."""
+    return write(blobs, project_id, name, json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def write_lines(blobs: Blobs, project_id: str, name: str, values: Iterable[Any]) -> NewRevision:
+    """A file of our own making that holds one JSON value a line."""
+    lines = (json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n" for value in values)
+    return write(blobs, project_id, name, "".join(lines).encode())
+
+
+def write(blobs: Blobs, project_id: str, name: str, content: bytes) -> NewRevision:
+    """A file of our own making: *content* and its properties, stored as a client would store them."""
+    extension = name.rpartition(".")[2]
     salt = secrets.token_hex(16)
-    properties = {"file_name": name, "mime": None, "extension": "json", "size": len(content), "description": None}
+    properties = {
+        "file_name": name,
+        "mime": None,
+        "extension": extension,
+        "size": len(content),
+        "description": None,
+    }
     properties |= {"version_name": None, "external_identifier": None, "display_name": None}
     described = json.dumps(properties, separators=(",", ":")).encode()
     shas = [hashlib.sha384(data + salt.encode()).hexdigest() for data in (content, described)]
@@ -112,7 +130,7 @@ def write_json(blobs: Blobs, project_id: str, name: str, value: Any) -> NewRevis
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         name=name,
-        extension="json",
+        extension=extension,
     )
 
 

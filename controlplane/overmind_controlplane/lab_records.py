@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from overmind_controlplane import files
 from overmind_controlplane.blobs import Blobs
-from overmind_controlplane.lab_fields import rest_name
+from overmind_controlplane.dialects import Dialect, word
 from overmind_controlplane.shown import derived_id
 from overmind_controlplane.tables import Iteration, Job
 from overmind_executors import strict_json
@@ -35,7 +35,7 @@ def row(job: Job) -> dict[str, Any]:
         "num_iterations": job.num_iterations,
         "project": job.project_id,
         "prompt_slug": job.prompt_slug,
-        "status": rest_name(job.status),
+        "status": word(job.status, Dialect.LAB),
         "user": job.user_number,
     }
 
@@ -44,7 +44,7 @@ def detail(session: Session, blobs: Blobs, job: Job) -> dict[str, Any]:
     """A whole job with its iterations."""
     steps = select(Iteration).where(Iteration.job_id == job.id).order_by(Iteration.order, Iteration.number)
     return row(job) | {
-        "iterations": [iteration(step) for step in session.scalars(steps)],
+        "iterations": [iteration(step, job.user_number) for step in session.scalars(steps)],
         "triggered_by": job.triggered_by,
         "backtest_results": job.backtest_results,
         "best_agent_code": job.best_agent_code,
@@ -56,8 +56,8 @@ def detail(session: Session, blobs: Blobs, job: Job) -> dict[str, Any]:
     }
 
 
-def iteration(step: Iteration) -> dict[str, Any]:
-    """One step of a job's search."""
+def iteration(step: Iteration, user_number: int) -> dict[str, Any]:
+    """One step of a job's search; *user_number* is its job's."""
     return {
         "id": step.id,
         "created_at": moment(step.created),
@@ -69,6 +69,7 @@ def iteration(step: Iteration) -> dict[str, Any]:
         "dimension_scores": step.dimension_scores,
         "order": step.order,
         "status": step.status,
+        "user": user_number,
     }
 
 

@@ -323,7 +323,7 @@ def test_an_iteration_has_all_verbs(submitter: Api) -> None:
     deleted = submitter.call("DELETE", path)
 
     assert told == {name: made[name] for name in told}
-    assert {"id", "created_at", *told} == set(made)
+    assert {"id", "created_at", "user", *told} == set(made)
     assert ("discard", "renamed") == (patched["status"], put["iteration_name"])
     assert [put] == shown == found["results"]
     assert (204, 404) == (deleted.status_code, submitter.call("GET", path).status_code)
