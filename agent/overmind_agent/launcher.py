@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import selectors
 import signal
@@ -27,6 +28,7 @@ from overmind_executors.contract import ModelEndpoint
 TICK_S: Final = 0.1
 RESULT_BYTES: Final = 1024 * 1024
 EVENT_BYTES: Final = 64 * 1024
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -112,7 +114,7 @@ class ProcessLauncher:
         if self._settings.nice:
             command = ["nice", "-n", str(self._settings.nice), *command]
         with workspace.log.open("ab") as log:
-            return subprocess.Popen(
+            return processes.start(
                 command,
                 cwd=workspace.folder,
                 env=self._environment(claim, workspace, mark),
@@ -215,10 +217,11 @@ class EventReader:
         try:
             event = strict_json.loads(line)
             if event["event"] == "progress":
-                step, total = int(event["step"]), int(event["total_steps"])
-                if step >= 0 and total >= 0:
+                step, total = event["step"], event["total_steps"]
+                # Goes into the heartbeat of all jobs, which a number that is none would have refused.
+                if type(step) is type(total) is int and step >= 0 and total >= 0:
                     self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
-        except (strict_json.NotJson, KeyError, TypeError, ValueError):
+        except (strict_json.NotJson, KeyError, TypeError):
             return
 
 
@@ -291,4 +294,5 @@ def _result_file(workspace: Workspace, line: Mapping[str, Any]) -> ResultFile:
 def _failure(reason: str, message: str) -> JobError:
     if reason == InvalidInput.reason:
         return InvalidInput(message)
-    return ExecutorError(message, reason=reason)
+    # The control plane takes no other form, and a failure that it refuses would never be known.
+    return ExecutorError(message, reason=reason if _REASON.fullmatch(reason) else None)

@@ -16,16 +16,20 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 MARK: Final = "OVERMIND_JOB_MARK"
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _KILLED_IN_S: Final = 2.0
 _SWEEPS: Final = 50
+
+_lock = threading.Lock()
+_started: set[int] = set()
 
 
 def guard_this_process() -> None:
@@ -34,6 +38,14 @@ def guard_this_process() -> None:
     for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """A child of our own, as `subprocess.Popen` starts it; any other child of this process is an orphan."""
+    with _lock:
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
+        _started.add(process.pid)
+    return process
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:
@@ -66,10 +78,23 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[fl
         for pid in strays:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
         pause(0.01)
+    _reap(process)
     return len(found)
+
+
+def _reap(ended: subprocess.Popen[bytes]) -> None:
+    """
+    Let go of *ended* and of every orphan that has ended, whichever job it was of.
+
+    The children of the other slots are theirs: who waits for them here takes their exit codes away.
+    """
+    with _lock:
+        _started.discard(ended.pid)
+        for pid in _children(os.getpid()):
+            if pid not in _started:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
 
 
 def _marked(mark: str, *, besides: int) -> Iterator[int]:
@@ -81,7 +106,7 @@ def _marked(mark: str, *, besides: int) -> Iterator[int]:
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
-            continue  # it ended, or it is a zombie that is reaped below
+            continue  # it ended
         if wanted in environment.split(b"\0"):
             yield pid
 
@@ -89,11 +114,15 @@ def _marked(mark: str, *, besides: int) -> Iterator[int]:
 def _descendants(root: int) -> Iterator[int]:
     waiting = [root]
     while waiting:
-        parent = waiting.pop()
-        children: list[int] = []
-        with suppress(OSError):
-            for listing in Path(f"/proc/{parent}/task").glob("*/children"):
-                with suppress(OSError):
-                    children += map(int, listing.read_text().split())
+        children = _children(waiting.pop())
         yield from children
         waiting += children
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, listing.read_text().split())
+    return found

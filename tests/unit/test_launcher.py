@@ -1,0 +1,635 @@
+"""The launcher, with real child processes: a clean start, an honest end, and nothing that outlives a job."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import structlog
+
+from agent_parts import a_claim, a_file
+from overmind_agent import processes
+from overmind_agent.clock import SystemClock
+from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
+from overmind_agent.jobs import Progress, Result, StopReason
+from overmind_agent.launcher import SAFE_PATH, ChildSettings, EventReader, ProcessLauncher, has_ended, read_result
+from overmind_agent.ports import Workspace
+from overmind_agent.workspace import DiskWorkspaces
+from overmind_executors.contract import ModelEndpoint
+
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+
+# An executor of a third party, as an installed package has it. Each job says which of its deeds it wants.
+EXECUTOR: Final = '''
+import json, os, signal, subprocess, sys, time
+from overmind_executors.contract import ExecutionFailed, InvalidParameters, Problem, Result, WorkStopped
+
+
+class Rude:
+    job_type = "rude"
+    is_resumable = True
+
+    def validate(self, parameters):
+        return parameters
+
+    def run(self, task, context):
+        return getattr(self, task["do"])(task, context) or Result((), {"did": task["do"]})
+
+    def report(self, task, context):
+        (context.output / "output.txt").write_text("made")
+        facts = {
+            "environment": dict(os.environ),
+            "arguments": sys.argv[1:],
+            "cwd": os.getcwd(),
+            "path": sys.path,
+            "models": [[m.name, m.api_key] for m in context.models.values()],
+            "input": context.input_file.read_text() if context.input_file else None,
+            "input_name": context.input_name,
+            "nice": os.nice(0),
+            "own_session": os.getsid(0) == os.getpid(),
+        }
+        return Result(("output.txt",), facts)
+
+    def speak(self, task, context):
+        print("hello from the job", flush=True)
+        print("and from its other mouth", file=sys.stderr, flush=True)
+
+    def progress(self, task, context):
+        context.report(3, 7, "rows")
+
+    def fail(self, task, context):
+        raise ExecutionFailed("no luck", reason=task["reason"])
+
+    def refuse(self, task, context):
+        raise InvalidParameters(Problem("rows", "none"))
+
+    def break_(self, task, context):
+        raise RuntimeError("a bug")
+
+    def signal(self, task, context):
+        os.kill(os.getpid(), task["number"])
+        time.sleep(60)
+
+    def exit(self, task, context):
+        os._exit(task["code"])
+
+    def leave(self, task, context):
+        with open("result.json", "w") as file:
+            file.write(task["text"])
+        os._exit(0)
+
+    def hang(self, task, context):
+        context.report(1, 1, "begun")
+        context.stop.wait(60)
+        raise WorkStopped
+
+    def finish(self, task, context):
+        context.report(1, 1, "begun")
+        context.stop.wait(60)
+
+    def ignore(self, task, context):
+        context.report(1, 1, "begun")
+        while True:
+            time.sleep(60)
+
+    def stray(self, task, context):
+        """A process in a session of its own whose parent is gone and which does not hear SIGTERM."""
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.write(writer, str(os.getpid()).encode())
+                os.close(writer)
+                time.sleep(600)
+            os._exit(0)
+        os.wait()
+        pid = int(os.read(reader, 20))
+        if task.get("then") == "die":
+            with open("stray", "w") as file:
+                file.write(str(pid))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Result((), {"pid": pid})
+
+    def orphan(self, task, context):
+        """A process that loses its parent and then ends by itself."""
+        subprocess.run(["sh", "-c", "sleep 0.05 &"], check=True)
+        time.sleep(0.2)
+
+    def family(self, task, context):
+        """Children and grandchildren in the same group, still there at the end."""
+        started = [subprocess.Popen(["sleep", "600"]).pid for _ in range(3)]
+        return Result((), {"pids": started})
+
+    def junk(self, task, context):
+        events = int(sys.argv[sys.argv.index("--events-fd") + 1])
+        os.set_blocking(events, True)
+        for line in task["lines"]:
+            os.write(events, line.encode() + b"\\n")
+'''
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the package with that executor is installed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "rude_executor.py").write_text(EXECUTOR)
+    info = folder / "rude_executor-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rude-executor\nVersion: 1.0\n")
+    points = """
+        [overmind_agent.executors]
+        rude = rude_executor:Rude
+        """
+    (info / "entry_points.txt").write_text(textwrap.dedent(points))
+    return folder
+
+
+@pytest.fixture
+def guarded() -> Iterator[None]:
+    """This process as the agent is; and then as it was."""
+    processes.guard_this_process()
+    yield
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+class Host:
+    """A launcher over one workspace."""
+
+    def __init__(self, workspace: Workspace, installed: Path) -> None:
+        self.workspace = workspace
+        self.settings = ChildSettings(
+            models=[ModelEndpoint("big", "http://127.0.0.1:1", "m", api_key="sk-canary-of-the-model")],
+            data_roots=[],
+            environment={"PYTHONPATH": str(installed), "EXTRA": "yes"},
+            grace_s=10.0,
+            timeout_s=60.0,
+            nice=0,
+        )
+        self.progress: list[Progress] = []
+        self.begun = threading.Event()
+        self.stop: StopReason | None = None
+
+    def run(self, do: str, *, job_timeout_s: float | None = None, **parameters: Any) -> Result:
+        """Do one of the deeds."""
+        launcher = ProcessLauncher(self.settings, SystemClock(threading.Event()), structlog.get_logger())
+        return launcher.run(
+            a_claim(job_type="rude", timeout_s=job_timeout_s),
+            {"do": do, **parameters},
+            self.workspace,
+            on_progress=self._on_progress,
+            stop_reason=lambda: self.stop,
+        )
+
+    def stopping(self, reason: StopReason) -> None:
+        """Ask the work to stop as soon as it has begun."""
+        self._wish = reason
+
+    _wish: StopReason | None = None
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.progress.append(progress)
+        self.stop = self._wish
+
+    def set(self, **changes: Any) -> None:
+        """Other settings."""
+        self.settings = replace(self.settings, **changes)
+
+
+@pytest.fixture
+def host(tmp_path: Path, installed: Path) -> Iterator[Host]:
+    workspaces = DiskWorkspaces(tmp_path / "jobs", min_free_bytes=0)
+    with workspaces.open(a_claim().job, a_file("rows.jsonl")) as workspace:
+        workspace.input_file.write_text("a row")
+        yield Host(workspace, installed)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, other than as a zombie."""
+    with suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def open_descriptors() -> list[str]:
+    """The descriptors of this process."""
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def failure(what: Callable[[], object]) -> tuple[type[Exception], str]:
+    """The error in which *what* ends, and its reason."""
+    with pytest.raises(JobError) as caught:
+        what()
+    return type(caught.value), caught.value.reason
+
+
+# ------------------------------------------------------------------------------------ a clean start
+
+
+def test_a_job_is_done_in_its_own_folder_with_what_it_was_given(host: Host) -> None:
+    result = host.run("report")
+
+    assert ["output.txt", "manifest.json"] == [file.name for file in result.files]
+    assert host.workspace.output / "output.txt" == result.files[0].path
+    assert "made" == result.files[0].path.read_text()
+    assert str(host.workspace.folder) == result.outcome["cwd"]
+    assert ("a row", "rows.jsonl") == (result.outcome["input"], result.outcome["input_name"])
+    assert result.outcome["own_session"]
+
+
+def test_the_environment_is_exactly_what_it_should_be(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the agent's own environment: that is where its token may be."""
+    monkeypatch.setenv("OVERMIND_API_KEY", "ovr_canary")
+    monkeypatch.setenv("LD_PRELOAD", "/nowhere")
+
+    found = host.run("report").outcome["environment"]
+
+    mark = found.pop("OVERMIND_JOB_MARK")
+    assert mark.startswith(f"{a_claim().job.id}/1/")
+    found.pop("LC_CTYPE", None)  # Python sets it for itself
+    assert {
+        "LANG": "C.UTF-8",
+        "PATH": SAFE_PATH,
+        "PYTHONPATH": host.settings.environment["PYTHONPATH"],
+        "EXTRA": "yes",
+        "HOME": str(host.workspace.folder),
+        "TMPDIR": str(host.workspace.folder),
+        "OVERMIND_JOB_ID": a_claim().job.id,
+        "OVERMIND_JOB_ATTEMPT": "1",
+    } == found
+
+
+def test_a_hosts_setting_does_not_move_a_job_out_of_its_folder(host: Host) -> None:
+    host.set(environment={**host.settings.environment, "HOME": "/root", "OVERMIND_JOB_ID": "x"})
+
+    found = host.run("report").outcome["environment"]
+
+    assert (str(host.workspace.folder), a_claim().job.id) == (found["HOME"], found["OVERMIND_JOB_ID"])
+
+
+def test_keys_reach_the_job_and_touch_neither_disk_nor_command_line(host: Host) -> None:
+    result = host.run("report")
+
+    told = result.outcome
+    assert [["big", "sk-canary-of-the-model"]] == told["models"]
+    assert "sk-canary" not in str(told["environment"]) + str(told["arguments"])
+    # the job's own result says it here; nothing else does
+    host.workspace.result.unlink()
+    found = [p for p in host.workspace.folder.rglob("*") if p.is_file() and b"sk-canary" in p.read_bytes()]
+    assert [] == found
+
+
+def test_a_users_module_does_not_shadow_pythons(host: Host) -> None:
+    """`python -P`: the working folder is not on the path."""
+    (host.workspace.folder / "json.py").write_text("raise SystemExit('shadowed')")
+
+    assert str(host.workspace.folder) not in host.run("report").outcome["path"]
+
+
+def test_a_job_gives_way_to_heartbeats(host: Host) -> None:
+    host.set(nice=5)
+
+    assert os.nice(0) + 5 == host.run("report").outcome["nice"]
+
+
+def test_what_a_job_prints_is_its_log(host: Host) -> None:
+    host.run("speak")
+
+    assert ["hello from the job", "and from its other mouth"] == host.workspace.log.read_text().splitlines()
+
+
+def test_progress_is_passed_on(host: Host) -> None:
+    host.run("progress")
+
+    assert Progress(3, 7, "rows") == host.progress[-1]
+
+
+# ------------------------------------------------------------------------------------ how it ends
+
+
+@pytest.mark.parametrize(
+    ("do", "parameters", "kind", "reason"),
+    [
+        ("fail", {"reason": "provider_unavailable"}, ExecutorError, "provider_unavailable"),
+        ("fail", {"reason": "Not A Reason!"}, ExecutorError, "executor_error"),
+        ("fail", {"reason": "x" * 65}, ExecutorError, "executor_error"),
+        ("fail", {"reason": ""}, ExecutorError, "executor_error"),
+        ("refuse", {}, InvalidInput, "invalid_input"),
+        ("break_", {}, ExecutorError, "executor_error"),
+        ("no_such_deed", {}, ExecutorError, "executor_error"),
+        ("signal", {"number": signal.SIGKILL}, ExecutorError, "killed_by_signal"),
+        ("signal", {"number": signal.SIGSEGV}, ExecutorError, "killed_by_signal"),
+        ("signal", {"number": signal.SIGABRT}, ExecutorError, "killed_by_signal"),
+        ("exit", {"code": 0}, ExecutorError, "no_result"),
+        ("exit", {"code": 3}, ExecutorError, "no_result"),
+    ],
+)
+def test_a_job_that_fails_says_why(
+    host: Host, do: str, parameters: Mapping[str, Any], kind: type[Exception], reason: str
+) -> None:
+    """A reason that is not from the closed form would be refused by the control plane, and the failure with it."""
+    assert (kind, reason) == failure(lambda: host.run(do, **parameters))
+
+
+def test_a_job_type_that_is_not_installed_fails(host: Host) -> None:
+    host.set(environment={})
+
+    assert (ExecutorError, "unknown_job_type") == failure(lambda: host.run("report"))
+
+
+A_FILE: Final = '{"name": %s, "size_bytes": 1, "sha256": "x"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"status": "done"}',
+        '{"status": "done", "files": 7, "outcome": {}}',
+        '{"status": "done", "files": [], "outcome": 7}',
+        '{"status": "done", "files": [1], "outcome": {}}',
+        '{"status": "done", "files": [{}], "outcome": {}}',
+        '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '"../../etc/passwd"'),
+        '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '"/etc/passwd"'),
+        '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '".."'),
+        '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '""'),
+        '{"status": "done", "files": [], "outcome": {"mean": NaN}}',
+        '{"status": "failed"}',
+        '{"status": "done", "files": [], "outcome": {"long": "%s"}}' % ("x" * (1 << 20)),
+    ],
+    ids=lambda text: text[:60] or "empty",
+)
+def test_a_result_that_is_none_fails_the_job(host: Host, text: str) -> None:
+    assert (ExecutorError, "invalid_result") == failure(lambda: host.run("leave", text=text))
+
+
+def test_finished_work_is_not_done_again(host: Host) -> None:
+    first = host.run("report")
+    (host.workspace.output / "output.txt").write_text("kept")
+
+    second = host.run("report")
+
+    assert first == second
+    assert "kept" == (host.workspace.output / "output.txt").read_text()
+
+
+def test_a_failure_is_not_tried_again(host: Host) -> None:
+    first = failure(lambda: host.run("fail", reason="no_luck"))
+
+    assert first == failure(lambda: host.run("report"))
+
+
+@pytest.mark.parametrize("left", ['{"status": "stopped"}', None], ids=["stopped", "nothing"])
+def test_work_that_was_not_finished_is_done(host: Host, left: str | None) -> None:
+    if left is not None:
+        host.workspace.result.write_text(left)
+
+    assert {"did": "progress"} == host.run("progress").outcome
+
+
+def test_a_result_that_is_a_link_or_a_folder_is_none(host: Host) -> None:
+    host.workspace.result.mkdir()
+
+    with pytest.raises(ExecutorError):
+        read_result(host.workspace)
+
+
+# ------------------------------------------------------------------------------------ being stopped
+
+
+@pytest.mark.parametrize("reason", [StopReason.USER_REQUEST, StopReason.AGENT_STOPPING, StopReason.LEASE_LOST])
+def test_a_wish_to_stop_reaches_the_work(host: Host, reason: StopReason) -> None:
+    host.stopping(reason)
+
+    with pytest.raises(Stopped) as caught:
+        host.run("hang")
+
+    assert reason is caught.value.reason
+    assert not has_ended(host.workspace)
+
+
+def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host) -> None:
+    host.set(grace_s=0.3)
+    host.stopping(StopReason.USER_REQUEST)
+
+    with pytest.raises(Stopped) as caught:
+        host.run("ignore")
+
+    assert StopReason.USER_REQUEST is caught.value.reason
+
+
+@pytest.mark.parametrize(("host_s", "job_s"), [(0.8, None), (60, 0.8), (0.8, 60)])
+def test_work_that_takes_too_long_is_stopped(host: Host, host_s: float, job_s: float | None) -> None:
+    """The shorter of the host's time and the job's."""
+    host.set(timeout_s=host_s, grace_s=0.3)
+
+    with pytest.raises(Stopped) as caught:
+        host.run("ignore", job_timeout_s=job_s)
+
+    assert StopReason.TIMEOUT is caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_kept"),
+    [
+        (StopReason.AGENT_STOPPING, True),
+        (StopReason.USER_REQUEST, False),
+        (StopReason.LEASE_LOST, False),
+    ],
+)
+def test_work_that_ends_in_the_moment_of_the_wish_is_kept_if_anybody_wants_it(
+    host: Host, reason: StopReason, is_kept: bool
+) -> None:
+    host.stopping(reason)
+
+    if is_kept:
+        assert {"did": "finish"} == host.run("finish").outcome
+    else:
+        with pytest.raises(Stopped):
+            host.run("finish")
+
+
+# ------------------------------------------------------------------------------------ nothing outlives a job
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_process_that_forked_twice_into_its_own_session_is_killed(host: Host) -> None:
+    pid = host.run("stray").outcome["pid"]
+
+    assert not is_alive(pid)
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_stray_is_killed_also_when_its_job_was(host: Host) -> None:
+    assert (ExecutorError, "killed_by_signal") == failure(lambda: host.run("stray", then="die"))
+
+    assert not is_alive(int((host.workspace.folder / "stray").read_text()))
+
+
+@pytest.mark.usefixtures("guarded")
+def test_what_a_job_started_in_its_group_is_killed(host: Host) -> None:
+    pids = host.run("family").outcome["pids"]
+
+    assert [False] * 3 == [is_alive(pid) for pid in pids]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_processes_of_others_are_left_alone(host: Host) -> None:
+    """Another job's process is a child of the agent as well."""
+    other = os.posix_spawn("/bin/sleep", ["sleep", "600"], {processes.MARK: "another-job/1/xyz"}, setsid=True)
+    try:
+        host.run("stray")
+        survived = is_alive(other)
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+
+    assert survived
+
+
+@pytest.mark.usefixtures("guarded")
+@pytest.mark.parametrize(("do", "then"), [("stray", None), ("stray", "die"), ("orphan", None)])
+def test_no_zombie_is_left(host: Host, do: str, then: str | None) -> None:
+    """A daemon that runs for months would have no process numbers left."""
+    with suppress(ExecutorError):
+        host.run(do, then=then)
+
+    deadline = time.monotonic() + 10
+    while zombies() and time.monotonic() < deadline:
+        host.workspace.result.unlink(missing_ok=True)
+        host.run("progress")  # one that was still dying is let go of with the next job
+
+    assert [] == zombies()
+
+
+def zombies() -> list[int]:
+    """The children of this process that have ended and that nobody waited for."""
+    listings = Path("/proc/self/task").glob("*/children")
+    pids = [int(pid) for listing in listings for pid in listing.read_text().split()]
+    return [pid for pid in pids if not is_alive(pid)]
+
+
+@pytest.mark.usefixtures("guarded")
+def test_the_exit_code_of_another_slots_child_is_left_to_it(host: Host) -> None:
+    other = processes.start(["/bin/sh", "-c", "exit 7"])
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+
+    host.run("progress")
+
+    assert 7 == other.wait(10)
+    processes.end_tree(other, "no such mark", pause=lambda _: None)
+
+
+def test_no_descriptor_is_left(host: Host) -> None:
+    host.run("progress")
+    before = open_descriptors()
+
+    host.workspace.result.unlink()
+    failure(lambda: host.run("exit", code=1))
+
+    assert before == open_descriptors()
+
+
+# ------------------------------------------------------------------------------------ events
+
+
+def progress_line(**changes: Any) -> str:
+    return json.dumps({"event": "progress", "step": 1, "total_steps": 2, "step_name": "ok", **changes})
+
+
+GOOD: Final = progress_line()
+
+JUNK: Final = [
+    "",
+    "not json",
+    "null",
+    "[]",
+    "7",
+    '"progress"',
+    "{}",
+    '{"event": "dance"}',
+    '{"event": "progress"}',
+    '{"event": ["progress"]}',
+    progress_line(step=-1),
+    progress_line(step="x"),
+    progress_line(step=None),
+    progress_line(step=[1]),
+    progress_line(total_steps=-5),
+    progress_line(step=True),
+    progress_line(step=1.5),
+    progress_line(step=10**30),
+    progress_line(step=1e300),
+    progress_line(total_steps=1e300),
+    '{"event": "progress", "step": NaN, "total_steps": 1, "step_name": "x"}',
+    '{"event": "progress", "step": 1e999, "total_steps": 1, "step_name": "x"}',
+    r'{"event": "progress", "step": 1, "total_steps": 1, "step_name": "\ud800"}',
+    "[" * 5000,
+    "x" * 200_000,
+]
+
+
+@pytest.mark.parametrize("line", JUNK, ids=lambda line: line[:50] or "empty")
+def test_an_event_that_is_none_of_ours_is_ignored(line: str) -> None:
+    """A number beyond 64 bits would be refused by the control plane, and with it the heartbeat of every job."""
+    assert [Progress(1, 2, "ok")] == read_events(line.encode() + b"\n" + GOOD.encode() + b"\n")
+
+
+def read_events(content: bytes) -> list[Progress]:
+    found: list[Progress] = []
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writer, "wb") as out:
+            out.write(content)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with os.fdopen(reader, "rb", buffering=0) as pipe, EventReader(pipe, found.append) as events:
+        while events._selector.get_map():
+            events.read(1)
+    thread.join(10)
+    return found
+
+
+def test_an_event_may_come_in_pieces() -> None:
+    found: list[Progress] = []
+    reader, writer = os.pipe()
+    raw = (GOOD + "\n").encode()
+
+    with os.fdopen(reader, "rb", buffering=0) as pipe, EventReader(pipe, found.append) as events:
+        for number in range(len(raw)):
+            os.write(writer, raw[number : number + 1])
+            events.read(1)
+        os.close(writer)
+
+    assert [Progress(1, 2, "ok")] == found
+
+
+def test_a_long_name_of_a_step_is_cut() -> None:
+    (found,) = read_events((progress_line(step_name="x" * 1000) + "\n").encode())
+
+    assert "x" * 255 == found.step_name
+
+
+def test_a_child_that_talks_nonsense_is_not_hindered(host: Host) -> None:
+    result = host.run("junk", lines=[*JUNK[:12], GOOD])
+
+    assert {"did": "junk"} == result.outcome
+    assert Progress(1, 2, "ok") in host.progress
