@@ -25,8 +25,8 @@ class LogShipper:
         self._claim = claim
         self._path = path
         self._had_bytes = path.stat().st_size if path.exists() else 0
-        self._sent_bytes = 0
         self._remote_bytes: int | None = None
+        self._theirs_bytes = 0  # of the remote log: what lies before ours
 
     def ship(self) -> None:
         """
@@ -37,14 +37,13 @@ class LogShipper:
         """
         if self._remote_bytes is None:
             self._remote_bytes = self._control_plane.append_log(self._claim, offset=0, data=b"")
-            self._sent_bytes = min(self._remote_bytes, self._had_bytes)
+            self._theirs_bytes = max(0, self._remote_bytes - self._had_bytes)
         with self._path.open("rb") as log:
-            log.seek(self._sent_bytes)
-            while self._sent_bytes < MOST_BYTES and (chunk := log.read(CHUNK_BYTES)):
-                wanted = self._remote_bytes + len(chunk)
-                self._remote_bytes = self._control_plane.append_log(
-                    self._claim, offset=self._remote_bytes, data=chunk
-                )
-                if self._remote_bytes != wanted:
-                    return  # not taken: the server is elsewhere, and the next call goes on from there
-                self._sent_bytes += len(chunk)
+            while (sent := max(0, self._remote_bytes - self._theirs_bytes)) < MOST_BYTES:
+                log.seek(sent)
+                chunk = log.read(CHUNK_BYTES)
+                had = self._remote_bytes
+                if chunk:
+                    self._remote_bytes = self._control_plane.append_log(self._claim, offset=had, data=chunk)
+                if self._remote_bytes <= had:
+                    return  # nothing was left, or it was not taken: the next call goes on from where it is
