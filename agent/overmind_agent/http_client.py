@@ -9,6 +9,7 @@ import os
 import platform
 import stat
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"
 JOB_TYPE_CAPABILITY: Final = "job_type:"
 MESSAGE_CHARS: Final = 4096
 PLAIN_MESSAGE_CHARS: Final = 255
+DAMAGED_TRIES: Final = 3
 LEASE_LIMITS_S: Final = (1.0, 3600.0)
 
 # Each call's whole time. A server may hold `next_job` and `heartbeat`, which get that time on top.
@@ -81,6 +83,7 @@ class HttpControlPlane:
         self._extensions: frozenset[str] | None = None
         self._said_busy: bool | None = None
         self._gives_way = False
+        self._damaged: Counter[str] = Counter()
 
     # ------------------------------------------------------------------------------------- the agent itself
 
@@ -349,7 +352,10 @@ class HttpControlPlane:
             raise InvalidInput(f"the file {file.name!r} cannot be read: {error}") from error
         digest.update(file.salt.encode("ascii"))
         if digest.hexdigest() != file.sha:
-            # a cut transfer looks like this as well as a damaged file
+            # A transfer gone wrong looks like this as well as a damaged file: only the latter stays so.
+            self._damaged[file.sha] += 1
+            if self._damaged[file.sha] >= DAMAGED_TRIES:
+                raise InvalidInput(f"the file {file.name!r} does not have its digest, however often it is read")
             raise TransientError(f"download: {file.name!r} does not have its digest", verb=verb.name)
 
     def upload(self, claim: Claim, file: ResultFile) -> str:

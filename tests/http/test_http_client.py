@@ -524,6 +524,18 @@ def test_a_download_with_another_digest_is_not_kept(
     assert [] == list(tmp_path.iterdir())
 
 
+def test_a_file_that_stays_damaged_is_the_jobs_fault(site: Site, plane: HttpControlPlane, tmp_path: Path) -> None:
+    """Else the job would be tried for as long as its lease is renewed, which is for ever."""
+    file = remote(b"rows")
+    serve(site, file, b"r0ws")
+
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            plane.download(file, tmp_path / "input")
+    with pytest.raises(InvalidInput, match="does not have its digest, however often it is read"):
+        plane.download(file, tmp_path / "input")
+
+
 @pytest.mark.parametrize("status", [400, 404, 410, 416])
 def test_a_file_that_is_not_there_is_the_jobs_fault(
     site: Site, plane: HttpControlPlane, tmp_path: Path, status: int
