@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Final, TextIO
 
 import structlog
@@ -63,13 +63,15 @@ def configure(
         level: the lowest level of our own events; other libraries speak from warning on.
         style: `json`, `pretty`, or `auto`: pretty on a terminal.
         secrets: masked wherever they appear.
-        bound: goes into every line, such as `agent_id` and `agent_version`.
+        bound: goes into every line that a machine reads, such as `agent` and `agent_version`.
     """
     redactor = Redactor(secrets)
     is_terminal = stream is not None and stream.isatty()
     is_pretty = style == "pretty" or (style == "auto" and is_terminal)
     handler = LineHandler(stream)
-    handler.setFormatter(_formatter(redactor, bound or {}, _pretty(is_terminal) if is_pretty else _JSON))
+    known = bound or {}
+    render = _pretty(is_terminal, known) if is_pretty else [_JSON]
+    handler.setFormatter(_formatter(redactor, known, *render))
     _install(handler, level)
     return Logs(handler, redactor)
 
@@ -95,7 +97,7 @@ def _install(handler: LineHandler, level: str) -> None:
     )
 
 
-def _formatter(redactor: Redactor, bound: dict[str, Any], render: Processor) -> logging.Formatter:
+def _formatter(redactor: Redactor, bound: dict[str, Any], *render: Processor) -> logging.Formatter:
     def bind(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
         return {**first, **bound, **event}
@@ -116,14 +118,23 @@ def _formatter(redactor: Redactor, bound: dict[str, Any], render: Processor) -> 
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         bind,
         redact,
-        render,
+        *render,
     ]
     return structlog.stdlib.ProcessorFormatter(processors=steps, keep_exc_info=False)
 
 
-def _pretty(colors: bool) -> Processor:
+def _pretty(colors: bool, bound: Container[str]) -> Sequence[Processor]:
+    """For people: the time of day, and only what the line is about."""
+
+    def shorten(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        time_of_day = str(event["timestamp"])[11:19]
+        kept = {name: value for name, value in event.items() if name not in bound and value is not None}
+        return {**kept, "timestamp": time_of_day}
+
     # The usual formatter of tracebacks prints local variables, and they hold tokens and rows.
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return shorten, structlog.dev.ConsoleRenderer(
+        colors=colors, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 class LineHandler(logging.Handler):

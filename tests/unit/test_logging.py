@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,17 @@ def test_a_person_reads_pretty_lines_and_a_program_json(
     assert is_json == written.getvalue().startswith("{")
     assert "job.claimed" in written.getvalue()
     assert (style == "auto" and not is_json) == ("\x1b[" in written.getvalue())
+
+
+def test_a_person_is_told_only_what_the_line_is_about() -> None:
+    """The host's name in every line, a date and `reason=None` say nothing to somebody who sits before it."""
+    written = io.StringIO()
+    logs.configure(written, style="pretty", bound=BOUND)
+
+    structlog.get_logger().info("job.completed", files=4, reason=None)
+
+    (line,) = written.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info     ] job.completed +files=4", line)
 
 
 def test_a_second_set_up_takes_the_place_of_the_first() -> None:
