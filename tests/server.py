@@ -20,6 +20,7 @@ from overmind_controlplane.plane import open_database
 
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 10.0
+DATABASE_VARIABLE = "OVERMIND_DATABASE_URL"
 _LISTENING = "listening on "
 
 
@@ -41,6 +42,8 @@ class ControlPlaneProcess:
     lease_s: float
     tokens: Tokens
     arguments: tuple[str, ...] = ()
+    database_url: str | None = None
+    name: str = "server"
     url: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _database: Database | None = field(default=None, repr=False)
@@ -61,16 +64,25 @@ class ControlPlaneProcess:
         return self.tokens.admin
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What the server's command line, and any other command on its database, is started with."""
+        return dict(os.environ) | ({DATABASE_VARIABLE: self.database_url} if self.database_url else {})
+
+    @property
     def log(self) -> str:
         """What the server wrote to its standard error."""
-        return (self.data.parent / "server.log").read_text()
+        return self._log_file.read_text()
+
+    @property
+    def _log_file(self) -> Path:
+        return self.data.parent / f"{self.name}.log"
 
     def start(self, port: int = 0) -> None:
         """Start and wait until it listens."""
         command = [sys.executable, "-m", "overmind_controlplane.cli", "serve", "--data", str(self.data)]
         command += ["--port", str(port), "--lease-s", str(self.lease_s), *self.arguments]
-        with (self.data.parent / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        with self._log_file.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.environment)
         self.url = self._first_line().removeprefix(_LISTENING)
 
     def stop(self) -> int:
@@ -89,7 +101,7 @@ class ControlPlaneProcess:
     def new_project(self) -> Tokens:
         """Another project, made while the server runs."""
         if self._database is None:
-            self._database = open_database(self.data)
+            self._database = open_database(self.data, self.database_url)
         return _make_tokens(self._database)
 
     def close(self) -> None:
@@ -127,9 +139,9 @@ class ControlPlaneProcess:
         return line.decode().strip()
 
 
-def make_tokens(data: Path) -> Tokens:
+def make_tokens(data: Path, database_url: str | None = None) -> Tokens:
     """A project of its own and its three tokens, in the data folder of a server that runs or will run."""
-    database = open_database(data)
+    database = open_database(data, database_url)
     try:
         return _make_tokens(database)
     finally:
@@ -145,11 +157,20 @@ def _make_tokens(database: Database) -> Tokens:
 
 @contextlib.contextmanager
 def start_control_plane(
-    folder: Path, *, lease_s: float = 60.0, arguments: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    lease_s: float = 60.0,
+    arguments: tuple[str, ...] = (),
+    database_url: str | None = None,
 ) -> Iterator[ControlPlaneProcess]:
-    """A server over a new data folder in *folder*, with a project; it ends with the block."""
+    """
+    A server over a new data folder in *folder*, with a project; it ends with the block.
+
+    Args:
+        database_url: of an empty PostgreSQL database; None for SQLite in the data folder.
+    """
     data = folder / "plane"
-    plane = ControlPlaneProcess(data, lease_s, make_tokens(data), arguments)
+    plane = ControlPlaneProcess(data, lease_s, make_tokens(data, database_url), arguments, database_url)
     plane.start()
     try:
         yield plane

@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from overmind_controlplane import blob_routes, lab, pull_agents, pull_files, pull_jobs
+from overmind_controlplane import blob_routes, error_bodies, lab, optimisation, pull_agents, pull_files, pull_jobs
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import Invalid, Refused, WrongFields
+from overmind_controlplane.refusals import Refused, Unavailable
+
+log = structlog.get_logger(__name__)
 
 
 def build_app(plane: Plane) -> FastAPI:
@@ -24,16 +28,16 @@ def build_app(plane: Plane) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         plane.waiting.open()
-        plane.sweeper.start()
+        plane.start()
         yield
-        plane.sweeper.stop()
-        plane.database.close()
+        plane.stop()
 
     app = _Described(title="Overmind control plane", version="1", lifespan=lifespan, redirect_slashes=False)
     app.state.plane = plane
-    for router in (pull_agents.router, pull_jobs.router, pull_files.router, lab.router, blob_routes.router):
-        app.include_router(router)
+    for part in (pull_agents, pull_jobs, pull_files, lab, optimisation, blob_routes):
+        app.include_router(part.router)
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(SQLAlchemyError, _database_failed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts)
@@ -50,16 +54,18 @@ class _Described(FastAPI):
         return self.openapi_schema
 
 
-def _refused(_request: Request, error: Exception) -> Response:
+def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
-    return JSONResponse(_body(error), error.http_status, headers=error.headers)
+    return JSONResponse(error_bodies.body(request.url.path, error), error.http_status, headers=error.headers)
 
 
-def _body(error: Refused) -> dict[str, Any]:
-    if isinstance(error, WrongFields):
-        return dict(error.fields)
-    detail: Any = error.problems if isinstance(error, Invalid) else error.detail
-    return {"detail": detail, **({"code": error.code} if error.code else {}), **error.more}
+def _database_failed(request: Request, error: Exception) -> Response:
+    """503 while the database is away, so that the caller repeats the call; anything else is a fault of ours."""
+    plane: Plane = request.app.state.plane
+    if not plane.database.store.is_away(error):
+        raise error
+    log.warning("database.away", error=type(error).__name__)
+    return _refused(request, Unavailable("the database cannot be reached at this moment; repeat the call"))
 
 
 def _not_valid(_request: Request, error: Exception) -> Response:
@@ -69,6 +75,7 @@ def _not_valid(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": kept}, 422)
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    body = error_bodies.body(request.url.path, Refused(str(error.detail)))
+    return JSONResponse(body, error.status_code, headers=error.headers)

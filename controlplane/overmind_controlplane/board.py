@@ -2,7 +2,8 @@
 The board: the only place where a job changes.
 
 Every method works inside the caller's write transaction, so that fence, sequence, state, idempotency record,
-history and the job itself change together or not at all. Whoever waits is woken after the commit.
+history and the job itself change together or not at all. `get` locks the job until that transaction ends, for
+all servers on the database. Whoever waits is woken after the commit.
 
 What it does not own: files and blobs (`files`, `blobs`), who may call (`access`, the routes), how a job looks to
 a caller (`shown`, `lab_records`).
@@ -13,67 +14,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import files, idempotency, outcomes
+from overmind_controlplane import files, idempotency, outcomes, timers
 from overmind_controlplane.access import Caller
-from overmind_controlplane.database import after_commit
-from overmind_controlplane.matching import job_type, module_of, suits
+from overmind_controlplane.database import is_changing, ring
+from overmind_controlplane.matching import demand_of, job_type, module_of
 from overmind_controlplane.refusals import Conflict, NotFound, wrong
 from overmind_controlplane.steps import path, step
+from overmind_controlplane.stores import StoreClock
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
-from overmind_controlplane.timers import Grant, Leases, Reservations
-from overmind_controlplane.waiting import Waiting, agent_topic, project_topic
+from overmind_controlplane.waiting import agent_topic, project_topic
 from overmind_controlplane.words import NewJob, Word
 
 
 class Board:
-    """The store of jobs. One for the process; safe to use from any thread, each with a session of its own."""
+    """
+    The store of jobs. Keeps nothing itself; safe to use from any thread, each with a session of its own.
 
-    def __init__(self, waiting: Waiting, leases: Leases, reservations: Reservations) -> None:
-        self._waiting = waiting
-        self.leases = leases
-        self._reservations = reservations
+    Attributes:
+        lease_s: for how long a claim or a heartbeat holds a job, seconds.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self.lease_s = lease_s
 
     # ------------------------------------------------------------------------------------------ finding
 
     def get(self, session: Session, caller: Caller, job_id: str) -> Job:
         """
-        The caller's job of that id.
+        The caller's job of that id; nobody else can change it until the transaction ends.
 
         Raises:
             NotFound: there is none.
         """
-        mine = (Job.id == job_id, Job.project_id == caller.project_id, Job.is_deleted.is_(False))
-        job = session.scalar(select(Job).where(*mine))
+        mine = select(Job).where(Job.id == job_id, Job.project_id == caller.project_id, Job.is_deleted.is_(False))
+        job = session.scalar(mine.with_for_update(key_share=True) if is_changing(session) else mine)
         if job is None:
             raise NotFound("Job not found")
         return job
-
-    def available(self, agent: Agent) -> Select[Job]:
-        """The jobs that *agent* may claim now, oldest first."""
-        return (
-            select(Job)
-            .where(
-                Job.project_id == agent.project_id,
-                Job.status == Status.PENDING,
-                Job.is_archived.is_(False),
-                Job.is_deleted.is_(False),
-                or_(Job.assigned_agent_id.is_(None), Job.assigned_agent_id == agent.id),
-                Job.id.not_in(self._reservations.of_others(agent.id)),
-                suits(agent),
-            )
-            .order_by(Job.number)
-        )
-
-    def offer(self, session: Session, agent: Agent) -> Job | None:
-        """The oldest job that *agent* may claim, kept for it for a moment; claims nothing."""
-        for job in session.scalars(self.available(agent).limit(20)):
-            if self._reservations.take(job.id, agent.id):
-                return job
-        return None
 
     # ------------------------------------------------------------------------------------------ making
 
@@ -113,8 +94,11 @@ class Board:
             assigned_agent_id=new.assigned_agent_id,
             timeout_s=new.timeout_s,
             max_attempts=new.max_attempts,
+            priority=new.priority,
+            labels=sorted(new.labels),
             **new.fields,
         )
+        job.demand = demand_of(session, job).number
         session.add(job)
         session.flush()
         self._move(session, job, Word(Status.PENDING), caller)
@@ -209,7 +193,7 @@ class Board:
         )
         self._move(session, job, word, None)
         if holder:
-            after_commit(session, lambda: self._waiting.ring(agent_topic(holder)))
+            ring(session, agent_topic(holder))
 
     def progress(self, job: Job, line: Mapping[str, Any]) -> None:
         """How far the job is. No history: only the last line is kept."""
@@ -230,9 +214,10 @@ class Board:
         if agent_id is not None:
             self._must_be_agent(session, caller, agent_id, "body", "agent_id")
         job.assigned_agent_id = agent_id
+        job.demand = demand_of(session, job).number
         job.updated = now()
-        self._reservations.release(job.id)
-        self._ring(session, project_topic(job.project_id))
+        timers.unreserve(job)
+        ring(session, project_topic(job.project_id))
 
     def archive(self, session: Session, caller: Caller, job: Job, reason: str | None, *, is_archived: bool) -> None:
         """
@@ -249,7 +234,7 @@ class Board:
         session.add(
             ArchiveEntry(id=new_id(), resource_id=job.id, name=name, reason=reason, created_by=caller.token_id)
         )
-        self._ring(session, project_topic(job.project_id))
+        ring(session, project_topic(job.project_id))
 
     def delete(self, session: Session, caller: Caller, job: Job) -> None:
         """Take a job out of everybody's sight; whoever holds it is told to stop."""
@@ -285,7 +270,7 @@ class Board:
             return
         if LIFECYCLE[job.status].is_held or job.assigned_agent_id not in (None, agent_id):
             raise Conflict("the job is taken, or meant for another agent", code="claim_taken")
-        if job.status is Status.PENDING and not self._reservations.take(job.id, agent_id):
+        if job.status is Status.PENDING and not self._is_free_for(session, job, agent_id):
             raise Conflict("the job is offered to another agent at this moment", code="claim_taken")
         if job.is_archived:
             raise Conflict("the job is archived", code="illegal_transition")
@@ -294,19 +279,21 @@ class Board:
         self._move(session, job, word, caller)
         if word.key is not None:
             idempotency.keep(session, scope, word.key, asked, made=job.id, attempt=job.attempt)
-        grant = (job.id, job.attempt)
-        after_commit(session, lambda: self._granted(grant, agent_id))
-
-    def _granted(self, grant: Grant, agent_id: str) -> None:
-        self.leases.renew(grant)
-        self._reservations.release(grant[0])
-        self._waiting.ring(agent_topic(agent_id))
+        ring(session, agent_topic(agent_id))
 
     @staticmethod
-    def _grant(job: Job, holder: str, *, is_leased: bool) -> None:
+    def _is_free_for(session: Session, job: Job, agent_id: str) -> bool:
+        if job.reserved_for in (None, agent_id):
+            return True
+        free = select(Job.id).where(Job.id == job.id, timers.is_free_for(agent_id))
+        return session.scalar(free) is not None
+
+    def _grant(self, job: Job, holder: str, *, is_leased: bool) -> None:
         job.attempt += 1
         job.holder = holder
         job.is_leased = is_leased
+        job.lease_until = StoreClock() + self.lease_s if is_leased else None
+        timers.unreserve(job)
         job.sequence = 0
         job.declared = []
         job.progress = None
@@ -333,11 +320,12 @@ class Board:
         stage = LIFECYCLE[job.status]
         if stage.is_final:
             job.finished_at = job.updated
+            job.lease_until = None
             if job.holder:
-                self._ring(session, agent_topic(job.holder))
+                ring(session, agent_topic(job.holder))
         elif not stage.is_held:
-            job.holder, job.is_leased, job.is_driven = None, False, False
-            self._ring(session, project_topic(job.project_id))
+            job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None
+            ring(session, project_topic(job.project_id))
 
     def _is_repeat(self, session: Session, job: Job, word: Word) -> bool:
         if word.sequence is None:
@@ -396,9 +384,6 @@ class Board:
     @staticmethod
     def _note(session: Session, job: Job, word: Word) -> None:
         session.add(Said(job_id=job.id, attempt=job.attempt, sequence=word.sequence, digest=word.digest))
-
-    def _ring(self, session: Session, topic: str) -> None:
-        after_commit(session, lambda: self._waiting.ring(topic))
 
     @staticmethod
     def _must_be_agent(session: Session, caller: Caller, agent_id: str, *loc: str) -> Agent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ _EXIT_REFUSED: Final = 1
 _EXIT_USAGE: Final = 64
 _EXIT_CANNOT_LISTEN: Final = 69
 _EXIT_IN_USE: Final = 73
+_EXIT_CONFIG: Final = 78
 
 _EXAMPLES: Final = """\
 examples:
@@ -24,6 +26,7 @@ examples:
   overmind-control-plane serve --data ./plane
   overmind-control-plane token list --data ./plane --json
 """
+_DATABASE_VARIABLE: Final = "OVERMIND_DATABASE_URL"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -35,10 +38,42 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code: 0 done, 1 refused, 64 usage, 69 no such address, 73 data folder in use."""
+    """
+    Run the command.
+
+    Returns:
+        Its exit code: 0 done, 1 refused, 64 usage, 69 no such address or no database, 73 data folder in use,
+        78 the database was used by a newer version.
+    """
     arguments = _parser().parse_args(argv)
-    code: int = arguments.run(arguments)
+    try:
+        code: int = arguments.run(arguments)
+    except Exception as error:
+        if (told := _about_database(error)) is None:
+            raise
+        return _fail(*told)
     return code
+
+
+def _about_database(error: Exception) -> tuple[str, int] | None:
+    """What to say, and the exit code, of an error that is about the database; nothing of its URL is in either."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from overmind_controlplane.database_url import WrongDatabaseUrl
+    from overmind_controlplane.migrating import NewerSchema
+
+    if isinstance(error, WrongDatabaseUrl):
+        return str(error), _EXIT_USAGE
+    if isinstance(error, NewerSchema):
+        return str(error), _EXIT_CONFIG
+    if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+        return "PostgreSQL needs a driver: pip install 'overmind-agent[postgres]'", _EXIT_USAGE
+    if isinstance(error, SQLAlchemyError):
+        return (
+            f"the database cannot be used: {getattr(error, 'orig', None) or type(error).__name__}",
+            _EXIT_CANNOT_LISTEN,
+        )
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +101,7 @@ def _raw() -> type[argparse.HelpFormatter]:
 def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.set_defaults(run=_serve)
     serve.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder that holds everything")
+    _add_database(serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", default=8470, type=int, help="0 for a free one (default: %(default)s)")
     serve.add_argument(
@@ -79,6 +115,15 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "--max-blob-bytes", default=8 << 30, type=int, metavar="N", help="longest file (default: %(default)s)"
     )
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+
+
+def _add_database(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--database",
+        default=os.environ.get(_DATABASE_VARIABLE) or None,
+        metavar="URL",
+        help=f"postgresql+psycopg://user:secret@host/name (default: ${_DATABASE_VARIABLE}, else SQLite in --data)",
+    )
 
 
 def _add_tokens(token: Any) -> None:
@@ -98,6 +143,7 @@ def _add_tokens(token: Any) -> None:
 def _add_shared(command: argparse.ArgumentParser, run: Any) -> None:
     command.set_defaults(run=run)
     command.add_argument("--data", required=True, type=Path, metavar="DIR", help="the server's data folder")
+    _add_database(command)
     command.add_argument("--json", action="store_true", help="print records as JSON")
 
 
@@ -115,6 +161,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = Settings(
         data=arguments.data,
+        database_url=arguments.database,
         lease_s=arguments.lease_s,
         max_blob_bytes=arguments.max_blob_bytes,
         public_url=arguments.public_url,
@@ -137,7 +184,7 @@ def _create_project(arguments: argparse.Namespace) -> int:
     from overmind_controlplane.refusals import Refused
 
     try:
-        with open_database(arguments.data).write() as session:
+        with open_database(arguments.data, arguments.database).write() as session:
             project = make_project(session, arguments.name)
     except Refused as error:
         return _fail(error.detail, _EXIT_REFUSED)
@@ -151,7 +198,7 @@ def _create_token(arguments: argparse.Namespace) -> int:
     from overmind_controlplane.refusals import Refused
 
     try:
-        with open_database(arguments.data).write() as session:
+        with open_database(arguments.data, arguments.database).write() as session:
             secret, token = make_token(
                 session,
                 arguments.project,
@@ -172,7 +219,7 @@ def _list_tokens(arguments: argparse.Namespace) -> int:
     from overmind_controlplane.tables import Project, Token
 
     listed = select(Token, Project.name).join(Project, Project.id == Token.project_id).order_by(Token.number)
-    with open_database(arguments.data).read() as session:
+    with open_database(arguments.data, arguments.database).read() as session:
         records = [_token(token, project) for token, project in session.execute(listed)]
     if arguments.json:
         _show(records)
@@ -189,7 +236,7 @@ def _revoke_token(arguments: argparse.Namespace) -> int:
     from overmind_controlplane.refusals import Refused
 
     try:
-        with open_database(arguments.data).write() as session:
+        with open_database(arguments.data, arguments.database).write() as session:
             token = revoke(session, arguments.id)
     except Refused as error:
         return _fail(error.detail, _EXIT_REFUSED)

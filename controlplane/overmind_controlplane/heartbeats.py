@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import agents
+from overmind_controlplane import agents, timers
 from overmind_controlplane.board import Board
+from overmind_controlplane.database import is_changing
 from overmind_controlplane.tables import Agent, Job, now
 
 
@@ -25,14 +26,15 @@ def arrive(session: Session, board: Board, agent: Agent, beat: wire.Heartbeat) -
     """
     agents.saw(agent, slots=beat.slots, draining=beat.draining)
     known = _known(session, agent, beat.jobs)
-    for line in beat.jobs:
-        job = known.get(line.job_id)
-        if job is None or _directive(agent, job, line.attempt) is not Directive.CONTINUE:
-            continue
-        if job.is_leased:
-            board.leases.renew((job.id, job.attempt))
+    going_on = [
+        (job, line)
+        for line in beat.jobs
+        if (job := known.get(line.job_id)) and _directive(agent, job, line.attempt) is Directive.CONTINUE
+    ]
+    for job, line in going_on:
         if line.progress is not None:
             board.progress(job, line.progress.model_dump())
+    timers.renew(session, [job.id for job, _ in going_on if job.is_leased], board.lease_s)
     return held(session, agent)
 
 
@@ -50,13 +52,15 @@ def held(session: Session, agent: Agent) -> frozenset[str]:
 
 def lease(board: Board) -> wire.LeaseGrant:
     """A whole lease from now, for the wire."""
-    seconds = board.leases.lease_s
+    seconds = board.lease_s
     return wire.LeaseGrant(ttl_s=seconds, expires_at=now() + timedelta(seconds=seconds))
 
 
 def _known(session: Session, agent: Agent, lines: Sequence[wire.HeldJob]) -> dict[str, Job]:
     # Deleted jobs are among them: their holder is to hear of it.
     named = select(Job).where(Job.id.in_([line.job_id for line in lines]), Job.project_id == agent.project_id)
+    if is_changing(session):  # in one order, so that two heartbeats never wait for each other
+        named = named.order_by(Job.number).with_for_update(key_share=True)
     return {job.id: job for job in session.scalars(named)}
 
 

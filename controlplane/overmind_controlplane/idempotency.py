@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.refusals import wrong
+from overmind_controlplane.refusals import Unavailable, wrong
 from overmind_controlplane.tables import IdempotencyKey, now
 
 KEPT_FOR: Final = timedelta(days=7)
@@ -39,8 +40,17 @@ def find(session: Session, scope: str, key: str, asked: str) -> IdempotencyKey |
 
 
 def keep(session: Session, scope: str, key: str, asked: str, *, made: str, attempt: int = 0) -> None:
-    """Remember what was granted."""
+    """
+    Remember what was granted.
+
+    Raises:
+        Unavailable: another call with this key was granted at the same moment.
+    """
     session.add(IdempotencyKey(scope=scope, key=key, digest=asked, made=made, attempt=attempt))
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise Unavailable("a call with this key is just being answered; repeat it") from error
 
 
 def prune(session: Session) -> None:

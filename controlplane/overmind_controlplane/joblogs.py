@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import threading
 from pathlib import Path
 
 from overmind_controlplane.refusals import Conflict
 
 
 class JobLogs:
-    """The folder of logs. Safe to use from any thread of one process."""
+    """The folder of logs. Safe to use from any thread and process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
 
     def path(self, job_id: str) -> Path:
         """Where the job's log is, or would be. *job_id* must be one of ours."""
@@ -28,7 +27,8 @@ class JobLogs:
         Raises:
             Conflict: `wrong_offset`, with the right one: the log ends elsewhere.
         """
-        with self._lock, self.path(job_id).open("ab") as file:
+        with self.path(job_id).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
             end = os.fstat(file.fileno()).st_size
             if offset != end:
                 raise Conflict(f"the log ends at {end}, not at {offset}", code="wrong_offset", offset=end)

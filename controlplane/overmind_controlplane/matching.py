@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, false, or_, true
+from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
-from overmind_controlplane.tables import Agent, Job
+from overmind_controlplane import idempotency
+from overmind_controlplane.tables import Agent, Demand, Job
 
 JOB_TYPES: Final = ("inference", "uploaded_outputs_setup", "judge_scoring", "prompt_tuning", "model_backtesting")
 EXECUTORS: Final = ("@overmind:executors", "1.0.0")
@@ -15,6 +19,9 @@ EXECUTORS: Final = ("@overmind:executors", "1.0.0")
 
 JOB_TYPE_CAPABILITY: Final = "job_type:"
 """An agent that says `job_type:inference`, and the like, is offered no other types than those that it says."""
+
+LABEL_CAPABILITY: Final = "label:"
+"""An agent that says `label:gpu` is offered jobs with the label `gpu` too."""
 
 
 def job_type(function_name: str) -> str | None:
@@ -34,24 +41,63 @@ def module_of(function_name: str, function_version: str | None) -> tuple[str, st
     return EXECUTORS if function_name.startswith(FUNCTION_SCOPE) else (function_name, function_version)
 
 
-def suits(agent: Agent) -> ColumnElement[bool]:
-    """The condition that *agent* can run a job; one that reported no module at all can run any."""
-    return and_(_has_module(agent), _has_job_type(agent))
+def demand_of(session: Session, job: Job) -> Demand:
+    """What *job* asks of an agent; made when it is the first job that asks so."""
+    asked = (job.function_name, job.module_name, job.module_version, job.labels, job.assigned_agent_id)
+    digest = idempotency.digest(*asked)
+    same = select(Demand).where(Demand.project_id == job.project_id, Demand.digest == digest)
+    if (demand := session.scalar(same)) is not None:
+        return demand
+    made = Demand(
+        project_id=job.project_id,
+        digest=digest,
+        function_name=job.function_name,
+        module_name=job.module_name,
+        module_version=job.module_version,
+        labels=job.labels,
+        assigned_agent_id=job.assigned_agent_id,
+    )
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError:  # another server was quicker
+        return session.scalars(same).one()
+    return made
 
 
-def _has_module(agent: Agent) -> ColumnElement[bool]:
-    if not agent.modules:
-        return true()
-    fits: ColumnElement[bool] = false()
-    for name, version in agent.modules:
-        in_version = or_(Job.module_version.is_(None), Job.module_version == version)
-        fits = or_(fits, and_(Job.module_name == name, in_version))
-    return fits
+def met_by(session: Session, agent: Agent) -> list[int]:
+    """The numbers of the demands that *agent* meets."""
+    demands = select(Demand).where(
+        Demand.project_id == agent.project_id,
+        or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == agent.id),
+    )
+    return [
+        demand.number for demand in session.scalars(demands) if meets(agent.modules, agent.capabilities, demand)
+    ]
 
 
-def _has_job_type(agent: Agent) -> ColumnElement[bool]:
-    said = [name for name in agent.capabilities if name.startswith(JOB_TYPE_CAPABILITY)]
-    if not said:
-        return true()
-    functions = [FUNCTION_SCOPE + name.removeprefix(JOB_TYPE_CAPABILITY) for name in said]
-    return or_(Job.module_name != EXECUTORS[0], Job.function_name.in_(functions))
+def meets(modules: Sequence[Sequence[str]], capabilities: Sequence[str], demand: Demand) -> bool:
+    """
+    Whether an agent can run jobs of *demand*.
+
+    Args:
+        modules: `[[name, version], …]`; an agent that reported none at all can run any.
+    """
+    said = frozenset(capabilities)
+    return (
+        _has_module(modules, demand)
+        and _has_job_type(said, demand)
+        and said.issuperset(LABEL_CAPABILITY + label for label in demand.labels)
+    )
+
+
+def _has_module(modules: Sequence[Sequence[str]], demand: Demand) -> bool:
+    versions = [version for name, version in modules if name == demand.module_name]
+    return not modules or demand.module_version in versions or (demand.module_version is None and bool(versions))
+
+
+def _has_job_type(said: frozenset[str], demand: Demand) -> bool:
+    is_bound = any(name.startswith(JOB_TYPE_CAPABILITY) for name in said)
+    if not is_bound or demand.module_name != EXECUTORS[0]:
+        return True
+    return JOB_TYPE_CAPABILITY + job_type_of(demand.function_name) in said

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from overmind_controlplane.blobs import Blobs, Signer
 from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database
+from overmind_controlplane.database import Database, Ring
+from overmind_controlplane.database_url import read as read_database_url
 from overmind_controlplane.joblogs import JobLogs
+from overmind_controlplane.stores import PostgresStore, SqliteStore, Store
 from overmind_controlplane.sweeper import Sweeper
-from overmind_controlplane.timers import Leases, Reservations
 from overmind_controlplane.waiting import Waiting
 
-RESERVATION_S: Final = 5.0
+if TYPE_CHECKING:
+    from overmind_controlplane.listening import Listener
+
 LEASE_S: Final = 60.0
 MAX_BLOB_BYTES: Final = 8 << 30
 
@@ -26,13 +28,16 @@ class Settings:
     What the person who starts the server decides.
 
     Attributes:
-        data: the folder that holds everything.
+        data: the folder that holds everything; with a database elsewhere, everything but the record.
+        database_url: of a PostgreSQL database that holds the record, None for SQLite in the folder. May have a
+            password in it.
         public_url: under which clients reach the server, None to take what they called it.
         allowed_hosts: names that the Host header may have, None for any; guards a loopback server against pages
             in the same machine's browser (DNS rebinding).
     """
 
     data: Path
+    database_url: str | None = field(default=None, repr=False)
     lease_s: float = LEASE_S
     max_blob_bytes: int = MAX_BLOB_BYTES
     public_url: str | None = None
@@ -51,15 +56,14 @@ class Plane:
     logs: JobLogs
     waiting: Waiting
     sweeper: Sweeper
+    listener: Listener | None
 
     @classmethod
     def build(cls, settings: Settings) -> Plane:
         """All parts over the data folder, which is made if need be; nothing runs yet."""
-        database = open_database(settings.data)
         waiting = Waiting()
-        board = Board(
-            waiting, Leases(settings.lease_s, time.monotonic), Reservations(RESERVATION_S, time.monotonic)
-        )
+        database = open_database(settings.data, settings.database_url, waiting.ring)
+        board = Board(settings.lease_s)
         return cls(
             settings=settings,
             database=database,
@@ -69,10 +73,45 @@ class Plane:
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
             sweeper=Sweeper(database, board),
+            listener=_listener(database.store, waiting),
         )
 
+    def start(self) -> None:
+        """Let the threads run."""
+        self.sweeper.start()
+        if self.listener is not None:
+            self.listener.start()
 
-def open_database(data: Path) -> Database:
-    """The database in the data folder; both are made if need be, readable by their owner alone."""
+    def stop(self) -> None:
+        """End the threads, give the connections back."""
+        self.sweeper.stop()
+        if self.listener is not None:
+            self.listener.stop()
+        self.database.close()
+
+
+def open_database(data: Path, database_url: str | None = None, ring: Ring | None = None) -> Database:
+    """
+    The database, and the data folder, which is made if need be, readable by its owner alone.
+
+    Raises:
+        WrongDatabaseUrl: it is none of a PostgreSQL database.
+        NewerSchema: a later version of this program has used it.
+        SQLAlchemyError: it cannot be reached.
+        ImportError: the driver is not installed.
+    """
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Database(data / "control-plane.db")
+    store: Store = (
+        SqliteStore(data / "control-plane.db")
+        if database_url is None
+        else PostgresStore(read_database_url(database_url))
+    )
+    return Database(store) if ring is None else Database(store, ring)
+
+
+def _listener(store: Store, waiting: Waiting) -> Listener | None:
+    if not isinstance(store, PostgresStore):
+        return None
+    from overmind_controlplane.listening import Listener  # needs a driver that is not everywhere
+
+    return Listener(store, waiting.ring, waiting.ring_all)

@@ -12,11 +12,11 @@ from sqlalchemy import select
 
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
-from overmind_controlplane import agents, heartbeats, shown
+from overmind_controlplane import agents, heartbeats, offers, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
-from overmind_controlplane.plane import RESERVATION_S, Plane
+from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, wrong
 from overmind_controlplane.routing import (
     AgentCaller,
@@ -172,9 +172,9 @@ def list_agent_status_history(
 def list_available_jobs(
     agent_id: str, caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: PageSize = 10
 ) -> Response:
-    """The jobs that it may claim, oldest first."""
+    """The jobs that it may claim, in the order in which they are offered."""
     with plane.database.read() as session:
-        rows = plane.board.available(agents.get(session, caller, agent_id))
+        rows = offers.available(session, agents.get(session, caller, agent_id))
         found, total = cut(session, rows, page, size)
         return answer_page(list(shown.jobs(session, found)), total, page, size)
 
@@ -196,7 +196,7 @@ async def get_job_for_agent(
 
     nothing = wire.NoJobResponse(message="no job")
     topics = (project_topic(caller.project_id), agent_topic(agent_id))
-    found = await plane.waiting.until(offer, *topics, wait_s=wait_s, at_least_every_s=RESERVATION_S)
+    found = await plane.waiting.until(offer, *topics, wait_s=wait_s)
     return answer(found or nothing)
 
 
@@ -225,13 +225,13 @@ async def heartbeat(
 
 
 def _offer(plane: Plane, caller: Caller, agent_id: str) -> wire.Job | None:
-    with plane.database.read() as session:
-        job = plane.board.offer(session, agents.get(session, caller, agent_id))
+    with plane.database.note() as session:
+        job = offers.offer(session, agents.get(session, caller, agent_id))
         return shown.job(session, job) if job else None
 
 
 def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:
-    with plane.database.write() as session:
+    with plane.database.note() as session:
         return heartbeats.arrive(session, plane.board, agents.get(session, caller, agent_id), body)
 
 

@@ -240,10 +240,11 @@ async def append_job_log(
 
 
 def _append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offset: int, data: bytes) -> int:
-    with plane.database.read() as session:
+    # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
+    with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
         plane.board.must_be_present(job, attempt)
-    return plane.logs.append(job.id, offset, data)
+        return plane.logs.append(job.id, offset, data)
 
 
 @router.get("/jobs/{job_id}/logs")

@@ -67,6 +67,15 @@ class TooLarge(Refused):
     http_status = 413
 
 
+class Unavailable(Refused):
+    """The call was not carried out, and will be when it is repeated a moment later."""
+
+    http_status = 503
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, code="unavailable", headers={"Retry-After": "1"})
+
+
 class Invalid(Refused):
     """
     Parts of the call are wrong.

@@ -66,7 +66,7 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
         OSError: the address cannot be listened on.
     """
     set_up_logging(log_level)
-    lock = _lock(settings.data)
+    lock = _lock(settings.data, is_shared=settings.database_url is not None)
     listener = _listen(host, port)
     plane = Plane.build(settings)
     bound: tuple[str, int] = listener.getsockname()[:2]
@@ -89,9 +89,10 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
         asyncio.run(server.serve(sockets=[listener]))
 
 
-def _lock(data: Path) -> IO[bytes]:
+def _lock(data: Path, *, is_shared: bool) -> IO[bytes]:
     """
-    Hold the data folder until the file is closed: leases are in memory, so two servers would end each other's.
+    Hold the data folder until the file is closed. With SQLite in it, one server does, whose clock the leases are
+    measured with; servers on one PostgreSQL database share the folder, and with them the files.
 
     Raises:
         DataInUse: another server holds it.
@@ -99,7 +100,7 @@ def _lock(data: Path) -> IO[bytes]:
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = (data / "serve.lock").open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise DataInUse(f"another server holds {data}; stop it, or use another folder") from error

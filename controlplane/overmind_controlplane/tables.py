@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -30,6 +32,9 @@ from overmind_agent.lifecycle import Status
 
 Id = String(36)
 Any_JSON = JSON(none_as_null=True)
+
+OPEN: Final = text("status = 'Pending' AND NOT is_archived AND NOT is_deleted")
+"""The jobs that wait. Written out, not bound: an index of a part is used only where the database sees its words."""
 
 
 class Moment(TypeDecorator[datetime]):
@@ -68,7 +73,7 @@ def new_id() -> str:
 
 
 def now() -> datetime:
-    """The time for people; leases and reservations never look at it."""
+    """The time for people; leases and reservations look at `StoreClock`."""
     return datetime.now(UTC)
 
 
@@ -239,6 +244,34 @@ class ArchiveEntry(Row):
     created_by: Mapped[str] = mapped_column(Id)
 
 
+def _only_where_known(name: str, column: str) -> tuple[Index]:
+    known = text(f"{column} IS NOT NULL")
+    return (Index(name, column, sqlite_where=known, postgresql_where=known),)
+
+
+class Demand(Row):
+    """
+    What jobs ask of an agent. Jobs that ask the same share one, so that an agent is matched with a few of these
+    and never with each of a hundred thousand jobs.
+
+    Attributes:
+        digest: of the rest.
+        labels: an agent needs all of them.
+    """
+
+    __tablename__ = "demands"
+    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    digest: Mapped[str] = mapped_column(String(64))
+    function_name: Mapped[str] = mapped_column(String(255))
+    module_name: Mapped[str] = mapped_column(String(255))
+    module_version: Mapped[str | None] = mapped_column(String(255))
+    labels: Mapped[list[str]] = mapped_column(Any_JSON, default=list)
+    assigned_agent_id: Mapped[str | None] = mapped_column(Id)
+
+
 class Job(Row):
     """
     The one record that all dialects show. Only `board` writes what is above the line.
@@ -255,10 +288,19 @@ class Job(Row):
         job_type: None for a function that is not one of the five.
         has_input: whether its model is an input; if not, the model only holds the parameters.
         result: what the Lab dialect wrote, without the parameters, which live in the job's file alone.
+        demand: the number of its Demand.
+        priority: higher first.
+        reserved_for, reserved_until: the agent that it was offered to, and until when; seconds on `StoreClock`.
+        lease_until: when the lease of its holder runs out, on the same clock; None without one.
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("jobs_by_status", "project_id", "status", "number"),)
+    __table_args__ = (
+        Index("jobs_by_status", "project_id", "status", "number"),
+        Index("jobs_open", "demand", text("priority DESC"), "number", sqlite_where=OPEN, postgresql_where=OPEN),
+        *_only_where_known("jobs_reserved", "reserved_until"),
+        *_only_where_known("jobs_leased", "lease_until"),
+    )
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(Id, unique=True, default=new_id)
@@ -278,6 +320,10 @@ class Job(Row):
     finished_at: Mapped[datetime | None] = mapped_column(Moment)
     is_archived: Mapped[bool] = mapped_column(default=False)
     is_deleted: Mapped[bool] = mapped_column(default=False)
+    demand: Mapped[int] = mapped_column(default=0, server_default="0")
+    reserved_for: Mapped[str | None] = mapped_column(Id)
+    reserved_until: Mapped[float | None] = mapped_column(Float)
+    lease_until: Mapped[float | None] = mapped_column(Float)
     # ---------------------------------------------------------------------------------------------------
     created: Mapped[datetime] = mapped_column(Moment, default=now)
     updated: Mapped[datetime] = mapped_column(Moment, default=now)
@@ -292,6 +338,8 @@ class Job(Row):
     has_input: Mapped[bool] = mapped_column(default=True)
     file_id: Mapped[str] = mapped_column(ForeignKey("files.id"))
     assigned_agent_id: Mapped[str | None] = mapped_column(Id)
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    labels: Mapped[list[str]] = mapped_column(Any_JSON, default=list, server_default="[]")
     max_attempts: Mapped[int] = mapped_column(default=3)
     timeout_s: Mapped[float | None]
     target_agent_id: Mapped[str | None] = mapped_column(Id)
@@ -377,3 +425,44 @@ class Iteration(Row):
     dimension_scores: Mapped[Any] = mapped_column(Any_JSON, nullable=True)
     order: Mapped[int] = mapped_column(BigInteger, default=0)
     status: Mapped[str] = mapped_column(String(16), default="keep")
+
+
+class Sweep(Row):
+    """
+    One row: who holds it, sweeps.
+
+    Attributes:
+        swept_at: when somebody did, seconds on `StoreClock`.
+        pruned: when old records were last thrown away.
+    """
+
+    __tablename__ = "sweeps"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    swept_at: Mapped[float] = mapped_column(Float)
+    pruned: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class AuditEntry(Row):
+    """
+    A change that was made, or a call that was refused.
+
+    Attributes:
+        who: the token's name; the secret is nowhere.
+        verb, object: the method and the path of the call.
+        decision: `granted` or `refused`.
+        http_status, code: of a refusal.
+    """
+
+    __tablename__ = "audit"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    created: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
+    project_id: Mapped[str | None] = mapped_column(Id)
+    token_id: Mapped[str | None] = mapped_column(Id)
+    who: Mapped[str] = mapped_column(String(255), default="")
+    verb: Mapped[str] = mapped_column(String(16))
+    object: Mapped[str] = mapped_column(String(512))
+    decision: Mapped[str] = mapped_column(String(16))
+    http_status: Mapped[int | None]
+    code: Mapped[str | None] = mapped_column(String(32))

@@ -1,73 +1,60 @@
 """
-Leases and reservations: what runs out. Kept in memory and on the monotonic clock, never on the wall clock.
+Leases and reservations: what runs out. Columns of the job, in seconds on `StoreClock`, so that every server on
+one database sees the same, and a restart forgets nothing.
 
-A restart forgets both: a reservation is worth five seconds, and a lease that nobody remembers starts anew, whole.
-So a server that was down takes no job from an agent that could not reach it.
+When nobody swept for a while (no server ran, the database was away, its clock was set), `renew_all` gives every
+lease anew: agents that could not reach a server lose no job by it.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import Final
 
-Grant = tuple[str, int]
-"""A job's id and the attempt that was granted."""
+from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy.orm import Session
 
+from overmind_controlplane.stores import StoreClock
+from overmind_controlplane.tables import Job
 
-class Leases:
-    """When each grant runs out. Safe to use from any thread."""
-
-    def __init__(self, lease_s: float, clock_s: Callable[[], float]) -> None:
-        self.lease_s = lease_s
-        self._clock_s = clock_s
-        self._ends: dict[Grant, float] = {}
-        self._lock = threading.Lock()
-
-    def renew(self, grant: Grant) -> None:
-        """Give *grant* one whole lease from now."""
-        with self._lock:
-            self._ends[grant] = self._clock_s() + self.lease_s
-
-    def has_run_out(self, grant: Grant) -> bool:
-        """Whether it has; one that is not known starts now."""
-        with self._lock:
-            return self._ends.setdefault(grant, self._clock_s() + self.lease_s) <= self._clock_s()
-
-    def keep_only(self, grants: Collection[Grant]) -> None:
-        """Forget all others: they ended."""
-        with self._lock:
-            self._ends = {grant: end for grant, end in self._ends.items() if grant in grants}
+RESERVATION_S: Final = 5.0
 
 
-class Reservations:
-    """Which job was offered to whom a moment ago. Safe to use from any thread."""
+def is_free_for(agent_id: str) -> ColumnElement[bool]:
+    """The condition that a job is not kept for an agent other than this one."""
+    return or_(Job.reserved_until.is_(None), Job.reserved_until <= StoreClock(), Job.reserved_for == agent_id)
 
-    def __init__(self, hold_s: float, clock_s: Callable[[], float]) -> None:
-        self.hold_s = hold_s
-        self._clock_s = clock_s
-        self._by_job: dict[str, tuple[str, float]] = {}
-        self._lock = threading.Lock()
 
-    def take(self, job_id: str, agent_id: str) -> bool:
-        """Keep the job for this agent; False when it is kept for another."""
-        with self._lock:
-            self._drop_old()
-            if self._by_job.get(job_id, (agent_id, 0.0))[0] != agent_id:
-                return False
-            self._by_job[job_id] = (agent_id, self._clock_s() + self.hold_s)
-            return True
+def reserve(session: Session, job: Job, agent_id: str) -> None:
+    """Keep the job for this agent, for a moment."""
+    kept = {"reserved_for": agent_id, "reserved_until": StoreClock() + RESERVATION_S}
+    session.execute(update(Job).where(Job.id == job.id).values(kept), execution_options=_PLAIN)
 
-    def release(self, job_id: str) -> None:
-        """The job was claimed, or is no longer to be had."""
-        with self._lock:
-            self._by_job.pop(job_id, None)
 
-    def of_others(self, agent_id: str) -> list[str]:
-        """The jobs that are kept for agents other than this one."""
-        with self._lock:
-            self._drop_old()
-            return [job_id for job_id, (kept_for, _) in self._by_job.items() if kept_for != agent_id]
+def unreserve(job: Job) -> None:
+    """The job was claimed, or is no longer to be had."""
+    job.reserved_for = job.reserved_until = None
 
-    def _drop_old(self) -> None:
-        now_s = self._clock_s()
-        self._by_job = {job_id: kept for job_id, kept in self._by_job.items() if kept[1] > now_s}
+
+def has_run_out() -> ColumnElement[bool]:
+    """The condition that a job's lease has."""
+    return Job.lease_until <= StoreClock()
+
+
+def renew(session: Session, job_ids: Collection[str], lease_s: float) -> None:
+    """Give the leases of these jobs one whole lease from now."""
+    if job_ids:
+        held = update(Job).where(Job.id.in_(job_ids)).values(lease_until=StoreClock() + lease_s)
+        session.execute(held, execution_options=_PLAIN)
+
+
+def renew_all(session: Session, lease_s: float) -> None:
+    """Give every lease anew, and forget every reservation: nobody was there to keep either."""
+    leased = update(Job).where(Job.lease_until.is_not(None))
+    session.execute(leased.values(lease_until=StoreClock() + lease_s), execution_options=_PLAIN)
+    reserved = update(Job).where(Job.reserved_until.is_not(None))
+    session.execute(reserved.values(reserved_for=None, reserved_until=None), execution_options=_PLAIN)
+
+
+# What the session knows of these columns is not asked for again within the transaction.
+_PLAIN: Final = {"synchronize_session": False}

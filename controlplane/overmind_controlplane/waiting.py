@@ -15,7 +15,7 @@ class Waiting:
     """
     Bells by topic. `ring` is called from any thread, after the change is durable; the rest from the event loop.
 
-    Several processes on one database would ring each other's bells here, and nothing else would change.
+    Servers on one database ring each other's bells: `listening`.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,14 @@ class Waiting:
     def ring(self, *topics: str) -> None:
         """Wake whoever waits for one of *topics*."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ring_all, topics)
+            self._loop.call_soon_threadsafe(self._ring_these, topics)
 
-    def _ring_all(self, topics: tuple[str, ...]) -> None:
+    def ring_all(self) -> None:
+        """Wake everybody: what changed is not known."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._ring_these(tuple(self._bells)))
+
+    def _ring_these(self, topics: tuple[str, ...]) -> None:
         for topic in topics:
             _ring(self._bells.get(topic, ()))
 

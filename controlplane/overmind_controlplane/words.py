@@ -19,6 +19,8 @@ class NewJob:
     Attributes:
         revision: of the parameters file.
         model_id: the input; None for a job without one, which gets a model that holds its parameters.
+        priority: higher is offered first.
+        labels: an agent needs all of them.
         fields: further columns of the record, by name, such as `prompt_slug`.
     """
 
@@ -29,6 +31,8 @@ class NewJob:
     assigned_agent_id: str | None = None
     timeout_s: float | None = None
     max_attempts: int = 3
+    priority: int = 0
+    labels: frozenset[str] = frozenset()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

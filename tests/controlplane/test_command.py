@@ -15,25 +15,30 @@ import pytest
 import requests
 from plane_calls import Api, Project, names
 
+from overmind_controlplane.plane import open_database
+from overmind_controlplane.tables import Row
 from server import ControlPlaneProcess, start_control_plane
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command, to its end."""
+def run(*arguments: str, plane: ControlPlaneProcess | None = None) -> subprocess.CompletedProcess[str]:
+    """The command, to its end; on the database of *plane*."""
     command = [sys.executable, "-m", "overmind_controlplane.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    environment = plane.environment if plane else None
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
 
 
 def test_a_token_is_made_used_and_revoked_while_the_server_runs(plane: ControlPlaneProcess) -> None:
     data = ("--data", str(plane.data))
-    project = run("project", "create", "by-command", *data)
-    token = run("token", "create", *data, "--project", "by-command", "--role", "submit", "--name", "ci")
+    project = run("project", "create", "by-command", *data, plane=plane)
+    token = run(
+        "token", "create", *data, "--project", "by-command", "--role", "submit", "--name", "ci", plane=plane
+    )
     secret = token.stdout.strip()
     headers = {"X-Api-Key": secret}
     before = requests.get(plane.url + "/api/v2/jobs", headers=headers, timeout=10)
-    listing = run("token", "list", *data, "--json")
+    listing = run("token", "list", *data, "--json", plane=plane)
     (record,) = [line for line in json.loads(listing.stdout) if line["project"] == "by-command"]
-    revoked = run("token", "revoke", record["id"], *data)
+    revoked = run("token", "revoke", record["id"], *data, plane=plane)
     after = requests.get(plane.url + "/api/v2/jobs", headers=headers, timeout=10)
 
     assert (0, 0, 0, 0) == (project.returncode, token.returncode, listing.returncode, revoked.returncode)
@@ -46,7 +51,9 @@ def test_a_token_is_made_used_and_revoked_while_the_server_runs(plane: ControlPl
 
 
 def test_a_secret_is_kept_nowhere(plane: ControlPlaneProcess) -> None:
-    kept = b"".join(path.read_bytes() for path in plane.data.glob("control-plane.db*"))
+    with open_database(plane.data, plane.database_url).read() as session:
+        kept = repr([list(session.execute(table.select())) for table in Row.metadata.sorted_tables]).encode()
+    kept += b"".join(path.read_bytes() for path in plane.data.glob("control-plane.db*"))
 
     assert plane.tokens.project_id.encode() in kept
     assert plane.submit_token.encode() not in kept
@@ -54,11 +61,10 @@ def test_a_secret_is_kept_nowhere(plane: ControlPlaneProcess) -> None:
 
 def test_an_expired_token_is_refused(plane: ControlPlaneProcess) -> None:
     project = plane.new_project()
-    listed = json.loads(run("token", "list", "--data", str(plane.data), "--json").stdout)
+    listed = json.loads(run("token", "list", "--data", str(plane.data), "--json", plane=plane).stdout)
     (name,) = {line["project"] for line in listed if line["project_id"] == project.project_id}
-    made = run(
-        "token", "create", "--data", str(plane.data), "--project", name, "--role", "agent", "--expires-days", "0"
-    )
+    asked = ("--data", str(plane.data), "--project", name, "--role", "agent", "--expires-days", "0")
+    made = run("token", "create", *asked, plane=plane)
 
     answer = requests.get(plane.url + "/api/v2/jobs", headers={"X-Api-Key": made.stdout.strip()}, timeout=10)
 
@@ -87,8 +93,8 @@ def test_a_wrong_command_says_what_to_do(tmp_path: Path, arguments: tuple[str, .
 
 
 def test_a_project_has_one_name(plane: ControlPlaneProcess) -> None:
-    first = run("project", "create", "twice", "--data", str(plane.data), "--json")
-    second = run("project", "create", "twice", "--data", str(plane.data))
+    first = run("project", "create", "twice", "--data", str(plane.data), "--json", plane=plane)
+    second = run("project", "create", "twice", "--data", str(plane.data), plane=plane)
 
     assert "twice" == json.loads(first.stdout)["name"]
     assert (1, "") == (second.returncode, second.stdout)
@@ -119,8 +125,8 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_stop_is_clean_and_quick_while_requests_are_held(tmp_path: Path) -> None:
-    with start_control_plane(tmp_path) as plane, ThreadPoolExecutor(3) as pool:
+def test_a_stop_is_clean_and_quick_while_requests_are_held(tmp_path: Path, database_url: str | None) -> None:
+    with start_control_plane(tmp_path, database_url=database_url) as plane, ThreadPoolExecutor(3) as pool:
         project = Project(plane.url, plane.tokens)
         agent_id = project.agent.register()
         held = [pool.submit(Api(plane.url, plane.agent_token).next_job, agent_id, 30) for _ in range(2)]
@@ -136,8 +142,8 @@ def test_a_stop_is_clean_and_quick_while_requests_are_held(tmp_path: Path) -> No
         project.close()
 
 
-def test_a_stop_does_not_wait_for_a_client_that_says_nothing(tmp_path: Path) -> None:
-    with start_control_plane(tmp_path) as plane:
+def test_a_stop_does_not_wait_for_a_client_that_says_nothing(tmp_path: Path, database_url: str | None) -> None:
+    with start_control_plane(tmp_path, database_url=database_url) as plane:
         host, port = plane.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as silent:
             silent.sendall(b"POST /api/jobs/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
@@ -149,8 +155,8 @@ def test_a_stop_does_not_wait_for_a_client_that_says_nothing(tmp_path: Path) -> 
             assert (0, True) == (code, time.monotonic() - began < 2.0)
 
 
-def test_a_crash_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    with start_control_plane(tmp_path) as plane:
+def test_a_crash_loses_nothing_that_was_answered(tmp_path: Path, database_url: str | None) -> None:
+    with start_control_plane(tmp_path, database_url=database_url) as plane:
         project = Project(plane.url, plane.tokens)
         model = project.submit.make_model(b"data")
         job = project.submit.make_job({"a": 1}, model_id=model["id"])
@@ -177,8 +183,8 @@ def test_a_crash_loses_nothing_that_was_answered(tmp_path: Path) -> None:
         project.close()
 
 
-def test_one_server_holds_a_data_folder(plane: ControlPlaneProcess) -> None:
-    """Leases are in the server's memory: a second one would take jobs from agents that it never hears of."""
+def test_one_server_holds_a_data_folder_with_its_database(plane: ControlPlaneProcess) -> None:
+    """On SQLite leases are measured with the server's clock, so there can be one."""
     ended = run("serve", "--data", str(plane.data), "--port", "0")
 
     assert (73, "") == (ended.returncode, ended.stdout)

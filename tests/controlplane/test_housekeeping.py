@@ -11,14 +11,21 @@ from sqlalchemy import select, update
 
 from overmind_controlplane import agents, idempotency
 from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
-from overmind_controlplane.database import Database, after_commit
+from overmind_controlplane.database import Database, ring
+from overmind_controlplane.plane import open_database
 from overmind_controlplane.tables import AgentEvent, IdempotencyKey, now
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def told() -> list[str]:
+    """The topics that were rung, in order."""
+    return []
+
+
+@pytest.fixture
+def database(tmp_path: Path, database_url: str | None, told: list[str]) -> Iterator[Database]:
     """An empty one."""
-    made = Database(tmp_path / "control-plane.db")
+    made = open_database(tmp_path, database_url, lambda *topics: told.extend(topics))
     yield made
     made.close()
 
@@ -61,19 +68,19 @@ def test_a_key_is_kept_for_a_week(database: Database) -> None:
         assert ["young"] == list(session.scalars(select(IdempotencyKey.key)))
 
 
-def test_what_a_transaction_did_not_finish_is_undone_and_told_to_nobody(database: Database) -> None:
-    told: list[str] = []
-
+def test_what_a_transaction_did_not_finish_is_undone_and_told_to_nobody(
+    database: Database, told: list[str]
+) -> None:
     def fail() -> None:
         with database.write() as session:
             make_project(session, "half")
-            after_commit(session, lambda: told.append("half"))
+            ring(session, "half")
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
         fail()
     with database.write() as session:
         make_project(session, "half")
-        after_commit(session, lambda: told.append("whole"))
+        ring(session, "whole")
 
     assert ["whole"] == told

