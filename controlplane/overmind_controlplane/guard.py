@@ -11,6 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from overmind_controlplane import error_bodies
+from overmind_controlplane.refusals import Refused
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,19 +55,19 @@ class Guard:
         except Exception:
             if status:
                 raise
-            await self._own_fault()(scope, receive, send_marked)
+            await self._own_fault(scope["path"])(scope, receive, send_marked)
         finally:
             duration_s = round(time.monotonic() - started, 4)
             told = {"method": scope["method"], "path": scope["path"], "http_status": status}
             log.debug("request.answered", **told, duration_s=duration_s)
 
     @staticmethod
-    def _own_fault() -> JSONResponse:
+    def _own_fault(path: str) -> JSONResponse:
         """A bug of ours: the reader gets a number, the log the rest."""
         error_id = secrets.token_hex(6)
         log.exception("request.failed", error_id=error_id)
-        body = {"detail": f"internal error (ref {error_id})", "code": "internal_error", "error_id": error_id}
-        return JSONResponse(body, 500)
+        fault = Refused(f"internal error (ref {error_id})", code="internal_error", error_id=error_id)
+        return JSONResponse(error_bodies.body(path, fault), 500)
 
     def _is_foreign(self, scope: Scope) -> bool:
         if self._allowed_hosts is None:
