@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
 from overmind_controlplane import idempotency
+from overmind_controlplane.dialects import JOB_TYPES
 from overmind_controlplane.tables import Agent, Demand, Job
 
-JOB_TYPES: Final = ("inference", "uploaded_outputs_setup", "judge_scoring", "prompt_tuning", "model_backtesting")
 EXECUTORS: Final = ("@overmind:executors", "1.0.0")
 """The module that every `@overmind:` function belongs to."""
 
