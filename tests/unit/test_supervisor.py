@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +33,9 @@ def signals() -> Iterator[Signals]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     made = Signals()
     yield made
+    for thread in threading.enumerate():
+        if thread.name == "waker":  # it writes to the pipe that is closed below
+            thread.join(WAIT_S)
     signal.set_wakeup_fd(-1)
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -220,8 +224,6 @@ def test_the_third_signal_ends_the_process_at_once() -> None:
 
 
 def test_systemd_is_told_how_it_is(signals: Signals, tmp_path: Path) -> None:
-    import socket
-
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(WAIT_S)
