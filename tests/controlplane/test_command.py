@@ -51,8 +51,10 @@ def test_a_token_is_made_used_and_revoked_while_the_server_runs(plane: ControlPl
 
 
 def test_a_secret_is_kept_nowhere(plane: ControlPlaneProcess) -> None:
-    with open_database(plane.data, plane.database_url).read() as session:
+    database = open_database(plane.data, plane.database_url)
+    with database.read() as session:
         kept = repr([list(session.execute(table.select())) for table in Row.metadata.sorted_tables]).encode()
+    database.close()
     kept += b"".join(path.read_bytes() for path in plane.data.glob("control-plane.db*"))
 
     assert plane.tokens.project_id.encode() in kept
