@@ -192,7 +192,8 @@ class Limits(Wire):
 
 class Job(Wire):
     """
-    A job runs a function on a model and makes files. `attempt`, `lease`, `limits` and `input` are ours.
+    A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels` and `input`
+    are ours.
 
     `input` is `none` when the model is there only to own the job's files; absent means `model`.
     """
@@ -212,6 +213,8 @@ class Job(Wire):
     attempt: Annotated[int, Field(ge=0)] | None = None
     lease: LeaseGrant | None = None
     limits: Limits | None = None
+    priority: int | None = None
+    labels: list[str] | None = None
     input: Literal["model", "none"] | None = None
 
 

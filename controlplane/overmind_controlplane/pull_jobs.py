@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import StringConstraints
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse
@@ -41,6 +42,11 @@ router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
 MAX_LOG_BYTES: Final = 1 << 20
 
+MAX_LABELS: Final = 16
+
+JobLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""What a host has to have, such as `gpu`: an agent says `label:gpu` among its capabilities."""
+
 Revision = Annotated[wire.FileRevision, Depends(json_body(wire.FileRevision))]
 
 
@@ -70,8 +76,10 @@ def create_job(
     assigned_agent_id: str | None = None,
     timeout_s: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
     max_attempts: Annotated[int, Query(ge=1, le=100)] = 3,
+    priority: Annotated[int, Query(ge=-1000, le=1000)] = 0,
+    labels: Annotated[tuple[JobLabel, ...], Query(max_length=MAX_LABELS)] = (),
 ) -> Response:
-    """A new job on a model; the body describes the file with its parameters. `timeout_s`, `max_attempts`: ours."""
+    """A new job on a model; the body describes its parameters file. From `timeout_s` on the query is ours."""
     new = NewJob(
         function_name=function_name,
         revision=files.check(plane.blobs, caller.project_id, body),
@@ -80,6 +88,8 @@ def create_job(
         assigned_agent_id=assigned_agent_id,
         timeout_s=timeout_s,
         max_attempts=max_attempts,
+        priority=priority,
+        labels=frozenset(labels),
     )
     with plane.database.write() as session:
         return answer(shown.job(session, plane.board.create(session, caller, new)))

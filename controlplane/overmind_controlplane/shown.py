@@ -175,6 +175,8 @@ def _job(row: Job, file: wire.File, archived: list[wire.ArchiveEntry], history: 
         status_history=history,
         attempt=row.attempt,
         limits=wire.Limits(timeout_s=row.timeout_s, max_attempts=row.max_attempts),
+        priority=row.priority,
+        labels=row.labels,
         input="model" if row.has_input else "none",
     )
 

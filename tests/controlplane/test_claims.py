@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from plane_calls import Api, Project, names
 
 
@@ -242,6 +243,72 @@ def test_a_job_is_offered_to_agents_that_can_run_it(project: Project) -> None:
         "has the job type": 1,
         "has other job types": 0,
     } == available
+
+
+@pytest.mark.parametrize(
+    ("labels", "capabilities", "is_offered"),
+    [
+        ((), (), True),
+        ((), ("label:gpu",), True),
+        (("gpu",), (), False),
+        (("gpu",), ("gpu",), False),
+        (("gpu",), ("label:gpu",), True),
+        (("gpu", "large"), ("label:gpu",), False),
+        (("gpu", "large"), ("label:gpu", "label:large", "label:eu"), True),
+    ],
+)
+def test_a_job_is_offered_to_agents_that_have_all_its_labels(
+    project: Project, labels: tuple[str, ...], capabilities: tuple[str, ...], is_offered: bool
+) -> None:
+    job = project.submit.make_job(labels=labels)
+    agent_id = project.agent.register(*capabilities)
+
+    offered = project.agent.next_job(agent_id)
+
+    assert sorted(labels) == job["labels"]
+    assert (job["id"] if is_offered else None) == offered.get("id")
+
+
+def test_a_label_is_a_word(project: Project) -> None:
+    model_id = project.submit.make_model()["id"]
+    body = project.submit.upload(b"{}", "parameters.json")
+    path = f"/api/v2/models/{model_id}/jobs?function_name=@overmind:inference"
+
+    answers = [
+        project.submit.call("POST", path + more, body) for more in ("&labels=a b", "&labels=", "&priority=x")
+    ]
+
+    assert [422] * 3 == [answer.status_code for answer in answers]
+    assert ["query", "labels", 0] == answers[0].json()["detail"][0]["loc"]
+
+
+def test_jobs_are_offered_by_priority_and_then_by_age(project: Project) -> None:
+    """Over several kinds of jobs: which kind a job is of decides nothing."""
+    told = (("inference", 0), ("judge_scoring", 5), ("inference", 5), ("inference", -1), ("judge_scoring", 0))
+    jobs = [
+        project.submit.make_job(function=f"@overmind:{name}", priority=priority)["id"] for name, priority in told
+    ]
+    agent_id = project.agent.register("lease")
+    listed = project.agent.read("GET", f"/api/v2/agents/{agent_id}/available_jobs")["items"]
+
+    offered = []
+    for _ in told:
+        job = project.agent.next_job(agent_id)
+        project.agent.say(job["id"], "Claimed", agent_id, key=job["id"])
+        offered.append(job["id"])
+
+    assert [jobs[place] for place in (1, 2, 0, 4, 3)] == offered
+    assert offered == [job["id"] for job in listed]
+
+
+def test_a_released_job_keeps_its_place(project: Project) -> None:
+    first, second = (project.submit.make_job()["id"] for _ in range(2))
+    agent_id, other = project.agent.register("lease"), project.agent.register("lease")
+    project.agent.say(first, "Claimed", agent_id, key="k")
+
+    project.agent.say(first, "Pending", agent_id, attempt=1, sequence=1)
+
+    assert [first, second] == [project.agent.next_job(asking)["id"] for asking in (agent_id, other)]
 
 
 def test_a_function_is_offered_by_its_own_name(project: Project) -> None:
