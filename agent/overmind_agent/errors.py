@@ -11,6 +11,7 @@ OvermindAgentError
 │     ├─ AuthError           401, 403: the daemon ends, exit 77
 │     └─ ClaimLost           404, 409, 410, 422, 423 on a job we asked for or held
 ├─ ProtocolError             JSON that does not fit the wire models
+│  └─ BrokenJob              a job among it, whose id at least can be read
 ├─ JobError                  fails the job, never the daemon; carries a reason
 │  ├─ InvalidInput           invalid_input
 │  ├─ ExecutorError          executor_error
@@ -102,6 +103,19 @@ class ClaimLost(RejectedError):
 
 class ProtocolError(OvermindAgentError):
     """JSON that does not fit the wire models; the message names the field, never its value."""
+
+
+class BrokenJob(ProtocolError):
+    """
+    A job was offered that cannot be read: nobody can run it, and it would be offered again and again.
+
+    Attributes:
+        job_id: safe to use in a path.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class JobError(OvermindAgentError):

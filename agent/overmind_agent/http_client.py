@@ -159,9 +159,9 @@ class HttpControlPlane:
             )
             return wire.parse_next_job(answer.body)
         answer = self._calls.call(NEXT_JOB, "GET", f"{here}/available_jobs", query={"page": 1, "size": 20})
-        for found in wire.parse(wire.PageJob, answer.body).items:
-            job = wire.read_job(found)
-            if job.job_type in self._job_types:
+        for found in wire.parse(wire.RawPage, answer.body).items:
+            job = wire.parse_next_job(json.dumps(found).encode())
+            if isinstance(job, Job) and job.job_type in self._job_types:
                 return job
         return NoJob("no job available")
 
@@ -184,6 +184,20 @@ class HttpControlPlane:
             if not self._is_ours(found, Status.CLAIMED):
                 raise
         return self._granted(job, found)
+
+    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
+        """See ControlPlane."""
+        path = f"/api/v2/jobs/{segment(job_id)}/status"
+        query = {"status_name": Status.CLAIMED, "agent_id": self._agent}
+        answer = self._calls.call(CLAIM, "PUT", path, query=query, headers={"Idempotency-Key": key})
+        body: dict[str, Any] = {"message": f"{reason}: {message}"[:PLAIN_MESSAGE_CHARS]}
+        headers = {}
+        if self._has("fence"):
+            attempt = wire.parse(wire.Attempt, answer.body).attempt
+            headers = {"Overmind-Attempt": str(attempt), "Overmind-Sequence": "1"}
+            body["detail"] = {"reason": reason}
+        query = {"status_name": Status.FAILED, "agent_id": self._agent}
+        self._calls.call(REPORT, "PUT", path, query=query, headers=headers, body=body)
 
     def _granted(self, job: Job, found: wire.Job) -> Claim:
         if found.id != job.id or found.agent_id not in (None, self._agent):

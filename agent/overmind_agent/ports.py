@@ -64,6 +64,9 @@ class ControlPlane(Protocol):
     def claim(self, job: Job, *, key: str) -> Claim:
         """Take *job*. The same *key* gives the same claim again, so a lost answer is resolved by repeating."""
 
+    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
+        """Claim a job that cannot be read and fail it at once, for nobody else could run it either."""
+
     def report(self, update: StatusUpdate) -> None:
         """Say how a held job is, in the order of `sequence`. A repeated update changes nothing."""
 

@@ -383,6 +383,14 @@ class FakeControlPlane:
         with self.server.call("claim"):
             return self.server.grant(self._me("claim"), job.id, key)
 
+    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
+        """See ControlPlane."""
+        with self.server.call("refuse"):
+            me = self._me("refuse")
+            attempt = self.server.grant(me, job_id, key).attempt
+            said = f"{reason}: {message}"
+            self.server.take_in(me, StatusUpdate(job_id, attempt, 1, Status.FAILED, said, {"reason": reason}))
+
     def report(self, update: StatusUpdate) -> None:
         """See ControlPlane."""
         with self.server.call("report"):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from overmind_agent import jobs
-from overmind_agent.errors import ProtocolError
+from overmind_agent.errors import BrokenJob, ProtocolError
 from overmind_agent.lifecycle import Status
 from overmind_executors import strict_json
 
@@ -218,6 +218,18 @@ class Job(Wire):
     input: Literal["model", "none"] | None = None
 
 
+class Attempt(Wire):
+    """Ours: all that must be read of a claimed job to be able to write to it."""
+
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class RawPage(Wire):
+    """A page whose items are read one by one, so that one that is broken does not hide the others."""
+
+    items: list[dict[str, Any]]
+
+
 class PageJob(Wire):
     """One page of jobs; `pages` is the ceiling of `total` over `size`."""
 
@@ -411,6 +423,7 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
+_ID: Final[TypeAdapter[str]] = TypeAdapter(Id)
 _ONLY_IN_A_JOB: Final = frozenset(Job.model_fields) - {"message"}
 
 
@@ -423,6 +436,7 @@ def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
     that also has a `message` is neither.
 
     Raises:
+        BrokenJob: a Job with something wrong in it.
         ProtocolError: neither a Job nor a NoJobResponse.
     """
     try:
@@ -435,7 +449,17 @@ def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
         return jobs.NoJob(parse(NoJobResponse, raw).message)
     if "message" in body:
         raise ProtocolError("neither a Job nor a NoJobResponse: it has the keys of both")
-    return read_job(parse(Job, raw))
+    try:
+        return read_job(parse(Job, raw))
+    except ProtocolError as error:
+        raise _broken(body, str(error)) from error
+
+
+def _broken(body: dict[str, Any], why: str) -> ProtocolError:
+    try:
+        return BrokenJob(why, job_id=_ID.validate_python(body.get("id")))
+    except ValidationError:
+        return ProtocolError(why)
 
 
 def read_job(job: Job) -> jobs.Job:

@@ -16,7 +16,14 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import insist
-from overmind_agent.errors import AuthError, ClaimLost, OvermindAgentError, RejectedError
+from overmind_agent.errors import (
+    AuthError,
+    BrokenJob,
+    ClaimLost,
+    OvermindAgentError,
+    ProtocolError,
+    RejectedError,
+)
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
@@ -142,7 +149,11 @@ class Worker:
             while not self._is_draining():
                 if not self._workspaces.has_room():
                     return NoJob("the disk has no room for another job")
-                offer = self._control_plane.next_job(wait_s=wait_s)
+                try:
+                    offer = self._control_plane.next_job(wait_s=wait_s)
+                except BrokenJob as broken:
+                    self._refuse(broken)
+                    continue
                 if isinstance(offer, NoJob):
                     return offer
                 if offer.job_type not in self._job_types:
@@ -156,6 +167,14 @@ class Worker:
                     return held
                 refused.add(offer.id)
         return NoJob("draining")
+
+    def _refuse(self, broken: BrokenJob) -> None:
+        self._log.error("job.refused", job_id=broken.job_id, reason="invalid_job", message=str(broken))
+        key = str(uuid.uuid4())
+        try:
+            self._control_plane.refuse(broken.job_id, key=key, reason="invalid_job", message=str(broken))
+        except RejectedError as error:
+            raise ProtocolError(f"a job that cannot be read is offered, and not taken back: {error}") from error
 
     def _claim_new(self, offer: Job) -> HeldJob | None:
         key = str(uuid.uuid4())

@@ -534,3 +534,13 @@ def _forget(agent: Any) -> None:
         agent.agent_id = stranger
     else:
         agent._known_id = lambda: stranger
+
+
+def test_a_job_that_cannot_be_read_is_failed_for_good(scene: Scene, agent: ControlPlane) -> None:
+    """It would be offered again and again, and block whatever comes after it."""
+    job_id = scene.submit()
+
+    agent.refuse(job_id, key="k", reason="invalid_job", message="file.revisions: field required")
+
+    assert Status.FAILED is scene.history(job_id)[-1]
+    assert isinstance(agent.next_job(wait_s=0), NoJob)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import wire_samples as sample
 from overmind_agent import wire
-from overmind_agent.errors import ProtocolError
+from overmind_agent.errors import BrokenJob, ProtocolError
 from overmind_agent.jobs import Job, NoJob, RemoteFile
 from overmind_agent.lifecycle import Status
 
@@ -361,3 +361,17 @@ def test_bodies_are_strict(model: type[BaseModel], raw: bytes, why: str) -> None
         wire.parse(model, raw)
 
     assert why in str(caught.value)
+
+
+def test_a_broken_job_is_told_apart_by_its_id() -> None:
+    """So that it can be failed; a body that is also a NoJobResponse, or has no usable id, is only an error."""
+    broken = without(sample.job(), "function")
+
+    with pytest.raises(BrokenJob, match="function: field required") as caught:
+        wire.parse_next_job(sample.encode(broken))
+    for other in (broken | {"id": "../../etc"}, broken | {"message": "none"}, broken | {"id": None}):
+        with pytest.raises(ProtocolError) as neither:
+            wire.parse_next_job(sample.encode(other))
+        assert not isinstance(neither.value, BrokenJob)
+
+    assert broken["id"] == caught.value.job_id

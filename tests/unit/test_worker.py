@@ -10,6 +10,7 @@ import pytest
 from daemon_parts import Daemon, FakeLauncher, down, unauthorized
 from overmind_agent.errors import (
     AuthError,
+    BrokenJob,
     ClaimLost,
     JobError,
     JournalError,
@@ -71,6 +72,25 @@ def test_a_job_of_a_type_that_this_host_does_not_run_is_left(daemon: Daemon, ser
     assert NoJob("offered a job of type 'tea_making', which this host does not run") == step
     assert [Status.PENDING] == server.jobs[job_id].history
     assert ["next_job"] == server.calls
+
+
+def test_a_job_that_cannot_be_read_is_failed_and_the_next_one_runs(daemon: Daemon, server: FakeServer) -> None:
+    """Nobody can run it, and it would be offered for ever."""
+    broken_id, good_id = server.submit(), server.submit()
+    server.script("next_job", BrokenJob("not a Job: file: field required", job_id=broken_id))
+
+    ended = daemon.step()
+
+    assert isinstance(ended, Ended)
+    assert good_id == ended.job_id
+    assert Status.FAILED is server.jobs[broken_id].history[-1]
+
+
+def test_a_broken_job_that_the_server_keeps_is_no_hot_loop(daemon: Daemon, server: FakeServer) -> None:
+    server.script("next_job", BrokenJob("not a Job", job_id="unknown"))
+
+    with pytest.raises(ProtocolError, match="not taken back"):
+        daemon.step()
 
 
 def test_while_draining_nothing_is_asked_for(daemon: Daemon, server: FakeServer) -> None:
