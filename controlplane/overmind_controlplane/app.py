@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from overmind_controlplane import blob_routes, error_bodies, lab, optimisation, pull_agents, pull_files, pull_jobs
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
+from overmind_controlplane.plain import Plain
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import Refused, Unavailable
 
@@ -40,6 +41,8 @@ def build_app(plane: Plane) -> FastAPI:
     app.add_exception_handler(SQLAlchemyError, _database_failed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
+    if plane.settings.is_plain:
+        app.add_middleware(Plain)
     app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts)
     return app
 

@@ -114,6 +114,7 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--max-blob-bytes", default=8 << 30, type=int, metavar="N", help="longest file (default: %(default)s)"
     )
+    serve.add_argument("--plain", action="store_true", help="speak only what the published client speaks")
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
 
 
@@ -166,6 +167,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_blob_bytes=arguments.max_blob_bytes,
         public_url=arguments.public_url,
         allowed_hosts=frozenset(_LOOPBACK) if is_loopback else None,
+        is_plain=arguments.plain,
     )
     try:
         serve(settings, arguments.host, arguments.port, log_level=arguments.log_level)

@@ -34,6 +34,7 @@ class Settings:
         public_url: under which clients reach the server, None to take what they called it.
         allowed_hosts: names that the Host header may have, None for any; guards a loopback server against pages
             in the same machine's browser (DNS rebinding).
+        is_plain: leave out what the agent-pull dialect has beyond the published client.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class Settings:
     max_blob_bytes: int = MAX_BLOB_BYTES
     public_url: str | None = None
     allowed_hosts: frozenset[str] | None = None
+    is_plain: bool = False
 
 
 @dataclass(frozen=True)
