@@ -183,6 +183,15 @@ class SqliteJournal:
         )
         return [Status(name) for (name,) in rows]
 
+    def last_fate(self, job_id: str, attempt: int) -> str:
+        """See Outbox."""
+        row = self._one(
+            "SELECT coalesce(fate, 'waiting') FROM outbox WHERE job_id = ? AND attempt = ?"
+            " ORDER BY sequence DESC LIMIT 1",
+            (job_id, attempt),
+        )
+        return str(row[0]) if row else "refused"
+
     def undelivered(self) -> Sequence[Posted]:
         """See Outbox."""
         rows = self._all(

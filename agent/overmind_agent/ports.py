@@ -118,6 +118,9 @@ class Outbox(Protocol):
     def statuses(self, claim: Claim) -> Sequence[Status]:
         """What was posted for *claim*, oldest first; CLAIMED is always the first."""
 
+    def last_fate(self, job_id: str, attempt: int) -> str:
+        """`waiting`, `delivered` or `refused`: what has become of the last status of that attempt."""
+
     def undelivered(self) -> Sequence[Posted]:
         """What waits, oldest first: for each job only the first, so that its order is kept."""
 

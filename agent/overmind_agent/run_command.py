@@ -16,7 +16,7 @@ from overmind_agent import __version__, cli
 from overmind_agent.display import watching
 from overmind_agent.errors import AuthError, ControlPlaneError, JournalError, ProtocolError, StateInUse
 from overmind_agent.held_jobs import HeldJob
-from overmind_agent.jobs import NoJob
+from overmind_agent.jobs import Ended, NoJob, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
@@ -32,7 +32,12 @@ EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (StateInUse, cli.CANT_CREATE),
     (JournalError, cli.CANT_CREATE),
 )
-OUTCOMES: Final = {Status.COMPLETED: "completed", Status.FAILED: "failed", Status.CANCELED: "canceled"}
+OUTCOMES: Final = {
+    Status.COMPLETED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELED: "canceled",
+    Status.PENDING: "released",
+}
 
 
 def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) -> int:
@@ -67,9 +72,10 @@ def _once(settings: Settings, wait_s: float) -> int:
     print(json.dumps(summary(outcome)), flush=True)  # noqa: T201 - the result of the command
     if isinstance(outcome.step, NoJob) or outcome.step.status is Status.PENDING:
         return cli.OK
-    if not outcome.is_delivered:
+    if outcome.fate == "waiting":
         return cli.UNAVAILABLE
-    return cli.OK if outcome.step.status is Status.COMPLETED else cli.JOB_FAILED
+    is_done = outcome.step.status is Status.COMPLETED and outcome.fate == "delivered"
+    return cli.OK if is_done else cli.JOB_FAILED
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -77,9 +83,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     step = outcome.step
     if isinstance(step, NoJob):
         return {"outcome": "no_job", "message": step.message}
-    word = OUTCOMES.get(step.status, "lost") if step.status else "lost"
     return {
-        "outcome": "released" if step.status is Status.PENDING else word,
+        "outcome": _word(step, outcome.fate),
         "job_id": step.job_id,
         "job_type": step.job_type,
         "attempt": step.attempt,
@@ -88,8 +93,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "files": [{"name": f.name, "size_bytes": f.size_bytes, "sha256": f.sha256} for f in step.files],
         "summary": dict(step.outcome),
         "phases_s": dict(step.phases_s),
-        "delivered": outcome.is_delivered,
+        "delivered": outcome.fate == "delivered",
     }
+
+
+def _word(step: Ended, fate: str) -> str:
+    if step.status is None:
+        return "interrupted" if step.reason == StopReason.AGENT_STOPPING else "lost"
+    return "lost" if fate == "refused" else OUTCOMES[step.status]
 
 
 @contextmanager

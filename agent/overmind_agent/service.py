@@ -19,7 +19,7 @@ import fcntl
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ from overmind_agent.journal import SqliteJournal
 from overmind_agent.launcher import ChildSettings, ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.notify import Notifier
+from overmind_agent.ports import ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.supervisor import Supervisor
@@ -79,10 +80,16 @@ class Outside:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `run --once` ended: its one job or none, and whether the control plane has heard of it."""
+    """
+    How `run --once` ended: its one job or none.
+
+    Attributes:
+        fate: of the job's last word: `delivered`, `waiting` for a control plane that is out of reach, or `refused`:
+            the job was canceled or given to somebody else in the last moment.
+    """
 
     step: Ended | NoJob
-    is_delivered: bool
+    fate: str
 
 
 class Service:
@@ -98,6 +105,7 @@ class Service:
         self._until_drain = SystemClock(self._draining)
         self._held_jobs = HeldJobs()
         self._planes: list[HttpControlPlane] = []
+        self._slot_planes: list[HttpControlPlane] = []
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
 
     def run(self) -> None:
@@ -124,9 +132,11 @@ class Service:
             patience = Once(self._until_drain, wait_s=wait_s, reach_s=ONCE_REACH_S)
             (slot,) = self._slots(1, patience, supervisor)
             supervisor.watch([slot.thread("worker-1")])
-            is_delivered = self._journal.wait_until_empty(FLUSH_S)
+            self._journal.wait_until_empty(FLUSH_S)
+            step = patience.step or NoJob("asked to stop before there was a job")
+            fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
             self._sweep()
-        return Outcome(patience.step or NoJob("asked to stop before there was a job"), is_delivered)
+        return Outcome(step, fate)
 
     # ------------------------------------------------------------------------------------ start and end
 
@@ -146,6 +156,7 @@ class Service:
                 signals=signals,
                 held_jobs=self._held_jobs,
                 drain=self._drain,
+                while_draining=self._stop_polling,
                 drain_s=agent.drain_s,
                 notifier=notifier,
                 clock=self._clock,
@@ -167,16 +178,20 @@ class Service:
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
-        self._stop_waiting()  # the next heartbeat says so, and no poll holds up the end
+        self._stop_waiting(self._planes)  # the next heartbeat says so, and no poll holds up the end
+
+    def _stop_polling(self) -> None:
+        self._stop_waiting(self._slot_planes)
 
     def _close(self) -> None:
         self._closing.set()
-        self._stop_waiting()
+        self._stop_waiting(self._planes)
         self._held_jobs.wake()
         self._journal.wake()
 
-    def _stop_waiting(self) -> None:
-        for plane in self._planes:
+    @staticmethod
+    def _stop_waiting(planes: Sequence[ControlPlane]) -> None:
+        for plane in planes:
             plane.stop_waiting()
 
     def _register(self, plane: HttpControlPlane, reach_s: float) -> None:
@@ -253,6 +268,7 @@ class Service:
         poll_turn: threading.Lock,
     ) -> Slot:
         plane = self._plane()
+        self._slot_planes.append(plane)
         shared: dict[str, Any] = {
             "control_plane": plane,
             "journal": self._journal,

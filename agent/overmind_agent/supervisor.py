@@ -29,6 +29,7 @@ class Supervisor:
 
     Args:
         drain: takes no new job from now on.
+        while_draining: called at every tick after that: a poll may have begun in the very moment of `drain`.
         drain_s: how long the present jobs may take after that.
     """
 
@@ -38,6 +39,7 @@ class Supervisor:
         signals: Signals,
         held_jobs: HeldJobs,
         drain: Callable[[str], object],
+        while_draining: Callable[[], object],
         drain_s: float,
         notifier: Notifier,
         clock: Clock,
@@ -46,6 +48,7 @@ class Supervisor:
         self._signals = signals
         self._held_jobs = held_jobs
         self._drain = drain
+        self._while_draining = while_draining
         self._drain_s = drain_s
         self._notifier = notifier
         self._clock = clock
@@ -101,6 +104,8 @@ class Supervisor:
             self.drain(f"signal {numbers[0]}")
         if self._fatal is not None:
             self.drain("it cannot go on")
+        if self._stop_at_s is not None:
+            self._while_draining()
         is_late = self._stop_at_s is not None and self._clock.now_s() >= self._stop_at_s
         if self._heard >= 2 or is_late or self._fatal is not None:
             self._held_jobs.ask_all_to_stop(StopReason.AGENT_STOPPING)

@@ -52,12 +52,14 @@ class Scene:
         self.held_jobs = HeldJobs()
         self.held = HeldJob(a_claim(lease_s=None), self.clock, claimed_at_s=0)
         self.drained: list[str] = []
+        self.drained_again: list[bool] = []
         self.is_draining = threading.Event()
         self.over = threading.Event()
         self.supervisor = Supervisor(
             signals=signals,
             held_jobs=self.held_jobs,
             drain=self._drain,
+            while_draining=lambda: self.drained_again.append(True),
             drain_s=60.0,
             notifier=Notifier(None),
             clock=self.clock,
@@ -115,6 +117,7 @@ def test_the_first_signal_drains_and_stops_no_work(scene: Scene, number: int) ->
     scene.watch(first)
 
     assert [f"signal {number:d}"] == scene.drained
+    assert scene.drained_again, "a poll may have begun in the very moment of the drain"
     assert scene.held.stop_reason is None
 
 
