@@ -200,7 +200,8 @@ from overmind_agent.supervisor import Supervisor
 from overmind_agent.testing import VirtualClock
 
 supervisor = Supervisor(
-    signals=Signals(), held_jobs=HeldJobs(), drain=lambda why: print(why, flush=True), drain_s=60.0,
+    signals=Signals(), held_jobs=HeldJobs(), drain=lambda why: print(why, flush=True),
+    while_draining=lambda: None, drain_s=60.0,
     notifier=Notifier(None), clock=VirtualClock(), log=structlog.get_logger(),
 )
 print("ready", flush=True)
