@@ -13,7 +13,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from overmind_controlplane import blob_routes, error_bodies, lab, optimisation, pull_agents, pull_files, pull_jobs
+from overmind_controlplane import (
+    blob_routes,
+    error_bodies,
+    lab,
+    optimisation,
+    pull_access,
+    pull_agents,
+    pull_files,
+    pull_jobs,
+)
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
 from overmind_controlplane.plain import Plain
@@ -35,7 +44,7 @@ def build_app(plane: Plane) -> FastAPI:
 
     app = _Described(title="Overmind control plane", version="1", lifespan=lifespan, redirect_slashes=False)
     app.state.plane = plane
-    for part in (pull_agents, pull_jobs, pull_files, lab, optimisation, blob_routes):
+    for part in (pull_agents, pull_jobs, pull_files, pull_access, lab, optimisation, blob_routes):
         app.include_router(part.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(SQLAlchemyError, _database_failed)

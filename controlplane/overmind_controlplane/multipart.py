@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,29 @@ def part_path(blobs: Blobs, project_id: str, sha: str, part: str) -> Path:
     if named is None or folder is None or not folder.is_dir():
         raise NotFound("Upload not found")
     return folder / named[2]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that has arrived: `tag` is what its PUT was answered."""
+
+    number: int
+    tag: str
+    size: int
+
+
+def arrived(blobs: Blobs, project_id: str, sha: str, upload_id: str) -> list[Part]:
+    """
+    The parts that are there, by number: what a client that was restarted need not send again.
+
+    Raises:
+        NotFound: there is no such upload.
+    """
+    folder = _folder(blobs, project_id, sha, upload_id)
+    if not folder.is_dir():
+        raise NotFound("Upload not found")
+    paths = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    return [Part(int(path.name), etag(path), path.stat().st_size) for path in paths]
 
 
 def complete(blobs: Blobs, upload: tuple[str, str, str], parts: Sequence[tuple[int, str]]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -215,12 +216,25 @@ def begin_multipart_upload(
     """Where to PUT the parts of a large blob."""
     _must_be_new(plane, caller, body.sha)
     upload_id = multipart.begin(plane.blobs, caller.project_id, body.sha)
-    parts = {
-        str(number): _address(request, plane, caller, "PUT", body.sha, multipart.part_name(upload_id, number))
-        for number in range(1, body.num_parts + 1)
-    }
-    shown_parts = {number: address.model_dump(mode="json") for number, address in parts.items()}
-    return answer_json({"upload_id": upload_id, "upload_urls": shown_parts})
+    urls = _part_addresses(request, plane, caller, body.sha, upload_id, range(1, body.num_parts + 1))
+    return answer_json({"upload_id": upload_id, "upload_urls": urls})
+
+
+@router.get("/tokens/multipart-upload")
+def get_multipart_upload(
+    request: Request,
+    caller: AnyCaller,
+    plane: ThePlane,
+    sha: str,
+    upload_id: wire.Id,
+    num_parts: Annotated[int, Query(ge=0, le=MAX_PARTS)] = 0,
+) -> Response:
+    """Ours: the parts that have arrived, and where to PUT those of *num_parts* that have not."""
+    there = multipart.arrived(plane.blobs, caller.project_id, must_be_sha(sha), upload_id)
+    missing = sorted(set(range(1, num_parts + 1)) - {part.number for part in there})
+    parts = [{"PartNumber": part.number, "ETag": f'"{part.tag}"', "Size": part.size} for part in there]
+    urls = _part_addresses(request, plane, caller, sha, upload_id, missing)
+    return answer_json({"upload_id": upload_id, "parts": parts, "upload_urls": urls})
 
 
 @router.put("/tokens/multipart-upload", openapi_extra=takes(EndMultipart))
@@ -236,6 +250,18 @@ def end_multipart_upload(
         raise wrong("a complete upload names its parts", "body", "completed_parts", kind="missing")
     multipart.complete(plane.blobs, (caller.project_id, body.sha, body.upload_id), parts)
     return answer_json({"upload_id": body.upload_id})
+
+
+def _part_addresses(
+    request: Request, plane: Plane, caller: Caller, sha: str, upload_id: str, numbers: Iterable[int]
+) -> dict[str, Any]:
+    """Where to PUT the parts, by number."""
+    return {
+        str(number): _address(
+            request, plane, caller, "PUT", sha, multipart.part_name(upload_id, number)
+        ).model_dump(mode="json")
+        for number in numbers
+    }
 
 
 def _must_be_new(plane: Plane, caller: Caller, sha: str) -> None:

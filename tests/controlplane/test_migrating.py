@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from plane_calls import Project
 from sqlalchemy import create_engine, inspect, text
 
-from overmind_controlplane import lab_tables, migrating
+from overmind_controlplane import grant_tables, lab_tables, migrating
 from overmind_controlplane.database_url import WrongDatabaseUrl, read
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.stores import SqliteStore
@@ -35,7 +35,7 @@ def dump(path: Path) -> list[str]:
 
 
 def test_the_steps_make_the_tables_that_the_code_has(tmp_path: Path, database_url: str | None) -> None:
-    assert lab_tables.Row is Row
+    assert lab_tables.Row is grant_tables.Row is Row
     database = open_database(tmp_path, database_url)
 
     with database.store.engine.connect() as connection:
