@@ -55,6 +55,11 @@ def main(url: str, submit_token: str, agent_token: str) -> None:
 
     seen["polled"] = submitter.get_job(job.id).poll_job().value
     seen["result"] = submitter.get_artifact(artifact.id).read_bytes().decode()
+    reader = Client(
+        Configuration(registry_url=url, registry_auth_token=submit_token, filesystem_cache_enabled=False)
+    )
+    copied = reader.get_artifact(artifact.id).copy_to(folder / "copied.json")
+    seen["copied"] = (Path(copied) if copied else folder / "copied.json").read_text()
     seen["listed"] = [one.id == job.id for one in submitter.list_jobs().iter_items()]
     seen["artifacts"] = [one.id == artifact.id for one in submitter.list_model_artifacts(model.id).iter_items()]
     products = submitter.get_job(job.id).file.revisions[-1].products
