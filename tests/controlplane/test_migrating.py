@@ -69,6 +69,7 @@ def test_a_folder_without_a_version_is_taken_over(tmp_path: Path) -> None:
                 "demands",
                 "sweeps",
                 "audit",
+                "grants",
                 "datapoints",
                 "datasets",
                 "target_agents",
