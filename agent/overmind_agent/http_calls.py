@@ -28,6 +28,7 @@ MOST_DIGITS: Final = 18
 # A transfer slower than this is a stalled one.
 MIN_BYTES_PER_S: Final = 16 * 1024
 
+ANY_2XX: Final = frozenset(range(200, 300))
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_OURS: Final = frozenset({404, 409, 410, 422, 423})
 
@@ -42,6 +43,7 @@ class Verb:
         is_on_job: whether a refusal means that the job is not ours.
         accepts: the statuses that mean success; all other 2xx are someone else answering.
         max_bytes: of the answer.
+        may_be_empty: whether a 204 will do.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Verb:
     is_on_job: bool = False
     accepts: frozenset[int] = frozenset({200, 201})
     max_bytes: int = 4 * MIB
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ class HttpCalls:
                 "Accept-Encoding": "identity",
             }
         )
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host, port and whatever path all calls begin with; no slash at the end."""
+        return self._base_url
 
     def close(self) -> None:
         """Close the connections."""
@@ -157,7 +165,7 @@ class HttpCalls:
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
         if response.status_code not in verb.accepts:
             raise refusal(verb, response.status_code, response.headers, content)
-        if not _is_json(response.headers):
+        if not _is_json(response.headers) and not (verb.may_be_empty and response.status_code == NO_CONTENT):
             kind = response.headers.get("Content-Type", "nothing")
             raise TransientError(
                 f"{verb.name}: the answer is {kind}, not JSON; is there a proxy or a login page in between?",
@@ -322,11 +330,17 @@ def _detail(found: Any) -> str:
     if isinstance(found, dict):
         inner = found.get("error")
         inner = inner.get("message") if isinstance(inner, dict) else inner
-        found = found.get("detail") or found.get("message") or inner
+        found = found.get("detail") or found.get("message") or inner or _fields(found)
     if isinstance(found, list):
         found = "; ".join(str(line.get("msg", "")) if isinstance(line, dict) else str(line) for line in found)
     text = found if isinstance(found, str) else ""
     return "".join(letter if letter.isprintable() else " " for letter in text[:300])
+
+
+def _fields(found: Mapping[str, Any]) -> str:
+    """A map of fields to what is wrong with each, in words."""
+    told = {name: says for name, says in found.items() if isinstance(says, list)}
+    return "; ".join(f"{name}: {' '.join(str(text) for text in says)}" for name, says in told.items())
 
 
 def _in_words(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import platform
-import stat
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,12 +31,18 @@ from overmind_agent.jobs import (
     StatusUpdate,
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.looking import look_until
+from overmind_agent.ports import Clock
+from overmind_agent.result_file import open_result
 from overmind_executors import strict_json
 
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
 JOB_TYPE_CAPABILITY: Final = "job_type:"
 MESSAGE_CHARS: Final = 4096
 PLAIN_MESSAGE_CHARS: Final = 255
+# Jobs that this host does not run may stand before those that it does; a server may go on giving the last page.
+PLAIN_PAGE_SIZE: Final = 20
+PLAIN_PAGES: Final = 50
 DAMAGED_TRIES: Final = 3
 LEASE_LIMITS_S: Final = (1.0, 3600.0)
 
@@ -64,6 +69,9 @@ class HttpControlPlane:
 
     Asks once which extensions the server has. Without them it does what the published client can do: it lists
     available jobs, and reads each held job to notice that it was canceled.
+
+    Args:
+        clock: to read held jobs more than once in a heartbeat that the server does not hold; None for once.
     """
 
     def __init__(
@@ -74,12 +82,14 @@ class HttpControlPlane:
         display_name: str,
         slots: int,
         agent_id: Callable[[], str | None],
+        clock: Clock | None = None,
     ) -> None:
         self._calls = calls
         self._job_types = tuple(job_types)
         self._display_name = display_name
         self._slots = slots
         self._known_id = agent_id
+        self._clock = clock
         self._extensions: frozenset[str] | None = None
         self._said_busy: bool | None = None
         self._gives_way = False
@@ -158,11 +168,16 @@ class HttpControlPlane:
                 NEXT_JOB, "GET", f"{here}/job", query={"wait_s": f"{wait_s:.3f}"}, extra_s=wait_s
             )
             return wire.parse_next_job(answer.body)
-        answer = self._calls.call(NEXT_JOB, "GET", f"{here}/available_jobs", query={"page": 1, "size": 20})
-        for found in wire.parse(wire.RawPage, answer.body).items:
-            job = wire.parse_next_job(json.dumps(found).encode())
-            if isinstance(job, Job) and job.job_type in self._job_types:
-                return job
+        for page in range(1, PLAIN_PAGES + 1):
+            query = {"page": page, "size": PLAIN_PAGE_SIZE}
+            answer = self._calls.call(NEXT_JOB, "GET", f"{here}/available_jobs", query=query)
+            items = wire.parse(wire.RawPage, answer.body).items
+            for found in items:
+                job = wire.parse_next_job(json.dumps(found).encode())
+                if isinstance(job, Job) and job.job_type in self._job_types:
+                    return job
+            if len(items) < PLAIN_PAGE_SIZE:
+                break
         return NoJob("no job available")
 
     def claim(self, job: Job, *, key: str) -> Claim:
@@ -257,7 +272,7 @@ class HttpControlPlane:
     def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
         """See ControlPlane."""
         if not self._has("heartbeat"):
-            return self._look_at_each(held)
+            return self._look(held, wait_s)
         body = {
             "slots": self._slots,
             "draining": draining,
@@ -270,8 +285,14 @@ class HttpControlPlane:
             )
         return _orders(wire.parse(wire.HeartbeatAnswer, answer.body))
 
-    def _look_at_each(self, held: Sequence[Held]) -> Orders:
+    def _look(self, held: Sequence[Held], wait_s: float) -> Orders:
         self._say_busy(bool(held))
+        if self._clock is None:
+            return self._look_at_each(held)
+        with self._giving_way():
+            return look_until(lambda: self._look_at_each(held), self._clock, wait_s=wait_s)
+
+    def _look_at_each(self, held: Sequence[Held]) -> Orders:
         directives = {}
         for line in held:
             try:
@@ -335,7 +356,10 @@ class HttpControlPlane:
         if job.model_id is None or not job.has_input:
             return None
         answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(job.model_id)}")
-        return wire.read_revision(wire.parse(wire.Model, answer.body).file.revisions[-1])
+        file = wire.read_revision(wire.parse(wire.Model, answer.body).file.revisions[-1])
+        # A server without our `input` may give a job that has none a model over its parameters, to own its files.
+        given = job.parameters
+        return None if (file.sha, file.name) == (given.sha, given.name) else file
 
     def download(self, file: RemoteFile, destination: Path) -> None:
         """See ControlPlane."""
@@ -382,7 +406,7 @@ class HttpControlPlane:
         key = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()
         salt = key[:32]
         properties = _properties(file)
-        content = _open_result(file)
+        content = open_result(file)
         created = datetime.fromtimestamp(os.fstat(content.fileno()).st_mtime, UTC).isoformat()
         content_sha = self._store(content, file.size_bytes, salt, sha256=file.sha256)
         properties_sha = self._store(io.BytesIO(properties), len(properties), salt)
@@ -435,19 +459,6 @@ def _digests(content: BinaryIO, salt: str) -> tuple[str, str]:
         plain.update(chunk)
     key.update(salt.encode("ascii"))
     return key.hexdigest(), plain.hexdigest()
-
-
-def _open_result(file: ResultFile) -> BinaryIO:
-    """*file*, opened without following a link that a job may have put in its place."""
-    try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise UploadError(f"{file.name!r} cannot be read: {error.strerror}", reason="output_missing") from error
-    with suppress(OSError):
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise UploadError(f"{file.name!r} is not a regular file", reason="output_unreadable")
 
 
 def _properties(file: ResultFile) -> bytes:

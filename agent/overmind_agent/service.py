@@ -35,11 +35,13 @@ from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import ControlPlaneError, JobError, JournalError, StateInUse
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.host_results import HostResults
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
+from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.launcher import ChildSettings, ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.notify import Notifier
@@ -104,8 +106,9 @@ class Service:
         self._clock = SystemClock(self._closing)
         self._until_drain = SystemClock(self._draining)
         self._held_jobs = HeldJobs()
-        self._planes: list[HttpControlPlane] = []
-        self._slot_planes: list[HttpControlPlane] = []
+        self._planes: list[ControlPlane] = []
+        self._slot_planes: list[ControlPlane] = []
+        self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
 
     def run(self) -> None:
@@ -194,7 +197,7 @@ class Service:
         for plane in planes:
             plane.stop_waiting()
 
-    def _register(self, plane: HttpControlPlane, reach_s: float) -> None:
+    def _register(self, plane: ControlPlane, reach_s: float) -> None:
         clock = self._until_drain
         ends_at_s = clock.now_s() + reach_s
         try:
@@ -222,18 +225,34 @@ class Service:
 
     # ------------------------------------------------------------------------------------ what fills the ports
 
-    def _plane(self) -> HttpControlPlane:
+    def _plane(self) -> ControlPlane:
         """A control plane for one thread."""
         settings = self._settings.control_plane
-        plane = HttpControlPlane(
-            HttpCalls(settings.url, self._outside.token, ca_file=settings.ca_file, proxy=settings.proxy),
+        calls = HttpCalls(settings.url, self._outside.token, ca_file=settings.ca_file, proxy=settings.proxy)
+        plane = ADAPTERS[settings.adapter](self, calls)
+        self._planes.append(plane)
+        return plane
+
+    def overmind(self, calls: HttpCalls) -> HttpControlPlane:
+        """The agent-pull dialect."""
+        return HttpControlPlane(
+            calls,
             job_types=self._job_types,
             display_name=self._settings.agent.name,
             slots=self._settings.agent.slots,
             agent_id=self._journal.agent_id,
+            clock=self._clock,
         )
-        self._planes.append(plane)
-        return plane
+
+    def overmind_lab(self, calls: HttpCalls) -> LabControlPlane:
+        """Overmind Lab's jobs REST."""
+        return LabControlPlane(
+            calls,
+            job_types=self._job_types,
+            agent_id=self._journal.agent_id,
+            shared=self._lab,
+            clock=self._clock,
+        )
 
     def _messengers(self, supervisor: Supervisor) -> tuple[threading.Thread, threading.Thread]:
         shared: dict[str, Any] = {
@@ -313,6 +332,13 @@ class Service:
             timeout_s=agent.job_timeout_s,
             nice=agent.nice,
         )
+
+
+ADAPTERS: Final[Mapping[str, Callable[[Service, HttpCalls], ControlPlane]]] = {
+    "overmind": Service.overmind,
+    "overmind-lab": Service.overmind_lab,
+}
+"""What `control_plane.adapter` may be."""
 
 
 @contextmanager

@@ -79,7 +79,15 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "log_shipper": VALUES | BETWEEN_THREADS,
     "supervisor": VALUES | BETWEEN_THREADS | _names("notify", "signals"),
     # what fills the ports
-    "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls"),
+    "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls", "looking", "result_file"),
+    "lab_client": VALUES
+    | _names("wire", "http_calls", "looking", "lab_wire", "lab_list", "lab_result", "host_results"),
+    "lab_list": VALUES | _names("wire", "http_calls", "lab_wire"),
+    "lab_result": VALUES | JSON | _names("lab_wire"),
+    "lab_wire": VALUES | JSON | _names("wire"),
+    "looking": VALUES,
+    "host_results": VALUES | _names("result_file"),
+    "result_file": VALUES,
     "http_calls": VALUES | PACKAGE | JSON | _names("deadline", "wire"),
     "deadline": _names("errors"),
     "journal": VALUES,

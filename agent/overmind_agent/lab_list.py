@@ -1,0 +1,93 @@
+"""The list of pending jobs, a page at a time; and the links between pages, which are not followed blindly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from pydantic import ValidationError
+
+from overmind_agent import wire
+from overmind_agent.errors import ProtocolError, RejectedError
+from overmind_agent.http_calls import ANY_2XX, MIB, HttpCalls, Verb
+from overmind_agent.lab_wire import LabPage, LabRow
+
+LIST: Final = Verb("next_job", 30, accepts=ANY_2XX, max_bytes=16 * MIB)
+MAX_PAGES: Final = 100
+_BAD_REQUEST: Final = 400
+
+
+class PendingJobs:
+    """
+    Lists what waits, oldest first where the server can order.
+
+    The reference names the parameter `ordering` but not what it takes, so a server that refuses ours is asked
+    without it from then on; each page is put in order here in any case.
+    """
+
+    def __init__(self, calls: HttpCalls, *, job_type: str | None) -> None:
+        self._calls = calls
+        self._filters = {"status": "pending", **({"job_type": job_type} if job_type else {})}
+        self._ordering = {"ordering": "created_at"}
+
+    def pages(self) -> Iterator[list[LabRow]]:
+        """
+        Page after page, each read when it is asked for. Lines that cannot be read are left out.
+
+        Raises:
+            ControlPlaneError: a page could not be read: what is known so far is not the list.
+            ProtocolError: a page is none, or its link leads to another server or to a page that was there already.
+        """
+        path = f"/api/jobs/?{urlencode(self._filters | self._ordering)}"
+        seen = {path}
+        for number in range(1, MAX_PAGES + 1):
+            page = self._read(path, is_first=number == 1)
+            yield sorted(_rows(page), key=lambda row: row.created_at or "")
+            if not page.next:
+                return
+            path = follow(page.next, self._calls.base_url, path)
+            if path in seen:
+                raise ProtocolError("the list of jobs leads back to a page that was read already")
+            seen.add(path)
+        raise ProtocolError(f"the list of jobs has more than {MAX_PAGES} pages without a job for this host")
+
+    def _read(self, path: str, *, is_first: bool) -> LabPage:
+        try:
+            answer = self._calls.call(LIST, "GET", path)
+        except RejectedError as error:
+            if not (is_first and self._ordering and error.http_status == _BAD_REQUEST):
+                raise
+            self._ordering = {}
+            answer = self._calls.call(LIST, "GET", f"/api/jobs/?{urlencode(self._filters)}")
+        return wire.parse(LabPage, answer.body)
+
+
+def follow(link: str, base_url: str, path: str) -> str:
+    """
+    The path and query of *link*, which stands in the page at *path* below *base_url*.
+
+    The scheme may differ: a server behind a proxy that does TLS does not know its own. The call goes to
+    *base_url* in any case.
+
+    Raises:
+        ProtocolError: it leads elsewhere.
+    """
+    base = urlsplit(base_url)
+    target = urlsplit(urljoin(base_url + path, link))
+    if target.scheme not in ("http", "https") or target.netloc.lower() != base.netloc.lower():
+        raise ProtocolError(
+            f"the next page is on another host ({target.netloc[:80]!r}); is public_url right there?"
+        )
+    if not target.path.startswith(f"{base.path}/"):
+        raise ProtocolError("the next page is outside of control_plane.url")
+    query = f"?{target.query}" if target.query else ""
+    return target.path.removeprefix(base.path) + query
+
+
+def _rows(page: LabPage) -> Iterator[LabRow]:
+    for line in page.results:
+        try:
+            yield LabRow.model_validate(line)
+        except ValidationError:
+            continue
