@@ -33,7 +33,7 @@ STOP_S: Final = 10.0
 SHOWN_ROWS: Final = 6
 ASKED_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A model this small follows one wording and not another: of these 64 reviews, between none and 53 come out right.
-PROMPT: Final = "Classify the sentiment of this review as positive or negative. Answer with one word.\n\n{input}"
+PROMPT: Final = "{input}\n\nIs this review positive or negative? Answer with one word."
 
 say = Console(highlight=False, soft_wrap=True)
 
@@ -106,12 +106,19 @@ def _stop(started: list[Server]) -> None:
 def fresh_folder() -> None:
     """An empty `.demo/`, unless servers of an earlier run still work in it."""
     if RUNNING.exists():
-        for group in json.loads(RUNNING.read_text(encoding="utf-8")):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, 0)
-                raise Failed(f"the servers of the last demo still run; stop them with: kill -- -{group}")
+        alive = [group for group in json.loads(RUNNING.read_text(encoding="utf-8")) if _is_alive(group)]
+        if alive:
+            groups = " ".join(f"-{group}" for group in alive)
+            raise Failed(f"the servers of the last demo still run; stop them with: kill -- {groups}")
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(mode=0o700)
+
+
+def _is_alive(group: int) -> bool:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, 0)
+        return True
+    return False
 
 
 def command(name: str, *arguments: str) -> str:
@@ -180,8 +187,10 @@ class ControlPlane:
                 "model": "local",
                 "messages_template": [{"role": "user", "content": PROMPT}],
                 "temperature": 0,
-                "max_tokens": 5,
+                "max_tokens": 8,
+                "stop": [".", ",", "\n"],
             },
+            "concurrency": 2,
             "comparison": {"kind": "label"},
         }
         job = {"job_type": "inference", "status": "pending", "result": {"parameters": parameters}}

@@ -13,20 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from overmind_agent import cli
+from overmind_agent import cli, configuration
 from overmind_agent.doctor import Doctor, Finding
 from overmind_agent.http_calls import HttpCalls
-from overmind_config.load import load
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
 
+EXIT_CODES: Final = {"state_dir": cli.CANT_CREATE, "journal": cli.CANT_CREATE, "token": cli.NO_PERMISSION}
+WIDE: Final = 200  # where nobody's terminal sets a limit
 STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> int:
-    """Examine this host; 0 when nothing failed, else 78 for the configuration and 69 for anything else."""
+    """Examine this host; 0 when nothing failed, else the code that `run` would most likely end with."""
     try:
-        settings = load(flags, config=config).settings
+        settings = configuration.read(flags, config)
     except SettingsError as error:
         found = [
             Finding("configuration", "failed", f"{problem.where}: {problem.what}", problem.remedy)
@@ -36,7 +37,10 @@ def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> in
         return cli.CONFIG
     found = [Finding("configuration", "ok", "complete"), *_examine(settings)]
     _show(found, as_json=as_json)
-    return cli.UNAVAILABLE if any(finding.grade == "failed" for finding in found) else cli.OK
+    failed = {finding.code for finding in found if finding.grade == "failed"}
+    return next(
+        (code for name, code in EXIT_CODES.items() if name in failed), cli.UNAVAILABLE if failed else cli.OK
+    )
 
 
 def _examine(settings: Settings) -> Sequence[Finding]:
@@ -54,10 +58,11 @@ def _show(found: Sequence[Finding], *, as_json: bool) -> None:
         is_ready = not any(finding.grade == "failed" for finding in found)
         print(json.dumps({"ready": is_ready, "checks": [asdict(f) for f in found]}))  # noqa: T201 - the result
         return
-    table = Table("check", "", "found", box=None, pad_edge=False)
+    table = Table("check", "grade", "found", box=None, pad_edge=False)
     for finding in found:
         message = Text(finding.message)
         if finding.hint:
             message.append(f"\n→ {finding.hint}", style="italic")
         table.add_row(finding.code, Text(finding.grade, style=STYLES[finding.grade]), message)
-    Console(file=sys.stdout).print(table)
+    is_terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if is_terminal else WIDE).print(table)

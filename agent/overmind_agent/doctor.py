@@ -1,8 +1,8 @@
 """
 What must be so for this host to do its work, as a list of questions.
 
-Each check answers with what it found; when that is not good enough it says what to do. None of them changes
-anything but the lock file of the state folder, and none takes longer than a few seconds.
+Each check answers with what it found; when that is not good enough it says what to do. None of them makes
+anything, and none takes longer than a few seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,12 +23,12 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from overmind_agent import wire
-from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
+from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls, Verb
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.service import owning
 from overmind_config.settings import Settings
-from overmind_executors import registry
+from overmind_executors import registry, strict_json
 
 Grade = Literal["ok", "warning", "failed"]
 
@@ -55,16 +56,24 @@ class Failed(Exception):
         self.grade: Grade = grade
 
 
+_NEEDS_AN_ANSWER: Final = frozenset({"extensions", "token", "clock"})
+
+
 class Doctor:
     """Examines this host for *settings*; `calls` go to the control plane."""
 
     def __init__(self, settings: Settings, calls: HttpCalls) -> None:
         self._settings = settings
         self._calls = calls
+        self._is_answered = False
+        self._date: datetime | None = None
 
     def findings(self) -> Iterator[Finding]:
         """One finding for each check, in the order in which a person would look."""
         for code, check in self._checks():
+            if code in _NEEDS_AN_ANSWER and not self._is_answered:
+                yield Finding(code, "warning", "not asked, since the control plane does not answer")
+                continue
             try:
                 yield Finding(code, "ok", check())
             except Failed as bad:
@@ -76,7 +85,6 @@ class Doctor:
         yield "python", self._python
         yield "process_control", self._process_control
         yield "state_dir", self._state_dir
-        yield "state_lock", self._state_lock
         yield "journal", self._journal
         yield "disk", self._disk
         yield "job_types", self._job_types
@@ -87,6 +95,8 @@ class Doctor:
         yield "extensions", self._extensions
         yield "token", self._token
         yield "clock", self._clock
+        if not self._settings.models:
+            yield "models", self._no_models
         for name in self._settings.models:
             yield f"model.{name}", lambda name=name: self._model(name)  # type: ignore[misc]
         yield "service_manager", self._service_manager
@@ -105,25 +115,16 @@ class Doctor:
 
     def _state_dir(self) -> str:
         state = self._settings.agent.state_dir
-        try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = state / ".check"
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise Failed(
-                f"{state} cannot be written: {error.strerror}", "make it a folder of the agent's user"
-            ) from error
+        if not state.exists():
+            parent = next(folder for folder in state.parents if folder.exists())
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise Failed(f"{state} does not exist, and {parent} cannot be written", "make it, mode 0700")
+            return f"{state} will be made by the first start"
+        if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+            raise Failed(f"{state} cannot be written", "make it a folder of the agent's user")
         if state.stat().st_mode & 0o077:
             raise Failed(f"{state} is open to other users", f"run chmod 700 {state}", grade="warning")
         return str(state)
-
-    def _state_lock(self) -> str:
-        try:
-            with owning(self._settings.agent.state_dir):
-                return "nobody else works on the state folder"
-        except OvermindAgentError as error:
-            raise Failed(str(error), "fine if that is the service itself", grade="warning") from error
 
     def _journal(self) -> str:
         path = self._settings.agent.state_dir / "journal.sqlite"
@@ -135,17 +136,18 @@ class Doctor:
                 journal = SqliteJournal(path, on_set_aside=aside.append)
                 held, waiting = len(journal.held()), len(journal.undelivered())
                 journal.close()
+        except StateInUse as error:
+            raise Failed(str(error), "fine if that is the service itself", grade="warning") from error
         except OvermindAgentError as error:
-            raise Failed(str(error), "stop the service to have it checked", grade="warning") from error
+            raise Failed(str(error), "look at the disk and at who owns the folder") from error
         if aside:
             raise Failed(f"it was damaged and is now {aside[0]}", "look there for results that were not sent")
         return f"{held} jobs to go on with, {waiting} with statuses to send"
 
     def _disk(self) -> str:
-        free, least = (
-            shutil.disk_usage(self._settings.agent.state_dir).free,
-            self._settings.agent.min_free_bytes,
-        )
+        state = self._settings.agent.state_dir
+        folder = state if state.exists() else next(folder for folder in state.parents if folder.exists())
+        free, least = shutil.disk_usage(folder).free, self._settings.agent.min_free_bytes
         if free < least:
             raise Failed(
                 f"{free:,} bytes are free, fewer than agent.min_free_bytes {least:,}",
@@ -216,15 +218,16 @@ class Doctor:
     def _connection(self) -> str:
         began = datetime.now(UTC)
         with suppress(RejectedError):  # whatever it answers, it answers
-            self._calls.call(LOOK, "GET", "/api/v2/capabilities")
+            self._date = self._calls.call(LOOK, "GET", "/api/v2/capabilities").date
         took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
+        self._is_answered = True
         return f"{self._settings.control_plane.url} answers in {took_ms:.0f} ms"
 
     def _extensions(self) -> str:
         try:
             answer = self._calls.call(LOOK, "GET", "/api/v2/capabilities")
         except AuthError as error:
-            raise Failed("not told without a token", "see the check of the token", grade="warning") from error
+            raise Failed("not told without a valid token", "see the check of the token", grade="warning") from error
         except RejectedError as error:
             raise Failed(
                 "none: jobs are polled for, without leases", "fine for a plain control plane", grade="warning"
@@ -232,29 +235,35 @@ class Doctor:
         return ", ".join(wire.parse(wire.Capabilities, answer.body).extensions)
 
     def _token(self) -> str:
+        """Asked as an agent that cannot exist: only an agent's token gets as far as not finding it."""
+        beat = {"slots": 0, "jobs": []}
         try:
-            self._calls.call(LOOK, "GET", "/api/v2/agents", query={"page": 1, "size": 1})
+            self._calls.call(LOOK, "POST", f"/api/v2/agents/{uuid.uuid4()}/heartbeat", body=beat)
         except AuthError as error:
             raise Failed(f"not accepted ({error})", "put an agent's token into control_plane.token_file") from error
+        except RejectedError:
+            return "accepted"
         return "accepted"
 
     def _clock(self) -> str:
-        answer = self._calls.call(LOOK, "GET", "/api/v2/agents", query={"page": 1, "size": 1})
-        if answer.date is None:
-            return "the server does not say what time it is"
-        skew_s = abs((datetime.now(UTC) - answer.date).total_seconds())
+        if self._date is None:
+            raise Failed("the server did not say what time it is", "see the check of the token", grade="warning")
+        skew_s = abs((datetime.now(UTC) - self._date).total_seconds())
         if skew_s > MOST_SKEW_S:
             raise Failed(f"{skew_s:.0f} s from the server's", "set the clock; leases do not depend on it, TLS does")
         return f"within {skew_s:.0f} s of the server's"
 
     # ------------------------------------------------------------------------------------------ the models
 
+    def _no_models(self) -> str:
+        raise Failed("none", "jobs that ask a chat model will fail; name one in [models.<name>]", grade="warning")
+
     def _model(self, name: str) -> str:
         model = self._settings.models[name]
         key = model.api_key.get_secret_value() if model.api_key else ""
         calls = HttpCalls(model.base_url, lambda: key)
         try:
-            calls.call(LOOK, "GET", "/models")
+            offered = _model_ids(calls.call(LOOK, "GET", "/models").body)
         except AuthError as error:
             raise Failed(f"the key is not accepted ({error})", f"look at models.{name}.api_key_file") from error
         except RejectedError:
@@ -263,4 +272,18 @@ class Doctor:
             raise Failed(f"{model.base_url}: {error}", "is its server running?") from error
         finally:
             calls.close()
+        if offered and model.model not in offered:
+            raise Failed(
+                f"{model.base_url} has no model {model.model!r}; it has {', '.join(sorted(offered)[:5])}",
+                f"correct models.{name}.model",
+                grade="warning",
+            )
         return f"{model.base_url} answers"
+
+
+def _model_ids(body: bytes) -> frozenset[str]:
+    """The ids of an OpenAI-compatible list of models; empty for a list in another form."""
+    try:
+        return frozenset(str(line["id"]) for line in strict_json.loads(body)["data"])
+    except (strict_json.NotJson, KeyError, TypeError):
+        return frozenset()

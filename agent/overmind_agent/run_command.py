@@ -12,15 +12,21 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from overmind_agent import __version__, cli
+from overmind_agent import __version__, cli, configuration
 from overmind_agent.display import watching
-from overmind_agent.errors import AuthError, ControlPlaneError, JournalError, ProtocolError, StateInUse
+from overmind_agent.errors import (
+    AuthError,
+    ControlPlaneError,
+    JournalError,
+    ProtocolError,
+    RejectedError,
+    StateInUse,
+)
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, NoJob, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
-from overmind_config.load import load
 from overmind_config.problems import SettingsError
 from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
@@ -49,7 +55,7 @@ def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) 
         wait_s: for one job, how long to wait for it; None for the daemon.
     """
     try:
-        settings = load(flags, config=config).settings
+        settings = configuration.read(flags, config)
     except SettingsError as error:
         for problem in error.problems:
             _say(str(problem))
@@ -69,8 +75,8 @@ def _once(settings: Settings, wait_s: float) -> int:
     with watching() as display, _logging(settings, sys.stderr):
         service = Service(settings, _outside(settings, display.show), structlog.get_logger())
         outcome = service.once(wait_s=wait_s)
-    print(json.dumps(summary(outcome)), flush=True)  # noqa: T201 - the result of the command
-    if isinstance(outcome.step, NoJob) or outcome.step.status is Status.PENDING:
+    _print(json.dumps(summary(outcome)))
+    if isinstance(outcome.step, NoJob):
         return cli.OK
     if outcome.fate == "waiting":
         return cli.UNAVAILABLE
@@ -146,9 +152,19 @@ def _advice(error: Exception) -> str:
         return (
             f"the control plane does not accept the token ({error}); put a valid one into control_plane.token_file"
         )
+    if isinstance(error, RejectedError):
+        return f"control_plane.url answers, but not as a control plane does ({error}); is it the right address?"
     if isinstance(error, (ControlPlaneError, ProtocolError)):
         return f"the control plane cannot be reached ({error}); is control_plane.url right?"
     return str(error)
+
+
+def _print(line: str) -> None:
+    """The result of the command; what it was about is done, also when nobody takes the line."""
+    try:
+        print(line, flush=True)  # noqa: T201
+    except OSError as error:
+        _say(f"the summary could not be written: {error.strerror}")
 
 
 def _say(text: str) -> None:

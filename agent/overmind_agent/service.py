@@ -32,7 +32,7 @@ from overmind_agent.backoff import insist
 from overmind_agent.clock import SystemClock
 from overmind_agent.delivery import Delivery
 from overmind_agent.duties import Duties, Duty
-from overmind_agent.errors import ControlPlaneError, JobError, JournalError, StateInUse
+from overmind_agent.errors import AuthError, ControlPlaneError, JobError, JournalError, StateInUse
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.host_results import HostResults
@@ -116,7 +116,8 @@ class Service:
         Work until a signal says otherwise.
 
         Raises:
-            StateInUse, JournalError, AuthError: the daemon cannot go on; nothing that it knows is lost.
+            AuthError: the token was not accepted at the start; later a new one is waited for.
+            StateInUse, JournalError: the daemon cannot go on; nothing that it knows is lost.
         """
         with self._started(reach_s=math.inf) as supervisor:
             slots = self._slots(self._settings.agent.slots, Forever(), supervisor)
@@ -171,7 +172,8 @@ class Service:
             duties = Duties(self._log)
             duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep))
             at_end.callback(duties.stop)
-            for thread in self._messengers(supervisor):
+            on_refused = supervisor.fail if math.isfinite(reach_s) else self._on_refused
+            for thread in self._messengers(supervisor, on_refused):
                 thread.start()
                 at_end.callback(thread.join)
             at_end.callback(self._close)
@@ -254,10 +256,16 @@ class Service:
             clock=self._clock,
         )
 
-    def _messengers(self, supervisor: Supervisor) -> tuple[threading.Thread, threading.Thread]:
+    def _on_refused(self, error: AuthError) -> None:
+        """A daemon goes on without: a new token may be on its way, and its jobs may still be finished."""
+        self._log.error("control_plane.token_refused", error=str(error), hint="put a valid one into its file")
+
+    def _messengers(
+        self, supervisor: Supervisor, on_refused: Callable[[AuthError], object]
+    ) -> tuple[threading.Thread, threading.Thread]:
         shared: dict[str, Any] = {
             "held_jobs": self._held_jobs,
-            "on_refused": supervisor.fail,
+            "on_refused": on_refused,
             "clock": self._clock,
             "log": self._log,
         }

@@ -16,6 +16,8 @@ from overmind_agent.worker import Worker
 
 # Between two polls when the control plane answers at once that it has nothing.
 POLL_GAP_S: Final = 5.0
+# Between two tries with a token that is not accepted: a new one may be on its way to this host.
+REFUSED_GAP_S: Final = 60.0
 
 
 class Forever:
@@ -29,8 +31,8 @@ class Forever:
         """Whether that step was the last one."""
         return False
 
-    def gives_up(self) -> bool:
-        """Whether an error that may pass is not waited for any longer."""
+    def gives_up(self, _error: OvermindAgentError) -> bool:
+        """Whether that error is not waited out any longer."""
         return False
 
 
@@ -57,9 +59,9 @@ class Once:
         self.step = step
         return isinstance(step, Ended) or self._clock.now_s() >= self._ends_at_s
 
-    def gives_up(self) -> bool:
-        """Whether an error that may pass is not waited for any longer."""
-        return self._clock.now_s() >= self._reach_by_s
+    def gives_up(self, error: OvermindAgentError) -> bool:
+        """Whether *error* is not waited out any longer."""
+        return isinstance(error, AuthError) or self._clock.now_s() >= self._reach_by_s
 
 
 class Slot:
@@ -120,12 +122,14 @@ class Slot:
         """Wait out what may pass; False when there is nothing to wait for."""
         if self._is_draining():
             return False
-        if isinstance(error, (AuthError, JournalError)) or self._patience.gives_up():
+        if isinstance(error, JournalError) or self._patience.gives_up(error):
             self._on_fatal(error)
             return False
-        if not is_worth_retrying(error):
+        if isinstance(error, AuthError):
+            self._log.error("control_plane.token_refused", error=str(error), hint="put a valid one into its file")
+        elif not is_worth_retrying(error):
             self._log.error("control_plane.rejected", error=str(error))
-        wait_s = self._backoff.after(error)
+        wait_s = REFUSED_GAP_S if isinstance(error, AuthError) else self._backoff.after(error)
         self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
         self._clock.sleep(wait_s)
         if isinstance(error, RejectedError) and error.http_status == 404:

@@ -21,6 +21,7 @@ from overmind_agent.ports import Clock
 from overmind_agent.signals import Signals
 
 TICK_S: Final = 5.0
+HINT: Final = "present jobs may end; a second signal gives them back, a third ends at once"
 
 
 class Supervisor:
@@ -71,7 +72,9 @@ class Supervisor:
                 return
             self._stop_at_s = self._clock.now_s() + self._drain_s
         if self._fatal is None:  # else the error itself is the news
-            self._log.info("agent.draining", why=why, jobs=len(self._held_jobs.all()))
+            self._log.info(
+                "agent.draining", why=why, jobs=len(self._held_jobs.all()), drain_s=self._drain_s, hint=HINT
+            )
         self._drain(why)
 
     def watch(self, threads: Sequence[threading.Thread]) -> None:

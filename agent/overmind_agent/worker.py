@@ -104,7 +104,11 @@ class Worker:
         if isinstance(held, NoJob):
             return held
         with self._held_jobs.holding(held):
-            ended = self._job_run(held)
+            try:
+                ended = self._job_run(held)
+            except OvermindAgentError:
+                self._interrupted.put(held.claim)  # about the agent, not the job
+                raise
         if ended.reason == StopReason.LEASE_LOST and self._is_still_held(held.claim):
             self._interrupted.put(held.claim)
         return ended

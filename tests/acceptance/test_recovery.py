@@ -193,3 +193,21 @@ def _around_release(history: list[str]) -> list[str]:
     """The release and what follows it."""
     last = len(history) - 1 - history[::-1].index("Pending")
     return history[last : last + 2]
+
+
+def test_a_refused_token_costs_no_job(
+    host: Host, submitter: Submitter, plane: ControlPlaneProcess, zoo: Zoo
+) -> None:
+    """The token is revoked among the rows; with a new one in its file the same attempt is finished."""
+    zoo.close_gate(after=4)
+    job_id = submitter.submit(inference(reviews(10)))
+    agent = host.start()
+    zoo.wait_for_calls(4 + IN_FLIGHT)
+    host.write_token("ovr_revoked")
+    agent.wait_for("control_plane.token_refused")
+    host.write_token(plane.agent_token)
+    zoo.open_gate()
+
+    agent.wait_for("outbox.delivered", job_id=job_id, status="Completed")
+
+    assert 1 == submitter.history(job_id).count("Claimed")

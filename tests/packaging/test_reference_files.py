@@ -59,7 +59,7 @@ def test_the_reference_gives_the_defaults() -> None:
 def test_the_reference_loads_as_it_is() -> None:
     loaded = load(config=REFERENCE, environ={"OVERMIND_API_KEY": "ovr_test"})
 
-    assert "http://127.0.0.1:8700" == loaded.settings.control_plane.url
+    assert "http://127.0.0.1:8470" == loaded.settings.control_plane.url
 
 
 def test_what_is_commented_out_fits_too() -> None:

@@ -122,14 +122,32 @@ def test_a_wish_of_the_server_is_kept_to(daemon: Daemon) -> None:
     assert 60 <= daemon.clock.slept[0] <= 66
 
 
-@pytest.mark.parametrize("error", [unauthorized("next_job"), JournalError("the disk is full")])
-def test_what_does_not_pass_ends_the_daemon(daemon: Daemon, error: Exception) -> None:
-    scene = Scene(daemon)
+def test_a_full_disk_ends_the_daemon(daemon: Daemon) -> None:
+    scene, error = Scene(daemon), JournalError("the disk is full")
 
     scene.run(nothing, error)
 
     assert [error] == scene.fatal
     assert 2 == scene.polls
+
+
+def test_a_daemon_waits_for_a_new_token(daemon: Daemon) -> None:
+    """Whoever revokes a token before the new one is on every host must not lose the daemons of fifty hosts."""
+    scene = Scene(daemon)
+
+    scene.run(nothing, unauthorized("next_job"), unauthorized("next_job"), nothing)
+
+    assert [] == scene.fatal
+    assert [60.0, 60.0] == [wait for wait in daemon.clock.slept if wait == 60.0]
+
+
+def test_a_single_job_waits_for_no_token(daemon: Daemon) -> None:
+    error = unauthorized("next_job")
+    scene = Scene(daemon, Once(daemon.clock, wait_s=600, reach_s=600))
+
+    scene.run(error)
+
+    assert [error] == scene.fatal
 
 
 def test_an_agent_that_was_forgotten_registers_anew(daemon: Daemon, server: FakeServer) -> None:
