@@ -51,37 +51,35 @@ def asking(verb: str, path: str) -> Iterator[Asked]:
         _asked.reset(token)
 
 
-def identify(caller: Caller) -> None:
-    """The present call is *caller*'s."""
-    if (call := _asked.get()) is not None:
-        call.caller = caller
+def present_call() -> Asked | None:
+    """The call that is being answered; None when nobody called, as in the sweep."""
+    return _asked.get()
 
 
-def note_change(session: Session) -> None:
-    """A line about the present call, which changed something; what nobody asked for (the sweep) has none."""
-    if (call := _asked.get()) is not None:
-        session.add(_entry(call, GRANTED))
+def note(
+    session: Session, call: Asked, decision: str, http_status: int | None = None, code: str | None = None
+) -> None:
+    """
+    A line about *call*.
 
-
-def note_refusal(session: Session, call: Asked, http_status: int, code: str | None) -> None:
-    """A line about a call that was refused."""
-    entry = _entry(call, REFUSED)
-    entry.http_status, entry.code = http_status, code
-    session.add(entry)
+    Args:
+        http_status, code: of a refusal.
+    """
+    caller = call.caller
+    session.add(
+        AuditEntry(
+            project_id=caller.project_id if caller else None,
+            token_id=caller.token_id if caller else None,
+            who=caller.name if caller else "",
+            verb=call.verb,
+            object=call.path.replace("\0", "")[:_LONGEST_OBJECT],
+            decision=decision,
+            http_status=http_status,
+            code=code or None,
+        )
+    )
 
 
 def prune(session: Session) -> None:
     """Forget what is older than 90 days."""
     session.execute(delete(AuditEntry).where(AuditEntry.created < now() - KEPT_FOR))
-
-
-def _entry(call: Asked, decision: str) -> AuditEntry:
-    caller = call.caller
-    return AuditEntry(
-        project_id=caller.project_id if caller else None,
-        token_id=caller.token_id if caller else None,
-        who=caller.name if caller else "",
-        verb=call.verb,
-        object=call.path.replace("\0", "")[:_LONGEST_OBJECT],
-        decision=decision,
-    )

@@ -34,6 +34,12 @@ class Database:
             yield session
 
     @contextmanager
+    def glance(self) -> Iterator[Session]:
+        """Single statements, each for itself: cheaper than `read`, and no consistent view."""
+        with Session(self.store.glancing, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """A change, durable when the block has ended. Rows that are read to be changed are locked: `for_change`."""
         with self._change(self.store.writing) as session:

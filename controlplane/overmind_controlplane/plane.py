@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from overmind_controlplane.blobs import Blobs, Signer
 from overmind_controlplane.board import Board
+from overmind_controlplane.callers import Callers
 from overmind_controlplane.database import Database, Ring
 from overmind_controlplane.database_url import read as read_database_url
 from overmind_controlplane.joblogs import JobLogs
+from overmind_controlplane.reports import Reports
 from overmind_controlplane.stores import PostgresStore, SqliteStore, Store
 from overmind_controlplane.sweeper import Sweeper
 from overmind_controlplane.waiting import Waiting
@@ -57,6 +59,8 @@ class Plane:
     signer: Signer
     logs: JobLogs
     waiting: Waiting
+    reports: Reports
+    callers: Callers
     sweeper: Sweeper
     listener: Listener | None
 
@@ -74,6 +78,8 @@ class Plane:
             signer=Signer(settings.data / "signing.key"),
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
+            reports=Reports(database, board),
+            callers=Callers(database),
             sweeper=Sweeper(database, board),
             listener=_listener(database.store, waiting),
         )

@@ -11,13 +11,12 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import StringConstraints
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
 from starlette.responses import FileResponse
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import bodies, files, heartbeats, shown
-from overmind_controlplane.access import Caller, Role
+from overmind_controlplane import bodies, files, shown
+from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
@@ -59,7 +58,7 @@ class AssignedAgent(wire.Asked):
 class Reason(wire.Asked):
     """The optional body of an archive or a restore."""
 
-    reason: str | None = None
+    reason: Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")] | None = None
 
 
 GivenReason = Annotated[Reason, Depends(json_body(Reason, empty=b"{}"))]
@@ -152,7 +151,7 @@ def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) 
 
 
 @router.put("/jobs/{job_id}/status", response_model=wire.Job, openapi_extra=takes(wire.StatusBody, optional=True))
-def update_job_status(
+async def update_job_status(
     job_id: str,
     caller: AnyCaller,
     plane: ThePlane,
@@ -173,21 +172,7 @@ def update_job_status(
         message=body.message,
         detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
     )
-    with plane.database.write() as session:
-        job = plane.board.get(session, caller, job_id)
-        _say(session, plane, caller, job, word)
-        lease = heartbeats.lease(plane.board) if word.status is Status.CLAIMED and job.is_leased else None
-        return answer(shown.job(session, job, lease))
-
-
-def _say(session: Session, plane: Plane, caller: Caller, job: Job, word: Word) -> None:
-    is_person = word.agent_id is None and word.attempt is None and word.sequence is None
-    if word.status is Status.CANCELED and is_person:
-        caller.must_be(Role.SUBMIT)
-        plane.board.cancel(session, caller, job, word.message)
-        return
-    caller.must_be(Role.AGENT)
-    plane.board.report(session, caller, job, word)
+    return answer(await plane.reports.say(caller, job_id, word))
 
 
 @router.put("/jobs/{job_id}/assigned_agent", response_model=wire.Job, openapi_extra=takes(AssignedAgent))

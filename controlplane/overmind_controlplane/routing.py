@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from overmind_controlplane.access import Caller, Role, authenticate
+from overmind_controlplane import audit
+from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.pages import count_pages
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import wrong
@@ -23,7 +24,12 @@ def the_plane(request: Request) -> Plane:
     return plane
 
 
-ThePlane = Annotated[Plane, Depends(the_plane)]
+async def _the_plane(request: Request) -> Plane:
+    return the_plane(request)
+
+
+# Dependencies that do not wait are coroutines: FastAPI gives each plain function a thread of its own to run in.
+ThePlane = Annotated[Plane, Depends(_the_plane)]
 
 
 def base_url(request: Request) -> str:
@@ -39,17 +45,19 @@ def secret_of(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-def any_caller(request: Request, plane: ThePlane) -> Caller:
+async def any_caller(request: Request, plane: ThePlane) -> Caller:
     """
     Raises:
         NotAuthenticated: there is no token, or it is not accepted.
     """
-    with plane.database.read() as session:
-        return authenticate(session, secret_of(request))
+    caller = await plane.callers.who(secret_of(request))
+    if (call := audit.present_call()) is not None:
+        call.caller = caller
+    return caller
 
 
-def _with_role(role: Role) -> Callable[[Caller], Caller]:
-    def caller(who: Annotated[Caller, Depends(any_caller)]) -> Caller:
+def _with_role(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
+    async def caller(who: Annotated[Caller, Depends(any_caller)]) -> Caller:
         who.must_be(role)
         return who
 

@@ -65,12 +65,14 @@ class Store(Protocol):
 
     Attributes:
         engine: for transactions that only read: one consistent view.
+        glancing: for single statements outside of a transaction.
         writing: for those that change something.
         noting: for changes that a crash of the database may take back: they cost no disk flush.
         is_shared: whether several servers may use it at once.
     """
 
     engine: Engine
+    glancing: Engine
     writing: Engine
     noting: Engine
     is_shared: bool
@@ -95,6 +97,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.engine: Engine = _sqlite(path, clock_s)
+        self.glancing: Engine = self.engine.execution_options(begin=())
         # An agent forgets an update once it was answered 200, so the answer must survive a power cut.
         self.writing: Engine = self.engine.execution_options(begin=("PRAGMA synchronous = FULL", "BEGIN IMMEDIATE"))
         self.noting: Engine = self.engine.execution_options(
@@ -146,6 +149,7 @@ class PostgresStore:
         self.engine: Engine = self.writing.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        self.glancing: Engine = self.writing.execution_options(isolation_level="AUTOCOMMIT")
         self.noting: Engine = self.writing.execution_options(begin=("SET LOCAL synchronous_commit = off",))
         event.listen(self.writing, "begin", _begin)
 

@@ -1,0 +1,86 @@
+"""What agents and people say about jobs, carried out together where it comes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from overmind_agent import wire
+from overmind_agent.lifecycle import Status
+from overmind_controlplane import audit, heartbeats, shown
+from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.batches import Batches
+from overmind_controlplane.board import Board
+from overmind_controlplane.database import Database
+from overmind_controlplane.tables import Job
+from overmind_controlplane.words import Word
+
+
+@dataclass(frozen=True)
+class Told:
+    """
+    One status update.
+
+    Attributes:
+        call: for the audit.
+    """
+
+    caller: Caller
+    job_id: str
+    word: Word
+    call: audit.Asked | None
+
+
+class Reports:
+    """Carries out status updates: each wholly or not at all, whatever becomes of those beside it."""
+
+    def __init__(self, database: Database, board: Board) -> None:
+        self._database = database
+        self._board = board
+        self._batches = Batches(self._carry_out)
+
+    async def say(self, caller: Caller, job_id: str, word: Word) -> wire.Job:
+        """
+        Carry out *word*; the job as it is then.
+
+        Raises:
+            Refused: as `Board.report` and `Board.cancel`.
+        """
+        return await self._batches.ask(Told(caller, job_id, word, audit.present_call()))
+
+    def _carry_out(self, told: Sequence[Told]) -> Sequence[wire.Job | Exception]:
+        try:
+            return self._together(told)
+        except Exception as error:
+            if len(told) == 1 or self._database.store.is_away(error):
+                return [error] * len(told)
+        # One of them was refused, and the transaction is undone: each for itself.
+        return [answer for one in told for answer in self._carry_out([one])]
+
+    def _together(self, told: Sequence[Told]) -> Sequence[wire.Job]:
+        with self._database.write() as session:
+            jobs = self._board.get_all(session, {one.job_id for one in told})
+            for one in told:
+                self._say(session, self._board.of_caller(one.caller, jobs.get(one.job_id)), one)
+            return list(self._show(session, [(jobs[one.job_id], one.word) for one in told]))
+
+    def _say(self, session: Session, job: Job, one: Told) -> None:
+        before = job.updated
+        word = one.word
+        is_person = word.agent_id is None and word.attempt is None and word.sequence is None
+        if word.status is Status.CANCELED and is_person:
+            one.caller.must_be(Role.SUBMIT)
+            self._board.cancel(session, one.caller, job, word.message)
+        else:
+            one.caller.must_be(Role.AGENT)
+            self._board.report(session, one.caller, job, word)
+        if one.call is not None and job.updated != before:
+            audit.note(session, one.call, audit.GRANTED)
+
+    def _show(self, session: Session, lines: Sequence[tuple[Job, Word]]) -> Iterator[wire.Job]:
+        session.flush()
+        for (job, word), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
+            is_grant = word.status is Status.CLAIMED and job.is_leased
+            yield made.model_copy(update={"lease": heartbeats.lease(self._board)}) if is_grant else made
