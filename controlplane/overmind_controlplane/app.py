@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -25,15 +26,26 @@ from overmind_controlplane import (
 )
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
+from overmind_controlplane.limits import Limits
 from overmind_controlplane.plain import Plain
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import Refused, Unavailable
+from overmind_controlplane.roles import must_be_declared
 
 log = structlog.get_logger(__name__)
 
+ROUTERS: Final = tuple(
+    part.router for part in (pull_agents, pull_jobs, pull_files, pull_access, lab, optimisation, blob_routes)
+)
+
 
 def build_app(plane: Plane) -> FastAPI:
-    """The application over *plane*; starting it starts the sweep, stopping it stops all that."""
+    """
+    The application over *plane*; starting it starts the sweep, stopping it stops all that.
+
+    Raises:
+        UndeclaredRole: a route does not say who may call it.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -44,14 +56,16 @@ def build_app(plane: Plane) -> FastAPI:
 
     app = _Described(title="Overmind control plane", version="1", lifespan=lifespan, redirect_slashes=False)
     app.state.plane = plane
-    for part in (pull_agents, pull_jobs, pull_files, pull_access, lab, optimisation, blob_routes):
-        app.include_router(part.router)
+    must_be_declared(*ROUTERS)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(SQLAlchemyError, _database_failed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
     if plane.settings.is_plain:
         app.add_middleware(Plain)
+    app.add_middleware(Limits, rate_per_s=plane.settings.rate_per_s, clock=time.monotonic)
     app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts)
     return app
 

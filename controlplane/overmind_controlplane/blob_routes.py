@@ -14,9 +14,10 @@ from starlette.responses import FileResponse
 from overmind_controlplane import multipart
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, Refused, TooLarge
+from overmind_controlplane.roles import OPEN
 from overmind_controlplane.routing import ThePlane, must_be_sha
 
-router = APIRouter(tags=["blobs"])
+router = APIRouter(tags=["blobs"], dependencies=[OPEN])
 
 _SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",

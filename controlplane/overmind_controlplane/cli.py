@@ -114,6 +114,13 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--max-blob-bytes", default=8 << 30, type=int, metavar="N", help="longest file (default: %(default)s)"
     )
+    serve.add_argument(
+        "--rate-limit",
+        default=1000.0,
+        type=float,
+        metavar="N",
+        help="calls a second for each token, 0 for any number",
+    )
     serve.add_argument("--plain", action="store_true", help="speak only what the published client speaks")
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
 
@@ -157,6 +164,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
     if arguments.lease_s <= 0 or arguments.max_blob_bytes <= 0 or not 0 <= arguments.port <= 65535:
         return _fail("--lease-s and --max-blob-bytes are positive, --port is 0 to 65535", _EXIT_USAGE)
+    if not 0 <= arguments.rate_limit < float("inf"):
+        return _fail("--rate-limit is a number of calls a second, or 0", _EXIT_USAGE)
     from overmind_controlplane.plane import Settings
     from overmind_controlplane.server import DataInUse, serve
 
@@ -167,6 +176,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_blob_bytes=arguments.max_blob_bytes,
         public_url=arguments.public_url,
         allowed_hosts=frozenset(_LOOPBACK) if is_loopback else None,
+        rate_per_s=arguments.rate_limit,
         is_plain=arguments.plain,
     )
     try:

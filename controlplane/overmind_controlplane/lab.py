@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse
 
 from overmind_controlplane import lab_agents, lab_datasets, lab_iterations, lab_jobs
 from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.roles import OPEN
 from overmind_controlplane.routing import AnyCaller, answer_json
 
 router = APIRouter(tags=["Overmind Lab"])
@@ -21,7 +22,7 @@ for part in (lab_jobs, lab_iterations, lab_agents, lab_datasets):
     router.include_router(part.router)
 
 
-@router.get("/health")
+@router.get("/health", dependencies=[OPEN])
 def health() -> Response:
     """Whether the server answers; needs no token."""
     return answer_json({"status": "healthy"})
@@ -33,6 +34,7 @@ def me(caller: AnyCaller) -> Response:
     return answer_json({"id": caller.number, "email": f"token-{caller.number}@localhost", "email_verified": False})
 
 
+_WRITES: Final = ["POST", "PUT", "PATCH", "DELETE"]
 _COLLECTIONS: Final = ("jobs", "job-iterations", "agents", "datasets")
 _WITHOUT_SLASH: Final = tuple(
     path
@@ -53,8 +55,6 @@ def refuse_without_slash(request: Request) -> Response:
 
 
 for path in (*_WITHOUT_SLASH, "/api/auth/me"):
-    router.add_api_route(path, add_slash, methods=["GET"], include_in_schema=False)
+    router.add_api_route(path, add_slash, methods=["GET"], dependencies=[OPEN], include_in_schema=False)
 for path in _WITHOUT_SLASH:
-    router.add_api_route(
-        path, refuse_without_slash, methods=["POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
+    router.add_api_route(path, refuse_without_slash, methods=_WRITES, dependencies=[OPEN], include_in_schema=False)

@@ -110,9 +110,9 @@ def get_eval_spec(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response
 def update_agent(request: Request, agent_id: str, caller: Submitter, plane: ThePlane, told: Told) -> Response:
     """Write some fields; PUT needs the required ones."""
     fields = check(AGENT_FIELDS, told, is_partial=request.method == "PATCH")
-    must_be_own_project(caller, fields.pop("project", None))
     with plane.database.write() as session:
         agent = find_agent(session, caller, path_id(agent_id))
+        must_be_own_project(caller, fields.pop("project", None))
         _write(session, caller, agent, fields)
         agent.updated = now()
         session.flush()

@@ -50,7 +50,8 @@ def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
 
 
 def shortened(message: str | None) -> str | None:
-    """A message as it is kept: at most 4,096 characters, with a sign where something is missing."""
-    if message is None or len(message) <= MAX_MESSAGE:
-        return message
-    return message[: MAX_MESSAGE - 1] + "…"
+    """A message as it is kept: at most 4,096 characters and no NUL, with a sign where something is missing."""
+    if message is None:
+        return None
+    kept = message.replace("\0", "\ufffd")  # what a program printed as it died; PostgreSQL keeps no NUL
+    return kept if len(kept) <= MAX_MESSAGE else kept[: MAX_MESSAGE - 1] + "…"

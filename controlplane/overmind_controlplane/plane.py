@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 60.0
 MAX_BLOB_BYTES: Final = 8 << 30
+RATE_PER_S: Final = 1000.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Settings:
         public_url: under which clients reach the server, None to take what they called it.
         allowed_hosts: names that the Host header may have, None for any; guards a loopback server against pages
             in the same machine's browser (DNS rebinding).
+        rate_per_s: how many calls a second a token may make, 0 for any number; each server process counts.
         is_plain: leave out what the agent-pull dialect has beyond the published client.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     max_blob_bytes: int = MAX_BLOB_BYTES
     public_url: str | None = None
     allowed_hosts: frozenset[str] | None = None
+    rate_per_s: float = RATE_PER_S
     is_plain: bool = False
 
 
