@@ -21,6 +21,7 @@ from typing import Any, Final
 from overmind_controlplane.refusals import WrongFields
 
 INT64: Final = 2**63
+INT32: Final = 2**31
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,12 @@ def _told_number(value: Any) -> float:
 
 def _told_integer(value: Any) -> int:
     try:
-        return _integer(int(str(value)[:20]))
+        number = int(str(value)[:20])
     except ValueError:
         raise ValueError("Enter a whole number.") from None
+    if not -INT32 <= number < INT32:
+        raise ValueError(f"Ensure this value is between {-INT32} and {INT32 - 1}.")
+    return number
 
 
 AN_ID: Final = Check(an_id, {"type": "string", "format": "uuid"})
@@ -157,7 +161,7 @@ ANYTHING: Final = Check(lambda value: value, {})
 # In a query everything is text.
 A_TOLD_TIME: Final = Check(_time, {"type": "string", "format": "date-time"})
 A_TOLD_NUMBER: Final = Check(_told_number, {"type": "number"})
-A_TOLD_INTEGER: Final = Check(_told_integer, {"type": "integer"})
+A_TOLD_INTEGER: Final = Check(_told_integer, {"type": "integer", "minimum": -INT32, "maximum": INT32 - 1})
 
 
 def check(fields: Fields, told: Any, *, is_partial: bool) -> dict[str, Any]:

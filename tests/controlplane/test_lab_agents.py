@@ -358,6 +358,13 @@ def test_a_list_of_datasets_is_filtered_and_ordered(
     assert 3 == of_first
 
 
+@pytest.mark.parametrize("version", ["x", "1.5", 2**31, -(2**31) - 1, 10**30])
+def test_a_version_that_is_no_version_is_400(submitter: Api, version: Any) -> None:
+    refused = submitter.read("GET", "/api/datasets/", params={"version": version}, status=400)
+
+    assert ["version"] == list(refused)
+
+
 def test_another_projects_agent_takes_no_dataset(project: Project, plane: ControlPlaneProcess) -> None:
     other = Project(plane.url, plane.new_project())
     body = {"agent": make_agent(other)["id"], "datapoints": POINTS}
