@@ -20,10 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-ROW = (
-    "id created_at updated_at agent analyzer_model baseline_score best_score improvement job_type num_iterations"
-    " project prompt_slug status"
-).split()
+SCORES = ("baseline_score", "best_score", "improvement")
+ROW = ("id", "created_at", "updated_at", "agent", "project", "job_type", "status", "prompt_slug", *SCORES)
+"""The keys of a line of the list that matter here; `result` is not among them."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ def lab() -> Iterator[LabServer]:
 def speaks_lab(host: Host) -> Host:
     """*host*, with the other adapter."""
     text = host.config.read_text()
-    host.config.write_text(text.replace("[control_plane]\n", '[control_plane]\nadapter = "overmind-lab"\n'))
+    host.config.write_text(
+        text.replace("[control_plane]\n", '[control_plane]\nadapter = "overmind-lab"\nheartbeat_s = 2\n')
+    )
     return host
 
 
@@ -201,7 +203,7 @@ def test_a_failed_job_says_why_in_its_record(lab_host: Host, lab: LabServer, zoo
     assert parameters == lab.jobs[job_id]["result"]["parameters"]
 
 
-@pytest.mark.parametrize("result", [None, {}, {"parameters": None}, {"parameters": [1]}, "text", [1, 2]])
+@pytest.mark.parametrize("result", [None, "text"])
 def test_a_record_without_parameters_fails_and_the_next_one_runs(
     lab_host: Host, lab: LabServer, result: Any
 ) -> None:
