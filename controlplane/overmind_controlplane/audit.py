@@ -29,11 +29,13 @@ class Asked:
     Attributes:
         verb, path: its method and its path; no query, which may hold a signature.
         caller: who asks, once that is known.
+        code: of its refusal, for programs.
     """
 
     verb: str
     path: str
     caller: Caller | None = None
+    code: str = ""
 
 
 # One object for a call, in whichever thread its parts run: they see the same one and may fill it in.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Final, Generic, TypeVar
 
 from anyio import CapacityLimiter
@@ -45,7 +46,8 @@ class Batches(Generic[AskedT, AnswerT]):
         answered: asyncio.Future[AnswerT] = loop.create_future()
         self._waiting.append((what, answered))
         if self._draining is None:
-            self._draining = loop.create_task(self._drain())
+            # In no caller's context: what is done for many is not done for the one that came first.
+            self._draining = loop.create_task(self._drain(), context=Context())
         return await answered
 
     async def _drain(self) -> None:

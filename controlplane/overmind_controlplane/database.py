@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session, UOWTransaction
 
+from overmind_controlplane import audit
 from overmind_controlplane.migrating import bring_up_to_date
 from overmind_controlplane.stores import Store
 
@@ -19,7 +20,8 @@ class Database:
     """
     Opens transactions on a store. Safe to use from any thread; other processes may use the same store.
 
-    A session is a transaction: it is committed when its block ends and undone when the block raises.
+    A session is a transaction: it is committed when its block ends and undone when the block raises. What a call
+    changes has its line in the audit, in the same transaction.
     """
 
     def __init__(self, store: Store, ring: Ring = lambda *_topics: None) -> None:
@@ -43,7 +45,11 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A change, durable when the block has ended. Rows that are read to be changed are locked: `for_change`."""
         with self._change(self.store.writing) as session:
+            event.listen(session, "after_flush", _note_flush)
             yield session
+            session.flush()
+            if session.info.get("has_flushed") and (call := audit.present_call()) is not None:
+                audit.note(session, call, audit.GRANTED)
 
     @contextmanager
     def note(self) -> Iterator[Session]:
@@ -66,6 +72,10 @@ class Database:
     def close(self) -> None:
         """Give the connections back; no transaction may be open."""
         self.store.engine.dispose()
+
+
+def _note_flush(session: Session, _context: UOWTransaction) -> None:
+    session.info["has_flushed"] = True
 
 
 def is_changing(session: Session) -> bool:

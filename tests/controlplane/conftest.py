@@ -14,9 +14,9 @@ STORES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL, started once."""
-    with Postgres.start(tmp_path_factory.mktemp("postgres")) as running:
+    with Postgres.start() as running:
         yield running
 
 

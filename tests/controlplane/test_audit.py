@@ -1,0 +1,112 @@
+"""The audit: who changed what, and who was refused what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from plane_calls import Api, Project, eventually
+from sqlalchemy import select
+
+from overmind_controlplane.plane import open_database
+from overmind_controlplane.tables import AuditEntry, Token
+from server import ControlPlaneProcess
+
+Lines = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def lines(plane: ControlPlaneProcess) -> Lines:
+    """The lines about one path, oldest first: verb, decision, http_status, code, role of the caller."""
+
+    def read(path: str) -> list[tuple[Any, ...]]:
+        entry = AuditEntry
+        about = select(entry.verb, entry.decision, entry.http_status, entry.code, Token.role)
+        about = about.join(Token, Token.id == entry.token_id, isouter=True)
+        database = open_database(plane.data, plane.database_url)
+        with database.read() as session:
+            found = session.execute(about.where(entry.object == path).order_by(entry.number))
+            told = [tuple(row) for row in found]
+        database.close()
+        return told
+
+    return read
+
+
+def test_every_change_of_a_job_has_a_line(project: Project, lines: Lines) -> None:
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register("lease")
+    project.agent.walk(job_id, agent_id, "Running")
+    project.submit.cancel(job_id)
+
+    told = lines(f"/api/v2/jobs/{job_id}/status")
+
+    granted = ("PUT", "granted", None, None)
+    assert [(*granted, "agent")] * 3 + [(*granted, "submit")] == told
+
+
+def test_what_is_repeated_changes_nothing_and_has_no_line(project: Project, lines: Lines) -> None:
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register("lease")
+    for _ in range(3):
+        assert project.agent.say(job_id, "Claimed", agent_id, key="k").ok
+
+    assert 1 == len(lines(f"/api/v2/jobs/{job_id}/status"))
+
+
+def test_every_refusal_has_a_line(project: Project, lines: Lines) -> None:
+    job_id = project.submit.make_job()["id"]
+    path = f"/api/v2/jobs/{job_id}/status"
+    nobody = Api(project.url, None)
+    nobody.call("PUT", f"{path}?status_name=Canceled")
+    project.agent.call("PUT", f"{path}?status_name=Canceled")
+    project.submit.call("PUT", f"{path}?status_name=Flown")
+    project.agent.say(job_id, "Running", "nobody", attempt=7)
+    nobody.close()
+
+    eventually(lambda: 4 == len(lines(path)))
+
+    assert [
+        ("PUT", "refused", 401, None, None),
+        ("PUT", "refused", 403, None, "agent"),
+        ("PUT", "refused", 422, None, "submit"),
+        ("PUT", "refused", 409, "superseded", "agent"),
+    ] == lines(path)
+
+
+def test_what_another_project_may_not_see_is_a_refusal(
+    project: Project, plane: ControlPlaneProcess, lines: Lines
+) -> None:
+    job_id = project.submit.make_job()["id"]
+    stranger = Project(plane.url, plane.new_project())
+
+    assert 404 == stranger.submit.call("GET", f"/api/v2/jobs/{job_id}").status_code
+    stranger.close()
+
+    eventually(lambda: [("GET", "refused", 404, None, "submit")] == lines(f"/api/v2/jobs/{job_id}"))
+
+
+def test_polls_and_heartbeats_leave_no_line(project: Project, lines: Lines) -> None:
+    """They change nothing that anybody asked for, and there are thousands."""
+    project.submit.make_job()
+    agent_id = project.agent.register("lease")
+
+    project.agent.next_job(agent_id)
+    project.agent.heartbeat(agent_id)
+
+    assert [] == lines(f"/api/v2/agents/{agent_id}/job") + lines(f"/api/v2/agents/{agent_id}/heartbeat")
+
+
+def test_a_secret_is_in_no_line(project: Project, plane: ControlPlaneProcess) -> None:
+    requests.get(f"{plane.url}/api/v2/jobs", headers={"X-Api-Key": "ovr_hunter2"}, timeout=10)
+    project.submit.make_model()
+    database = open_database(plane.data, plane.database_url)
+
+    with database.read() as session:
+        kept = repr([vars(entry) for entry in session.scalars(select(AuditEntry))])
+    database.close()
+
+    assert "/api/v2/models" in kept
+    assert not [secret for secret in ("ovr_", "signature") if secret in kept]
