@@ -104,10 +104,11 @@ class LabServer:
         with self._lock:
             self.calls.append((method, target))
             step = self._scripts[method].popleft() if self._scripts[method] else None
-            if isinstance(step, Reply):
-                return step
-            if callable(step):
-                step()
+        if isinstance(step, Reply):
+            return step
+        if callable(step):
+            step()  # outside of the lock: it may call the server itself
+        with self._lock:
             if token != self.token:
                 return Reply(401, {"detail": "Invalid API key."})
             reply = self._serve(method, urlsplit(target).path, parse_qs(urlsplit(target).query), body)
