@@ -24,6 +24,7 @@ from overmind_controlplane import (
     pull_agents,
     pull_files,
     pull_jobs,
+    pull_logs,
 )
 from overmind_controlplane.auditing import Audited
 from overmind_controlplane.bodies import describe
@@ -36,9 +37,8 @@ from overmind_controlplane.roles import must_be_declared
 
 log = structlog.get_logger(__name__)
 
-ROUTERS: Final = tuple(
-    part.router for part in (pull_agents, pull_jobs, pull_files, pull_access, lab, optimisation, blob_routes)
-)
+_PARTS: Final = (pull_agents, pull_jobs, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes)
+ROUTERS: Final = tuple(part.router for part in _PARTS)
 
 
 def build_app(plane: Plane) -> FastAPI:

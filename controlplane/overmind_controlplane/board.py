@@ -26,7 +26,7 @@ from overmind_controlplane.refusals import Conflict, NotFound, wrong
 from overmind_controlplane.steps import path, step
 from overmind_controlplane.stores import StoreClock
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
-from overmind_controlplane.waiting import agent_topic, project_topic
+from overmind_controlplane.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.words import NewJob, Word
 
 
@@ -337,6 +337,7 @@ class Board:
         if stage.is_final:
             job.finished_at = job.updated
             job.lease_until = None
+            ring(session, log_topic(job.id))
             if job.holder:
                 ring(session, agent_topic(job.holder))
         elif not stage.is_held:

@@ -34,3 +34,12 @@ class JobLogs:
                 raise Conflict(f"the log ends at {end}, not at {offset}", code="wrong_offset", offset=end)
             file.write(data)
         return end + len(data)
+
+    def read(self, job_id: str, offset: int, limit: int) -> bytes:
+        """At most *limit* bytes from *offset* on; none beyond the end, or when there is no log."""
+        try:
+            with self.path(job_id).open("rb") as file:
+                file.seek(offset)
+                return file.read(limit)
+        except FileNotFoundError:
+            return b""

@@ -140,6 +140,8 @@ def _source_jobs(session: Session, caller: Caller, revision: files.NewRevision) 
         select(Job)
         .join(Revision, Revision.file_id == Job.file_id)
         .where(Revision.id.in_(named), Job.project_id == caller.project_id)
+        .order_by(Job.number)
+        .with_for_update(of=Job, key_share=True)  # no other attempt is granted until the file is in
     )
     return list(session.scalars(mine).unique())
 

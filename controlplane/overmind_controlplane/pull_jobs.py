@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from typing import Annotated, Final
 
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Select, select
-from starlette.responses import FileResponse
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import bodies, files, shown
+from overmind_controlplane import files, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import Refused, TooLarge, wrong
+from overmind_controlplane.refusals import wrong
 from overmind_controlplane.routing import (
-    AgentCaller,
     AnyCaller,
     Fence,
     IdempotencyKey,
@@ -39,7 +33,6 @@ from overmind_controlplane.words import NewJob, Word
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
-MAX_LOG_BYTES: Final = 1 << 20
 
 MAX_LABELS: Final = 16
 
@@ -217,54 +210,6 @@ def _archive(plane: Plane, caller: Caller, job_id: str, reason: str | None, *, i
         job = plane.board.get(session, caller, job_id)
         plane.board.archive(session, caller, job, reason, is_archived=is_archived)
         return answer(shown.job(session, job))
-
-
-@router.put("/jobs/{job_id}/logs", response_model=wire.LogOffset)
-async def append_job_log(
-    request: Request,
-    job_id: str,
-    caller: AgentCaller,
-    plane: ThePlane,
-    offset: Annotated[int, Query(ge=0, le=1 << 50)],
-    attempt: Fence = None,
-) -> Response:
-    """Add bytes at the end of the job's log."""
-    data = _plain(await bodies.read(request, MAX_LOG_BYTES), request.headers.get("content-encoding", ""))
-    end = await run_sync(_append, plane, caller, job_id, attempt, offset, data)
-    return answer(wire.LogOffset(offset=end))
-
-
-def _append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offset: int, data: bytes) -> int:
-    # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
-    with plane.database.write() as session:
-        job = plane.board.get(session, caller, job_id)
-        plane.board.must_be_present(job, attempt)
-        return plane.logs.append(job.id, offset, data)
-
-
-@router.get("/jobs/{job_id}/logs")
-def get_job_log(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
-    """The log's bytes; `Range` is understood."""
-    with plane.database.read() as session:
-        path = plane.logs.path(plane.board.get(session, caller, job_id).id)
-    if not path.exists() or path.stat().st_size == 0:
-        return Response(b"", media_type="text/plain; charset=utf-8")
-    return FileResponse(path, media_type="text/plain; charset=utf-8", filename=f"{path.name}.log")
-
-
-def _plain(data: bytes, encoding: str) -> bytes:
-    if encoding in ("", "identity"):
-        return data
-    if encoding != "gzip":
-        raise Refused(f"the content encoding {encoding!r} is not understood; send gzip or none")
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-            plain = packed.read(MAX_LOG_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise wrong("the body is not gzip", "body") from error
-    if len(plain) > MAX_LOG_BYTES:
-        raise TooLarge(f"the body unpacks to more than {MAX_LOG_BYTES} bytes")
-    return plain
 
 
 def _status(name: str) -> Status:

@@ -61,6 +61,12 @@ class Conflict(Refused):
     http_status = 409
 
 
+class Garbled(Refused):
+    """The body is not what was sent; the same call may be repeated."""
+
+    http_status = 412
+
+
 class TooLarge(Refused):
     """The body is longer than the limit."""
 

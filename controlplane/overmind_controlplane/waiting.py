@@ -33,6 +33,11 @@ class Waiting:
         for bells in list(self._bells.values()):
             _ring(bells)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server is stopping."""
+        return self._closed
+
     def ring(self, *topics: str) -> None:
         """Wake whoever waits for one of *topics*."""
         if self._loop is not None and not self._loop.is_closed():
@@ -98,6 +103,11 @@ def _ring(bells: set[asyncio.Event] | tuple[()]) -> None:
 def agent_topic(agent_id: str) -> str:
     """Rung when a job of this agent changes."""
     return f"agent:{agent_id}"
+
+
+def log_topic(job_id: str) -> str:
+    """Rung when the log of this job grew, or will not grow any more."""
+    return f"log:{job_id}"
 
 
 def project_topic(project_id: str) -> str:
