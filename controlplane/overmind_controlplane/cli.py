@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from overmind_controlplane import job_cli
+
 if TYPE_CHECKING:
     from overmind_controlplane.tables import Project, Token
 
@@ -25,6 +27,7 @@ examples:
   overmind-control-plane token create --data ./plane --project demo --role agent > agent.token
   overmind-control-plane serve --data ./plane
   overmind-control-plane token list --data ./plane --json
+  overmind-control-plane job submit --type inference --parameters task.json --input rows.jsonl --wait
 """
 _DATABASE_VARIABLE: Final = "OVERMIND_DATABASE_URL"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -91,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_shared(create, _create_project)
     token = commands.add_parser("token", help="make, list and revoke tokens")
     _add_tokens(token.add_subparsers(required=True, metavar="COMMAND"))
+    job_cli.add(commands, os.environ)
     return parser
 
 

@@ -76,7 +76,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "slot": VALUES | BETWEEN_THREADS | _names("worker"),
     "heartbeat": VALUES | BETWEEN_THREADS,
     "delivery": VALUES | BETWEEN_THREADS,
-    "log_shipper": VALUES | BETWEEN_THREADS,
+    "log_shipper": VALUES | BETWEEN_THREADS | _names("plain_files"),
     "supervisor": VALUES | BETWEEN_THREADS | _names("notify", "signals"),
     # what fills the ports
     "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls", "looking", "result_file"),
@@ -87,13 +87,15 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "lab_wire": VALUES | JSON | _names("wire"),
     "looking": VALUES,
     "host_results": VALUES | _names("result_file"),
-    "result_file": VALUES,
+    "result_file": VALUES | _names("plain_files"),
+    "plain_files": frozenset(),
     "http_calls": VALUES | PACKAGE | JSON | _names("deadline", "wire"),
     "deadline": _names("errors"),
     "journal": VALUES,
-    "launcher": VALUES | JSON | CONTRACT | _names("processes"),
+    "launcher": VALUES | JSON | CONTRACT | _names("processes", "child_result", "plain_files"),
+    "child_result": VALUES | JSON | _names("plain_files"),
     "processes": VALUES,
-    "workspace": VALUES,
+    "workspace": VALUES | _names("plain_files"),
     "clock": VALUES,
     "testing": VALUES | JSON,
     "duties": VALUES,
@@ -101,7 +103,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "signals": frozenset(),
     # the outside
     "display": VALUES | _names("held_jobs"),
-    "run_command": VALUES | PACKAGE | SETTINGS | _names("held_jobs", "display", "service", "cli"),
+    "configuration": SETTINGS | frozenset({"overmind_executors.registry"}),
+    "run_command": VALUES | PACKAGE | SETTINGS | _names("held_jobs", "display", "service", "cli", "configuration"),
     "cli": PACKAGE | _names("run_command", "check_command", "doctor"),
     "__main__": _names("cli"),
 }
@@ -122,7 +125,8 @@ PACKAGES: Final[dict[str, frozenset[str]]] = {
 
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
-    "requests": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
+    "requests": _names("http_client", "http_calls", "deadline")
+    | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
     "subprocess": _names("launcher", "processes", "doctor"),

@@ -1,0 +1,202 @@
+"""
+What a submitter asks of a control plane over HTTP, for the `job` commands: any server that speaks our dialects.
+
+Errors carry the exit code of the command that met them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from overmind_controlplane.dialects import JOB_TYPES, function_of
+
+TIMEOUT_S: Final = (10, 60)
+_CHUNK: Final = 1 << 20
+_PAGE: Final = 100
+
+
+class JobCommandError(Exception):
+    """
+    A command cannot go on; the message says why.
+
+    Attributes:
+        exit_code: 1 refused, 69 out of reach, 77 credentials refused.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class _Token(requests.auth.AuthBase):
+    """Sends the token; as an auth object it is not replaced by what a .netrc says."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class JobClient:
+    """Calls with one token. Not safe between threads."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.auth = _Token(token)
+
+    def __enter__(self) -> JobClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def submit(self, job_type: str, parameters: Mapping[str, Any], input_file: Path | None) -> str:
+        """
+        A new job; its id.
+
+        Args:
+            job_type: one of the five types, or the name of a registered function, which needs an input file.
+        """
+        if input_file is None:
+            if job_type not in JOB_TYPES:
+                raise JobCommandError(f"a function such as {job_type!r} works on a file; name it with --input")
+            body = {"job_type": job_type, "status": "pending", "result": {"parameters": parameters}}
+            return str(self._call("POST", "/api/jobs/", body)["id"])
+        function = function_of(job_type) if job_type in JOB_TYPES else job_type
+        model = self._call("POST", "/api/v2/models", self._upload(input_file.name, input_file.read_bytes()))
+        revision = self._upload("parameters.json", json.dumps(parameters, indent=2).encode())
+        query = {"function_name": function}
+        return str(self._call("POST", f"/api/v2/models/{model['id']}/jobs", revision, params=query)["id"])
+
+    def jobs(self) -> Iterator[Mapping[str, Any]]:
+        """The project's jobs, newest first, as many as are asked for."""
+        page, pages = 1, 1
+        while page <= pages:
+            found = self._call("GET", "/api/v2/jobs", params={"sort": "-created", "size": _PAGE, "page": page})
+            yield from found["items"]
+            page, pages = page + 1, found["pages"]
+
+    def job(self, job_id: str) -> Mapping[str, Any]:
+        """The job; if it is of one of the five types, with `lab`: the same as the jobs REST shows it."""
+        job = self._call("GET", f"/api/v2/jobs/{_segment(job_id)}")
+        if job["function"]["name"] not in map(function_of, JOB_TYPES):
+            return dict(job)
+        return {**job, "lab": self._call("GET", f"/api/jobs/{_segment(job_id)}/")}
+
+    def cancel(self, job_id: str) -> Mapping[str, Any]:
+        """End the job."""
+        query = {"status_name": "Canceled"}
+        return dict(self._call("PUT", f"/api/v2/jobs/{_segment(job_id)}/status", params=query))
+
+    def result_files(self, job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The newest revision of each file that the job made, in the order in which they were uploaded."""
+        products = [link for revision in job["file"]["revisions"] for link in revision["products"] or ()]
+        ids = dict.fromkeys(link["resource_id"] for link in products if link["resource_type"] == "Artifact")
+        return [self._call("GET", f"/api/v2/artifacts/{made}")["file"]["revisions"][-1] for made in ids]
+
+    def download(self, revision: Mapping[str, Any], target: Path) -> str:
+        """
+        Store a file at *target*; the hex SHA-256 of its bytes.
+
+        Raises:
+            JobCommandError: the bytes do not have the digest that the control plane names; nothing is left of them.
+        """
+        token = revision["content_token"]
+        address = self._call("GET", f"/api/v2/tokens/{token['sha']}/download-url")["url"]
+        waiting = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
+        salted, plain = hashlib.sha384(), hashlib.sha256()
+        try:
+            with waiting.open("xb") as file, self._request("GET", address, stream=True) as answer:
+                for chunk in answer.iter_content(_CHUNK):
+                    salted.update(chunk)
+                    plain.update(chunk)
+                    file.write(chunk)
+            salted.update(token["salt"].encode())
+            if salted.hexdigest() != token["sha"]:
+                raise JobCommandError(f"{target.name} arrived damaged: its digest is not the one that was promised")
+            waiting.replace(target)
+        except requests.RequestException as error:
+            raise _out_of_reach(error) from error
+        finally:
+            waiting.unlink(missing_ok=True)
+        return plain.hexdigest()
+
+    def _upload(self, name: str, data: bytes) -> dict[str, Any]:
+        """Store a file; the revision that describes it."""
+        salt, at = secrets.token_hex(16), datetime.now(UTC).isoformat()
+        extension = name.rpartition(".")[2] if "." in name else None
+        described = json.dumps({"file_name": name, "extension": extension, "size": len(data)}).encode()
+        tokens = []
+        for content in (data, described):
+            sha = hashlib.sha384(content + salt.encode()).hexdigest()
+            place = self._call("GET", f"/api/v2/tokens/{sha}/upload-url")
+            self._request("PUT", place["url"], data=content).close()
+            tokens.append({"id": str(uuid.uuid4()), "created": at, "sha": sha, "salt": salt})
+        return {
+            "id": str(uuid.uuid4()),
+            "created": at,
+            "content_token": tokens[0],
+            "properties_token": tokens[1],
+            "archive_status_history": [],
+            "name": name,
+            "extension": extension,
+            "size": len(data),
+        }
+
+    def _call(self, verb: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Any:
+        with self._request(verb, self._url + path, json=body, params=params) as answer:
+            try:
+                return answer.json()
+            except requests.JSONDecodeError as error:
+                raise JobCommandError(f"{self._url} is no control plane: its answer is not JSON", 69) from error
+
+    def _request(self, verb: str, url: str, **more: Any) -> requests.Response:
+        # A signed address is its own credential, and may lead to another host: the token stays at home.
+        auth = None if url.startswith(self._url + "/api/") else _nobody
+        try:
+            answer = self._session.request(verb, url, timeout=TIMEOUT_S, allow_redirects=False, auth=auth, **more)
+        except requests.RequestException as error:
+            raise _out_of_reach(error) from error
+        if answer.status_code >= 300:
+            raise _refused(answer)
+        return answer
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _segment(job_id: str) -> str:
+    """A job's id as a part of a path; anything else cannot be one."""
+    if not job_id or set(job_id) - set("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"):
+        raise JobCommandError(f"{job_id[:64]!r} is no job id; see: job list", 64)
+    return job_id
+
+
+def _out_of_reach(error: requests.RequestException) -> JobCommandError:
+    host = urlsplit(error.request.url or "").netloc if error.request is not None else "the address"
+    return JobCommandError(f"{host} cannot be reached ({type(error).__name__}); is the control plane running?", 69)
+
+
+def _refused(answer: requests.Response) -> JobCommandError:
+    try:
+        told: Any = answer.json()
+    except requests.JSONDecodeError:
+        told = None
+    said = (told.get("detail") or told.get("message") or told) if isinstance(told, dict) else answer.reason
+    text = said if isinstance(said, str) else json.dumps(said)
+    exit_code = 77 if answer.status_code in (401, 403) else 69 if answer.status_code >= 500 else 1
+    return JobCommandError(f"the control plane says {answer.status_code}: {text[:500]}", exit_code)

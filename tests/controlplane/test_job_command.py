@@ -1,0 +1,333 @@
+"""The `job` commands over a real server: submit, list, show, watch, cancel, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plane_calls import Project
+
+PARAMETERS = {"target": {"model": "m"}}
+
+
+@pytest.fixture(scope="session")
+def store() -> str:
+    """One is enough: the commands see HTTP and nothing behind it."""
+    return "sqlite"
+
+
+def command(*arguments: str) -> list[str]:
+    """A `job` command."""
+    return [sys.executable, "-m", "overmind_controlplane.cli", "job", *arguments]
+
+
+def environment(project: Project, token: str | None = None) -> dict[str, str]:
+    """Where the commands find the server and the token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVERMIND_")}
+    return kept | {"OVERMIND_API_URL": project.url, "OVERMIND_API_KEY": token or project.tokens.submit}
+
+
+def run(
+    project: Project, *arguments: str, token: str | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """A command, to its end."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(project, token),
+        **more,
+    )
+
+
+@contextmanager
+def started(project: Project, *arguments: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs beside the test, and no longer."""
+    env = environment(project) | more.pop("env", {})
+    streams = {"stdout": subprocess.PIPE, "text": True} | more
+    with subprocess.Popen(command(*arguments), env=env, **streams) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A file of parameters."""
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps(PARAMETERS))
+    return path
+
+
+@pytest.fixture
+def agent_id(project: Project) -> Iterator[str]:
+    """An agent that takes what there is."""
+    return project.agent.register("lease")
+
+
+def finish(project: Project, job_id: str, agent_id: str, files: dict[str, bytes], outcome: Any = None) -> None:
+    """Take the job to its end, with these files."""
+    project.agent.walk(job_id, agent_id, "Uploading")
+    job = project.agent.job(job_id)
+    for name, data in files.items():
+        body = project.agent.upload(data, name, (job["file"]["revisions"][-1]["id"],))
+        project.agent.read("POST", f"/api/v2/models/{job['model_id']}/artifacts", body)
+    project.agent.say(
+        job_id, "Completed", agent_id, body={"message": "2 rows", "detail": {"outcome": outcome or {}}}
+    )
+
+
+def test_a_job_is_submitted_without_and_with_a_file(project: Project, task: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"input": "x"}\n')
+
+    bare = run(project, "submit", "--type", "inference", "--parameters", str(task))
+    full = run(project, "submit", "--type", "inference", "--parameters", str(task), "--input", str(rows), "--json")
+
+    jobs = [project.submit.job(bare.stdout.strip()), project.submit.job(json.loads(full.stdout)["id"])]
+    assert [0, 0] == [bare.returncode, full.returncode]
+    assert [("none", "@overmind:inference"), ("model", "@overmind:inference")] == [
+        (job["input"], job["function"]["name"]) for job in jobs
+    ]
+    parameters = [project.agent.get_blob(job["file"]["revisions"][-1]["content_token"]["sha"]) for job in jobs]
+    assert [PARAMETERS, PARAMETERS] == [json.loads(raw) for raw in parameters]
+    model = project.agent.read("GET", f"/api/v2/models/{jobs[1]['model_id']}")["file"]["revisions"][-1]
+    assert ("rows.jsonl", b'{"input": "x"}\n') == (
+        model["name"],
+        project.agent.get_blob(model["content_token"]["sha"]),
+    )
+
+
+def test_a_registered_function_works_on_a_file(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "part.step").write_bytes(b"\x00\x01")
+
+    made = run(project, "submit", "--type", "convert", "--input", str(tmp_path / "part.step"))
+    without = run(project, "submit", "--type", "convert")
+
+    assert "convert" == project.submit.job(made.stdout.strip())["function"]["name"]
+    assert (1, "") == (without.returncode, without.stdout)
+    assert "--input" in without.stderr
+
+
+def test_parameters_come_from_standard_input_too(project: Project) -> None:
+    made = run(project, "submit", "--type", "judge_scoring", "--parameters", "-", input='{"a": 1}')
+
+    shown = project.submit.read("GET", f"/api/jobs/{made.stdout.strip()}/")
+    assert ("judge_scoring", {"a": 1}) == (shown["job_type"], shown["result"]["parameters"])
+
+
+def test_jobs_are_listed_newest_first_by_status_and_type(project: Project, agent_id: str) -> None:
+    waiting, running, canceled = (project.submit.make_job()["id"] for _ in range(3))
+    scoring = project.submit.make_job(function="@overmind:judge_scoring")["id"]
+    project.agent.walk(running, agent_id, "Validating")
+    project.submit.cancel(canceled)
+
+    def listed(*arguments: str) -> list[str]:
+        return [job["id"] for job in json.loads(run(project, "list", "--json", *arguments).stdout)]
+
+    assert [scoring, canceled, running, waiting] == listed()
+    assert [scoring, canceled] == listed("--limit", "2")
+    assert [running] == listed("--status", "running") == listed("--status", "Validating")
+    assert [canceled] == listed("--status", "canceled") == listed("--status", "cancelled")
+    assert [scoring] == listed("--type", "judge_scoring")
+    lines = run(project, "list").stdout.splitlines()
+    assert [(scoring, "Pending", "judge_scoring"), (canceled, "Canceled", "inference")] == [
+        tuple(line.split()[:3]) for line in lines[:2]
+    ]
+
+
+def test_a_job_is_shown_with_its_outcome_and_files(project: Project, agent_id: str) -> None:
+    job_id = project.submit.make_job()["id"]
+    finish(project, job_id, agent_id, {"result.json": b"{}"}, {"best_score": 71.5, "label": "\x1b[31mred"})
+
+    told = json.loads(run(project, "show", job_id, "--json").stdout)
+    page = run(project, "show", job_id).stdout
+
+    assert (job_id, "Completed", {"best_score": 71.5}) == (told["id"], told["status"], told["scores"])
+    assert [("result.json", 2)] == [(file["name"], file["size_bytes"]) for file in told["files"]]
+    assert "outcome.best_score          71.5" in page
+    assert "\x1b" not in page
+
+
+def test_a_watched_job_is_told_line_by_line_until_it_ends(project: Project, agent_id: str) -> None:
+    job_id = project.submit.make_job()["id"]
+    line = {"step": 1, "total_steps": 2, "step_name": "rows"}
+    with started(project, "watch", job_id) as watching:
+        assert watching.stdout
+        lines = [json.loads(watching.stdout.readline())]
+        project.agent.walk(job_id, agent_id, "Running")
+        project.agent.heartbeat(agent_id, (job_id, 1), progress=line)
+        while lines[-1]["progress"] != line:
+            lines.append(json.loads(watching.stdout.readline()))
+        project.agent.say(job_id, "Uploading", agent_id)
+        project.agent.say(job_id, "Completed", agent_id, body={"message": "2 rows"})
+        lines += [json.loads(told) for told in watching.communicate(timeout=30)[0].splitlines()]
+
+    assert ("Pending", None) == (lines[0]["status"], lines[0]["progress"])
+    assert ("Completed", "2 rows") == (lines[-1]["status"], lines[-1]["message"])
+    assert 0 == watching.returncode
+
+
+def test_a_terminal_sees_a_bar_and_obeys_no_message(project: Project, agent_id: str) -> None:
+    job_id = project.submit.make_job()["id"]
+    project.agent.walk(job_id, agent_id, "Validating")
+    project.agent.say(job_id, "Running", agent_id, body={"message": "[red]\x1b]0;title\x07 row 1"})
+    project.agent.heartbeat(agent_id, (job_id, 1), progress={"step": 1, "total_steps": 2, "step_name": "[b]rows"})
+    ours, theirs = pty.openpty()
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "env": {"TERM": "xterm", "COLUMNS": "100"}}
+    with started(project, "watch", job_id, **streams) as watching:
+        os.close(theirs)
+        seen = until(ours, b"1/2")
+        project.submit.cancel(job_id)
+        seen += until(ours, None)
+        os.close(ours)
+        code = watching.wait(30)
+
+    assert 1 == code
+    assert "Running    [red]\ufffd]0;title\ufffd row 1".encode() in seen
+    assert b"inference [b]rows" in seen
+    assert b"Canceled" in seen
+
+
+def until(terminal: int, wanted: bytes | None) -> bytes:
+    """What is written on a terminal until *wanted* has come, or until nobody writes any more."""
+    seen = b""
+    while wanted is None or wanted not in seen:
+        try:
+            seen += os.read(terminal, 4096)
+        except OSError:  # the last of the other side is gone
+            assert wanted is None, seen
+            break
+    return seen
+
+
+def test_a_submitted_job_can_be_waited_for(project: Project, task: Path, agent_id: str) -> None:
+    with started(project, "submit", "--type", "inference", "--parameters", str(task), "--wait") as waiting:
+        job_id = project.agent.next_job(agent_id, wait_s=30)["id"]
+        project.agent.say(job_id, "Claimed", agent_id, key="a")
+        project.agent.say(job_id, "Failed", agent_id, body={"message": "broken", "detail": {"reason": "crashed"}})
+        lines = [json.loads(line) for line in waiting.communicate(timeout=30)[0].splitlines()]
+
+    assert ("Failed", "broken", job_id) == (lines[-1]["status"], lines[-1]["message"], lines[-1]["id"])
+    assert 1 == waiting.returncode
+
+
+def test_a_job_is_canceled_once(project: Project, agent_id: str) -> None:
+    job_id, done = project.submit.make_job()["id"], project.submit.make_job()["id"]
+    finish(project, done, agent_id, {})
+
+    first = run(project, "cancel", job_id)
+    again = run(project, "cancel", job_id)
+    late = run(project, "cancel", done)
+
+    assert (0, f"{job_id} Canceled\n") == (first.returncode, first.stdout)
+    assert [0, 1] == [again.returncode, late.returncode]
+    assert "409" in late.stderr
+
+
+def test_files_are_downloaded_and_verified(project: Project, agent_id: str, tmp_path: Path) -> None:
+    job_id = project.submit.make_job()["id"]
+    finish(project, job_id, agent_id, {"outputs.jsonl": b'{"a": 1}\n', "../../evil.sh": b"no", "empty": b""})
+    folder = tmp_path / "got"
+
+    got = run(project, "files", job_id, str(folder), "--json")
+    again = run(project, "files", job_id, str(folder))
+    forced = run(project, "files", job_id, str(folder), "--force")
+
+    assert {"outputs.jsonl": b'{"a": 1}\n', "evil.sh": b"no", "empty": b""} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+    sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256 == {file["name"]: file["sha256"] for file in json.loads(got.stdout)}["empty"]
+    assert [0, 1, 0] == [got.returncode, again.returncode, forced.returncode]
+    assert "--force" in again.stderr
+    assert 3 == len(forced.stdout.splitlines())
+
+
+def test_a_file_that_arrives_damaged_is_not_kept(
+    project: Project, agent_id: str, tmp_path: Path, plane: Any
+) -> None:
+    job_id = project.submit.make_job()["id"]
+    finish(project, job_id, agent_id, {"result.json": b"whole"})
+    (blob,) = [
+        path for path in (plane.data / "blobs").rglob("*") if path.is_file() and path.read_bytes() == b"whole"
+    ]
+    blob.write_bytes(b"wrong")
+
+    got = run(project, "files", job_id, str(tmp_path / "got"))
+
+    assert (1, []) == (got.returncode, list((tmp_path / "got").iterdir()))
+    assert "result.json arrived damaged" in got.stderr
+
+
+REFUSED = [
+    (("show", "00000000-0000-4000-8000-000000000000"), 1, "404"),
+    (("show", "../x"), 64, "no job id"),
+    (("list", "--status", "open"), 64, "a status is one of"),
+    (("list", "--limit", "0"), 64, "a number from 1"),
+    (("list", "--url", "http://127.0.0.1:9"), 69, "cannot be reached"),
+    (("submit", "--type", "inference", "--parameters", "/nothing.json"), 64, "No such file"),
+    (("submit", "--type", "inference", "--input", "/nothing.json"), 64, "no such file"),
+    (("list", "--token-file", "/nothing"), 78, "No such file"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), REFUSED)
+def test_what_goes_wrong_is_said_in_one_line_with_its_code(
+    project: Project, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = run(project, *arguments)
+
+    assert (code, "") == (ended.returncode, ended.stdout)
+    assert said in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("raw", ["[]", "{", '{"a": NaN}', '{"a": 1, "a": 2}'])
+def test_parameters_that_are_none_are_refused_before_anything_is_made(project: Project, raw: str) -> None:
+    ended = run(project, "submit", "--type", "inference", "--parameters", "-", input=raw)
+
+    assert 64 == ended.returncode
+    assert 0 == project.submit.read("GET", "/api/v2/jobs")["total"]
+
+
+def test_credentials_that_are_refused_are_77(project: Project) -> None:
+    wrong = run(project, "list", token="ovr_wrong")
+    role = run(project, "submit", "--type", "inference", token=project.tokens.agent)
+
+    assert [77, 77] == [wrong.returncode, role.returncode]
+
+
+def test_without_a_token_nothing_is_sent(project: Project) -> None:
+    env = environment(project)
+    del env["OVERMIND_API_KEY"]
+
+    ended = subprocess.run(command("list"), capture_output=True, text=True, timeout=30, check=False, env=env)
+
+    assert 78 == ended.returncode
+    assert "$OVERMIND_API_KEY" in ended.stderr
+
+
+def test_help_has_examples_and_loads_nothing_heavy() -> None:
+    heavy = ("requests", "rich", "sqlalchemy", "fastapi", "pydantic")
+    script = (
+        "import sys\nfrom overmind_controlplane.cli import main\n"
+        "try:\n    main(['job', 'submit', '--help'])\nfinally:\n"
+        f"    sys.stderr.write(repr([name for name in {heavy!r} if name in sys.modules]))"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (0, "[]") == (ended.returncode, ended.stderr)
+    assert "job submit --type inference --parameters task.json --input rows.jsonl --wait" in ended.stdout
