@@ -25,7 +25,7 @@ Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # No NUL: neither a file system nor PostgreSQL takes one.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-Label = Annotated[str, StringConstraints(max_length=255)]
+Label = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 Message = Annotated[str, StringConstraints(max_length=4096)]
 
 
@@ -257,6 +257,12 @@ class Model(Wire):
     created_by_id: str
     artifacts: list[Artifact]
     jobs: list[Job] | None = None
+
+
+class ModelFile(Wire):
+    """A model, only what the daemon reads of it: the rest may be long."""
+
+    file: File
 
 
 class Artifact(Wire):
