@@ -41,6 +41,8 @@ TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_OUTPUT: Final = "no_output"
 # What is read ahead of the row that is waited for: enough to keep every worker busy behind a slow one.
 _ROWS_AHEAD: Final = 16
+# As many ways in which rows ended as a failure's message names, the most frequent ones.
+_MOST_ENDINGS: Final = 5
 # Calls that have been paid for may still end within this time after the wish to stop.
 _STOP_GRACE_S: Final = 0.4
 
@@ -145,11 +147,12 @@ class _Asking:
 
 
 def _nothing_came(tally: Tally, halted_by: str | None) -> ExecutionFailed:
-    kind, _ = tally.outcomes.most_common(1)[0]
-    told = tally.errors[0]["message"]
-    return ExecutionFailed(
-        f"no row was answered, most often for {kind}; first: {told}", reason=halted_by or NO_OUTPUT
+    """Never with the words of the model's server: it may quote a row, and this goes into logs and statuses."""
+    counts = ", ".join(
+        f"{count} x {outcome}" + (f" (HTTP status {status})" if status else "")
+        for (outcome, status), count in tally.endings.most_common(_MOST_ENDINGS)
     )
+    return ExecutionFailed(f"no row was answered: {counts}", reason=halted_by or NO_OUTPUT)
 
 
 def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint:

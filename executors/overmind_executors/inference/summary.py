@@ -19,10 +19,16 @@ _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class Tally:
-    """Sums over all lines, a few bytes each."""
+    """
+    Sums over all lines, a few bytes each.
+
+    Attributes:
+        endings: lines by outcome and HTTP status, None where no answer came.
+    """
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
+        self.endings: Counter[tuple[str, int | None]] = Counter()
         self.ok = self.failed = self.skipped = 0
         self.compared = self.correct = 0
         self.prompt_tokens = self.completion_tokens = 0
@@ -36,6 +42,7 @@ class Tally:
     def add(self, done: Done) -> None:
         """Count one line."""
         self.outcomes[done.outcome] += 1
+        self.endings[done.outcome, done.answer.status if done.answer else None] += 1
         self.ok += done.is_ok
         self.skipped += done.is_skipped
         self.failed += not done.is_ok and not done.is_skipped
