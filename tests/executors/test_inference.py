@@ -373,13 +373,37 @@ def test_a_published_price_is_used_where_the_host_has_none() -> None:
     assert local is None
 
 
-def test_a_dead_provider_fails_a_job_without_outputs(make_context: Make) -> None:
+@pytest.mark.parametrize(
+    ("rows", "more", "message"),
+    [
+        (1, {}, "no row was answered: 1 x network_error; model echo was called 4 times"),
+        (5, {}, "no row was answered: 5 x network_error; model echo was called 20 times"),
+        (5, {"stop_after_errors": 1, "concurrency": 1}, "network_error"),
+        (200, {}, "provider_unavailable"),
+    ],
+)
+def test_a_dead_provider_fails_a_job_without_outputs(
+    make_context: Make, rows: int, more: dict[str, Any], message: str
+) -> None:
+    """However few the rows: a handful does not use up the retries of the job. By the model's name, not its URL."""
     models = {"echo": ModelEndpoint("echo", "http://127.0.0.1:9/v1", "echo")}
 
     with pytest.raises(ExecutionFailed) as caught:
-        _run(make_context(models=models), items=_items(200))
+        _run(make_context(models=models), items=_items(rows), **more)
 
     assert "provider_unavailable" == caught.value.reason
+    assert message in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+
+
+def test_a_row_that_is_itself_refused_shows_that_the_provider_works(make_context: Make, zoo: Zoo) -> None:
+    zoo.fail("text 0", Status(400))
+    zoo.fail("text 1", Status(503))
+
+    with pytest.raises(ExecutionFailed) as caught:
+        _run(make_context(), items=_items(2))
+
+    assert "no_output" == caught.value.reason
 
 
 def test_a_provider_that_dies_leaves_what_was_paid_for(make_context: Make, zoo: Zoo) -> None:
@@ -406,16 +430,16 @@ def test_a_refused_key_ends_the_job_at_once(make_context: Make, zoo: Zoo) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("fault", "ending", "calls"),
     [
-        (Status(400, body=QUOTING), "no row was answered: 2 x bad_request (HTTP status 400)"),
-        (Status(401, body=QUOTING), "no row was answered: 2 x auth_error (HTTP status 401)"),
-        (Status(500, body=QUOTING), "no row was answered: 2 x provider_error (HTTP status 500)"),
-        (Completion({"content": None, "refusal": SECRET}), "no row was answered: 2 x refused (HTTP status 200)"),
+        (Status(400, body=QUOTING), "bad_request (HTTP status 400)", 2),
+        (Status(401, body=QUOTING), "auth_error (HTTP status 401)", 2),
+        (Status(500, body=QUOTING), "provider_error (HTTP status 500)", 8),
+        (Completion({"content": None, "refusal": SECRET}), "refused (HTTP status 200)", 2),
     ],
 )
 def test_a_failure_tells_nothing_that_a_server_said(
-    make_context: Make, zoo: Zoo, fault: Fault, message: str
+    make_context: Make, zoo: Zoo, fault: Fault, ending: str, calls: int
 ) -> None:
     """A server may quote the request in its error, and so a row: that is data, not for logs and statuses."""
     zoo.fail("", fault)
@@ -428,7 +452,7 @@ def test_a_failure_tells_nothing_that_a_server_said(
         _run(context, items=[{"input": SECRET}, {"input": f"{SECRET} too"}])
     opener.join()
 
-    assert message == str(caught.value)
+    assert f"no row was answered: 2 x {ending}; model echo was called {calls} times" == str(caught.value)
     assert [True, True] == [SECRET in line["error"]["message"] for line in _lines(context)]
 
 

@@ -30,7 +30,7 @@ from overmind_executors.inference.requests import MissingField, NotMessages, bod
 from overmind_executors.inference.source import RowSource, find_rows, survey
 from overmind_executors.inference.summary import Tally, summary
 from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import NotAsked, PaidModel
+from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel
 from overmind_executors.parameters import check, nearest
 from overmind_executors.prices import prices_of
 from overmind_executors.row_engine import in_order
@@ -77,7 +77,7 @@ class InferenceExecutor:
                 task, tally, lives=model.lives(), model_calls=model.spent_calls(), stopped_by=model.halt.reason
             )
         if not tally.ok:
-            raise _nothing_came(tally, model.halt.reason)
+            raise _nothing_came(tally, endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         return Result((OUTPUT, ERRORS, SUMMARY), facts)
@@ -146,13 +146,15 @@ class _Asking:
         self._model.cut_after(_STOP_GRACE_S)
 
 
-def _nothing_came(tally: Tally, halted_by: str | None) -> ExecutionFailed:
+def _nothing_came(tally: Tally, name: str, calls: int, halted_by: str | None) -> ExecutionFailed:
     """Never with the words of the model's server: it may quote a row, and this goes into logs and statuses."""
     counts = ", ".join(
         f"{count} x {outcome}" + (f" (HTTP status {status})" if status else "")
         for (outcome, status), count in tally.endings.most_common(_MOST_ENDINGS)
     )
-    return ExecutionFailed(f"no row was answered: {counts}", reason=halted_by or NO_OUTPUT)
+    # Where the server never worked, that is the cause, whichever limit its failures ran into first.
+    reason = PROVIDER_UNAVAILABLE if tally.is_provider_down else halted_by or NO_OUTPUT
+    return ExecutionFailed(f"no row was answered: {counts}; model {name} was called {calls} times", reason=reason)
 
 
 def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint:

@@ -36,6 +36,7 @@ class Tally:
         self.unpriced = 0
         self.failed_in_a_row = 0
         self.errors: list[dict[str, Any]] = []
+        self._asked = self._provider_failed = 0
         self._costs = array("d")
         self._latencies_ms = array("d")
 
@@ -61,6 +62,8 @@ class Tally:
         self.prompt_tokens += answer.prompt_tokens or 0
         self.completion_tokens += answer.completion_tokens or 0
         self.retries += answer.attempts - 1
+        self._asked += 1
+        self._provider_failed += answer.kind.is_worth_retrying
         self.refusals += answer.refusals
         if done.is_ok:
             self._latencies_ms.append(answer.latency_ms)
@@ -73,6 +76,11 @@ class Tally:
     def total(self) -> int:
         """Lines so far."""
         return self.ok + self.failed + self.skipped
+
+    @property
+    def is_provider_down(self) -> bool:
+        """Whether rows were asked about and each met a failure of the provider's, none one of its own."""
+        return 0 < self._asked == self._provider_failed
 
     def cost_usd(self) -> float | None:
         """The sum over all lines, None when a line has an output and no price."""
