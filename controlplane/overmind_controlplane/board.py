@@ -275,10 +275,12 @@ class Board:
         agent_id = word.agent_id
         if agent_id is None:
             raise wrong("a claim names the agent that claims", "query", "agent_id", kind="missing")
-        agent = self._must_be_agent(session, caller, agent_id, "query", "agent_id")
         scope = f"{job.project_id}:{agent_id}:claim"
         asked = idempotency.digest(job.id)
-        if word.key is not None and (granted := idempotency.find(session, scope, word.key, asked)):
+        with session.no_autoflush:  # what others of the batch changed can be written with the rest
+            agent = self._must_be_agent(session, caller, agent_id, "query", "agent_id")
+            granted = idempotency.find(session, scope, word.key, asked) if word.key is not None else None
+        if granted is not None:
             if (granted.attempt, agent_id) != (job.attempt, job.holder):
                 raise _superseded(job)
             return

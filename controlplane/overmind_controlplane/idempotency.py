@@ -40,13 +40,17 @@ def find(session: Session, scope: str, key: str, asked: str) -> IdempotencyKey |
 
 
 def keep(session: Session, scope: str, key: str, asked: str, *, made: str, attempt: int = 0) -> None:
+    """Remember what was granted; `settle` belongs to it."""
+    session.add(IdempotencyKey(scope=scope, key=key, digest=asked, made=made, attempt=attempt))
+
+
+def settle(session: Session) -> None:
     """
-    Remember what was granted.
+    Write what was kept, and everything else that waits to be written.
 
     Raises:
-        Unavailable: another call with this key was granted at the same moment.
+        Unavailable: another call with one of the keys was granted at the same moment.
     """
-    session.add(IdempotencyKey(scope=scope, key=key, digest=asked, made=made, attempt=attempt))
     try:
         session.flush()
     except IntegrityError as error:

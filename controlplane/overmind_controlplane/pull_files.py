@@ -131,6 +131,7 @@ def create_artifact(
         made = files.add_artifact(session, caller, model, revision)
         if key is not None:
             idempotency.keep(session, scope, key, asked, made=made.id)
+            idempotency.settle(session)
         return _one_artifact(session, made)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import audit, heartbeats, shown
+from overmind_controlplane import audit, heartbeats, idempotency, shown
 from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.batches import Batches
 from overmind_controlplane.board import Board
@@ -64,6 +64,7 @@ class Reports:
             jobs = self._board.get_all(session, {one.job_id for one in told})
             for one in told:
                 self._say(session, self._board.of_caller(one.caller, jobs.get(one.job_id)), one)
+            idempotency.settle(session)
             return list(self._show(session, [(jobs[one.job_id], one.word) for one in told]))
 
     def _say(self, session: Session, job: Job, one: Told) -> None:
@@ -80,7 +81,6 @@ class Reports:
             audit.note(session, one.call, audit.GRANTED)
 
     def _show(self, session: Session, lines: Sequence[tuple[Job, Word]]) -> Iterator[wire.Job]:
-        session.flush()
         for (job, word), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
             is_grant = word.status is Status.CLAIMED and job.is_leased
             yield made.model_copy(update={"lease": heartbeats.lease(self._board)}) if is_grant else made
