@@ -7,6 +7,7 @@ has its first open job at the head of an index. Only jobs that are kept for othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Select, select
@@ -26,7 +27,8 @@ def available(session: Session, agent: Agent) -> Select[Job]:
 
 def offer(session: Session, agent: Agent) -> Job | None:
     """The first job that *agent* may claim, kept for it for a moment; claims nothing."""
-    for demand in _by_first_job(session, agent):
+    demands = met_by(session, agent)
+    for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands):
         first = _open(agent).where(Job.demand == demand).order_by(*_ORDER).limit(1)
         # Whoever has locked it is about to claim it or to keep it for another agent.
         job = session.scalar(first.with_for_update(skip_locked=True, key_share=True))
@@ -40,10 +42,10 @@ def _open(agent: Agent) -> Select[Job]:
     return select(Job).where(OPEN, timers.is_free_for(agent.id))
 
 
-def _by_first_job(session: Session, agent: Agent) -> list[int]:
-    """The demands that *agent* meets and that have open jobs, in the order of their first ones."""
+def _by_first_job(session: Session, agent: Agent, demands: Sequence[int]) -> list[int]:
+    """Those of *demands* that have open jobs for *agent*, in the order of their first ones."""
     first = []
-    for demand in met_by(session, agent):
+    for demand in demands:
         place = select(Job.priority, Job.number).where(OPEN, timers.is_free_for(agent.id), Job.demand == demand)
         if (found := session.execute(place.order_by(*_ORDER).limit(1)).first()) is not None:
             first.append((-found.priority, found.number, demand))
