@@ -11,6 +11,8 @@ from overmind_executors import strict_json
 from overmind_executors.timed_http import Reply
 
 MAX_MESSAGE: Final = 500
+# Far beyond any model's context; sums of such counts stay within SQLite's 64 bits.
+MAX_TOKENS: Final = 10**9
 
 
 class Kind(StrEnum):
@@ -174,8 +176,9 @@ def _is_json(output: Any) -> bool:
 
 
 def _count(usage: Any, name: str) -> int | None:
+    """Whole and believable, else as good as absent: the answer is paid for, whatever its figures are."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
 def _text(value: Any) -> str:

@@ -361,6 +361,35 @@ def test_the_costs_of_the_lines_are_the_cost_of_the_job(make_context: Make) -> N
     assert 50 * 5 == result.outcome["usage"]["completion_tokens"]
 
 
+@pytest.mark.parametrize("count", [2**62, 2**63 - 1, 10**9 + 1, -1, 1.0, 1e300, True, "7", None, [], {}])
+def test_a_count_of_tokens_that_is_none_costs_nobody_the_answer(make_context: Make, zoo: Zoo, count: Any) -> None:
+    """As if the server had not counted: the rows are answered, their tokens and costs unknown."""
+    body = {
+        "choices": [{"message": {"content": "hi"}}],
+        "usage": {"prompt_tokens": count, "completion_tokens": count},
+    }
+    zoo.fail("", Raw(json.dumps(body).encode()))
+    context = make_context()
+
+    result = _run(context, items=_items(4), target={"model": "sentiment"})
+
+    assert {"total": 4, "ok": 4, "failed": 0, "skipped": 0} == result.outcome["counts"]
+    assert (0, None) == (result.outcome["usage"]["total_tokens"], result.outcome["usage"]["cost_usd"])
+    assert [None] * 4 == [line["x_overmind"]["prompt_tokens"] for line in _lines(context)]
+
+
+def test_the_largest_counts_of_tokens_are_summed(make_context: Make, zoo: Zoo) -> None:
+    body = {
+        "choices": [{"message": {"content": "hi"}}],
+        "usage": {"prompt_tokens": 10**9, "completion_tokens": 0},
+    }
+    zoo.fail("", Raw(json.dumps(body).encode()))
+
+    result = _run(make_context(), items=_items(20))
+
+    assert 20 * 10**9 == result.outcome["usage"]["total_tokens"]
+
+
 def test_a_published_price_is_used_where_the_host_has_none() -> None:
     """Known to the price list by the provider's address; the figures themselves change with the list."""
     known = prices_of(ModelEndpoint("m", "https://api.openai.com/v1", "gpt-4o-mini"))
