@@ -159,6 +159,8 @@ class LabControlPlane:
         """See ControlPlane. *key* is in the record, so that a lost answer is told from somebody else's claim."""
         began_s = self._clock.now_s()
         found = self._read(READ, job.id)
+        if found.job_type != job.job_type:
+            raise _lost("claim", "the job has another type now")
         attempt = found.attempt
         settle_s = LONG_SETTLE_S
         if found.stage is Status.PENDING:

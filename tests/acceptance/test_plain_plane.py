@@ -126,19 +126,20 @@ def test_a_killed_agent_goes_on_as_the_same_attempt(host: Host, submitter: Submi
     assert 40 == len(jsonl(submitter.files(job_id)["output.jsonl"]))
 
 
-@pytest.mark.parametrize("status", ["Claimed", "Validating", "Running", "Uploading", "Completed"])
+@pytest.mark.parametrize("call", ["Claimed", "Validating", "Running", "Uploading", "Completed", "POST artifacts"])
 def test_a_lost_answer_changes_nothing(
-    tmp_path: Path, plane: ControlPlaneProcess, submitter: Submitter, zoo: Zoo, status: str
+    tmp_path: Path, plane: ControlPlaneProcess, submitter: Submitter, zoo: Zoo, call: str
 ) -> None:
-    """The server did what it was asked for, and is asked again: each status stands in the history once."""
+    """The server did what it was asked for, and is asked again: each status and each file is there once."""
     job_id = submitter.submit(inference(reviews(2)))
     with LossyProxy(plane.url) as proxy:
-        proxy.lose(f"status_name={status}")
+        proxy.lose("/artifacts" if call == "POST artifacts" else f"status_name={call}")
         host = Host(tmp_path / "behind", proxy.url, plane.agent_token, zoo.url)
 
         agent = host.once()
 
     assert 1 == len(proxy.lost)
+    assert 4 == len(submitter.files(job_id))  # refuses two of one name
     assert ("completed", 1) == (agent.summary["outcome"], agent.summary["attempt"]), agent.raw
     assert WHOLE_LIFE == submitter.history(job_id)[-6:]
 

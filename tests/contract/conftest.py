@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from plane_calls import Project
 
+from overmind_agent.host_results import HostResults
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.http_client import HttpControlPlane
+from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import ControlPlane
-from overmind_agent.testing import FakeControlPlane, FakeServer
+from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_executors import strict_json
 from server import ControlPlaneProcess, start_control_plane
 
@@ -138,6 +142,37 @@ class OverHttp:
         self._project.close()
 
 
+class InRecords(OverHttp):
+    """The same, for agents that speak the jobs REST; the settling of a claim takes no time."""
+
+    def __init__(self, running: ControlPlaneProcess, folder: Path) -> None:
+        super().__init__(running)
+        self._folder = folder
+
+    def submit(self, parameters: Any = None, input_bytes: bytes | None = None) -> str:
+        assert input_bytes is None, "this dialect has no files"
+        body = {"job_type": "inference", "status": "pending", "result": {"parameters": parameters or {}}}
+        return str(self._api.read("POST", "/api/jobs/", body, status=201)["id"])
+
+    def plane(self) -> ControlPlane:
+        agent_id = str(uuid.uuid4())
+        return self._lab(agent_id)
+
+    def register_as(self, known_id: str | None) -> str:
+        return self._lab("nobody yet").register(known_id)
+
+    def _lab(self, agent_id: str) -> LabControlPlane:
+        token = self._project.tokens.agent
+        self._calls.append(HttpCalls(self._project.url, lambda: token))
+        return LabControlPlane(
+            self._calls[-1],
+            job_types=["inference"],
+            agent_id=lambda: agent_id,
+            shared=Shared(HostResults(self._folder / "results", "contract")),
+            clock=VirtualClock(),
+        )
+
+
 _FUNCTION = {"function_name": "@overmind:inference"}
 
 
@@ -148,9 +183,30 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlanePr
         yield process
 
 
+@pytest.fixture(scope="session")
+def plain_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlaneProcess]:
+    """One that speaks only what the published client speaks."""
+    with start_control_plane(tmp_path_factory.mktemp("plain"), arguments=("--plain",)) as process:
+        yield process
+
+
 @pytest.fixture(params=["in memory", "over HTTP"])
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     made = InMemory() if request.param == "in memory" else OverHttp(request.getfixturevalue("running"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["in memory", "over HTTP", "plain", "in records"])
+def any_scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """Also those of which less is promised."""
+    make = {
+        "in memory": InMemory,
+        "over HTTP": lambda: OverHttp(request.getfixturevalue("running")),
+        "plain": lambda: OverHttp(request.getfixturevalue("plain_running")),
+        "in records": lambda: InRecords(request.getfixturevalue("running"), tmp_path),
+    }
+    made: Any = make[request.param]()
     yield made
     made.close()
 

@@ -894,6 +894,7 @@ def test_an_upload_to_a_plain_server_is_the_published_clients(
     site: Site, plain: HttpControlPlane, tmp_path: Path
 ) -> None:
     take_uploads(site)
+    site.answers("GET", f"{API}/models/{sample.MODEL_ID}", sample.model())
     site.answers("POST", ARTIFACTS, sample.artifact(), 200)
 
     plain.upload(CLAIM, a_result_file(tmp_path))
