@@ -100,7 +100,8 @@ def page(facts: Facts, files: Sequence[dict[str, Any]]) -> str:
     told += [("message", facts.message)] if facts.message else []
     told += [("reason", facts.reason)] if facts.reason else []
     told += [(name, str(value)) for name, value in facts.scores.items()]
-    told += [(f"outcome.{name}", json.dumps(value)[:200]) for name, value in facts.outcome.items()]
+    said = {name: value for name, value in facts.outcome.items() if value not in (None, [], {}, "")}
+    told += [(f"outcome.{name}", json.dumps(value)[:200]) for name, value in said.items()]
     told += [("file", f"{file['name']} ({file['size_bytes']} bytes)") for file in files]
     return "\n".join(printable(f"{name:<28}{value}") for name, value in told)
 
