@@ -13,6 +13,8 @@ from overmind_executors.timed_http import Reply
 MAX_MESSAGE: Final = 500
 # Far beyond any model's context; sums of such counts stay within SQLite's 64 bits.
 MAX_TOKENS: Final = 10**9
+# The journal and `output.jsonl` put an answer into objects of their own, which must be read again.
+_WRAPPING_LEVELS: Final = 2
 
 
 class Kind(StrEnum):
@@ -105,7 +107,7 @@ def read(reply: Reply, *, secret: str, wants_json: bool) -> Answer:
     request_id = reply.headers.get("x-request-id", "")[:128]
     facts = Answer(Kind.OK, status=reply.status, request_id=request_id, latency_ms=round(reply.latency_s * 1000, 3))
     try:
-        body = strict_json.loads(text)
+        body = strict_json.loads(text, levels=strict_json.MAX_DEPTH - _WRAPPING_LEVELS)
     except strict_json.NotJson as error:
         body = None
         fault = f"the answer is not JSON: {error}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
+
+# The order is one object round a job's parameters, which may have all the levels that the agent lets through.
+_LEVELS: Final = strict_json.MAX_DEPTH + 1
 
 
 class Order(BaseModel):
@@ -53,7 +56,7 @@ def read(raw: bytes) -> Order:
         BadOrder: it is none.
     """
     try:
-        return Order.model_validate(strict_json.loads(raw))
+        return Order.model_validate(strict_json.loads(raw, levels=_LEVELS))
     except strict_json.NotJson as error:
         raise BadOrder(f"order is not JSON: {error}") from error
     except ValidationError as error:

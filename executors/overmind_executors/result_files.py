@@ -15,6 +15,8 @@ from overmind_executors.contract import ExecutionFailed
 
 MANIFEST: Final = "manifest.json"
 MAX_OUTCOME_BYTES: Final = 64 * 1024
+# `result.json`, the job's status and the record that a client reads put it into objects of their own.
+MAX_OUTCOME_LEVELS: Final = strict_json.MAX_DEPTH // 2
 _MAX_NAME_BYTES: Final = 255
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -85,18 +87,18 @@ def seal(folder: Path, names: Sequence[str], head: Mapping[str, Any]) -> tuple[F
 
 def outcome_of(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """
-    *outcome*, known to be JSON and small.
+    *outcome*, known to be JSON and small in bytes and levels.
 
     Raises:
         ExecutionFailed: it is not.
     """
     try:
         text = strict_json.dumps(dict(outcome))
-    except (TypeError, ValueError) as error:
+        made: dict[str, Any] = strict_json.loads(text, levels=MAX_OUTCOME_LEVELS)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ExecutionFailed(f"outcome is not JSON: {error}") from error
     if len(text.encode()) > MAX_OUTCOME_BYTES:
         raise ExecutionFailed(f"outcome has {len(text.encode())} bytes, more than {MAX_OUTCOME_BYTES}; use a file")
-    made: dict[str, Any] = strict_json.loads(text)
     return made
 
 

@@ -15,16 +15,18 @@ class NotJson(ValueError):
     """The bytes are not JSON, or JSON that readers would not agree on. Never quotes what it refuses."""
 
 
-def loads(raw: bytes | str) -> Any:
+def loads(raw: bytes | str, *, levels: int = MAX_DEPTH) -> Any:
     """
     What *raw* says.
 
     Args:
         raw: UTF-8 when bytes.
+        levels: of arrays and objects within each other, at most. Fewer for what will be wrapped and read again,
+            more for what is wrapped already.
 
     Raises:
         NotJson: not JSON, NaN or an infinity, a number too large for a double, an integer beyond 64 bits, a key
-            twice in one object, more than 64 levels, a lone surrogate, a byte order mark.
+            twice in one object, more than *levels* levels, a lone surrogate, a byte order mark.
     """
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
@@ -36,10 +38,10 @@ def loads(raw: bytes | str) -> Any:
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg.lower()} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
-        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
+        raise NotJson(f"nested deeper than {levels} levels") from error
     if not text.isascii() or "\\u" in text:
         _refuse_surrogates(value)
-    _refuse_depth(value)
+    _refuse_depth(value, levels)
     return value
 
 
@@ -94,7 +96,7 @@ def _member(text: str, place: int, number: int) -> tuple[Any, int]:
     except RecursionError as error:
         raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
     _refuse_surrogates(value)
-    _refuse_depth(value)
+    _refuse_depth(value, MAX_DEPTH)
     return value, end
 
 
@@ -133,13 +135,13 @@ def _children(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _refuse_depth(value: Any) -> None:
+def _refuse_depth(value: Any, levels: int) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
         if not level:
             return
-    raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
+    raise NotJson(f"nested deeper than {levels} levels")
 
 
 def _refuse_surrogates(value: Any) -> None:

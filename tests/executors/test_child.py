@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from child_process import Child
 
+from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
 from zoo import Hang, Zoo
 
@@ -178,6 +179,34 @@ def test_every_wrong_parameter_is_named_at_once(start_child: Start, zoo: Zoo) ->
     assert "concurency: unknown key; did you mean 'concurrency'?" in result["message"]
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"items": [{"input": _nested(61)}], "target": {"model": "echo"}}, "done"),
+        ({"items": ["x"], "target": {"model": "echo"}, "surprise": _nested(63)}, "failed"),
+    ],
+)
+def test_parameters_may_have_all_levels_that_json_may(
+    start_child: Start, zoo: Zoo, parameters: dict[str, Any], status: str
+) -> None:
+    """The agent reads parameters of 64 levels, and the order that it writes is one level more."""
+    raw = json.dumps(parameters)
+    assert parameters == strict_json.loads(raw)
+    with pytest.raises(strict_json.NotJson):
+        strict_json.loads(f"[{raw}]")
+
+    result = start_child().order(parameters=parameters, models=[_model(zoo)]).result()
+
+    assert (status, "invalid_input" if status == "failed" else None) == (result["status"], result.get("reason"))
+
+
 def test_an_unknown_job_type_names_the_known_ones(start_child: Start) -> None:
     result = start_child().order(job_type="inferense").result()
 
@@ -255,6 +284,9 @@ BAD_RESULTS = {
     "twice": ('made = Result(("a.txt", "a.txt"))', "named twice"),
     "large outcome": ('made = Result((), {"x": "y" * 70000})', "outcome has"),
     "odd outcome": ('made = Result((), {"x": float("nan")})', "outcome is not JSON"),
+    "lone surrogate in the outcome": (r'made = Result((), {"x": "\ud800"})', "outcome is not JSON: half of a"),
+    "deep outcome": ('x = {}\nfor _ in range(32): x = {"x": x}\nmade = Result((), x)', "nested deeper than 32"),
+    "bottomless outcome": ('x = {}\nfor _ in range(200000): x = {"x": x}\nmade = Result((), x)', "not JSON"),
     "exception": ('raise KeyError("oh")', "KeyError: 'oh'"),
 }
 

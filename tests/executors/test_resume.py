@@ -10,10 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from child_process import Child
 
+from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
-from zoo import Completion, Status, Zoo
+from zoo import Completion, Raw, Status, Zoo
 
 Start = Callable[..., Child]
 ROWS, AT_ONCE = 60, 4
@@ -121,6 +123,26 @@ def test_a_replay_pays_nothing_and_makes_the_same_bytes(start_child: Start, tmp_
     assert before.pop("manifest.json").replace(b'"attempt":1', b'"attempt":2') == after.pop("manifest.json")
     assert before == after
     assert first["outcome"] == again["outcome"]
+
+
+@pytest.mark.parametrize(("levels", "outcome"), [(62, "ok"), (63, "invalid_response"), (64, "invalid_response")])
+def test_an_answer_is_taken_only_if_it_can_be_read_again(
+    start_child: Start, tmp_path: Path, zoo: Zoo, levels: int, outcome: str
+) -> None:
+    """From the journal in a second life, and from `output.jsonl`, by readers as strict as ours."""
+    inner = levels - 1
+    deep = b'{"choices": [{"message": {"content": "hi"}}], "deep": ' + b"[" * inner + b"]" * inner + b"}"
+    zoo.fail("text 0", Raw(deep))
+    folder = tmp_path / "workspace"
+    _order(start_child(folder), zoo, attempt=1).result()
+    calls = zoo.total
+
+    result = _order(start_child(folder), zoo, attempt=2).result()
+
+    assert "done" == result["status"], result
+    assert calls == zoo.total
+    first, *_ = (folder / "output/output.jsonl").read_text().splitlines()
+    assert outcome == strict_json.loads(first)["x_overmind"]["outcome"]
 
 
 def test_a_budget_counts_what_earlier_lives_have_spent(start_child: Start, tmp_path: Path, zoo: Zoo) -> None:

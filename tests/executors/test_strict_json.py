@@ -66,6 +66,15 @@ def test_what_is_json_is_taken(raw: bytes, value: Any) -> None:
     assert value == strict_json.loads(raw)
 
 
+@pytest.mark.parametrize("levels", [1, 62, 65])
+def test_other_limits_of_depth_hold_to_the_level(levels: int) -> None:
+    just, beyond = "[" * levels + "]" * levels, "[" * (levels + 1) + "]" * (levels + 1)
+
+    assert json.loads(just) == strict_json.loads(just, levels=levels)
+    with pytest.raises(NotJson, match=f"nested deeper than {levels} levels"):
+        strict_json.loads(beyond, levels=levels)
+
+
 @pytest.mark.parametrize(("raw", "_message"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_bad_member_makes_a_bad_array(raw: bytes, _message: str) -> None:
     """The member before it has been given out by then; that is what reading one at a time means."""
