@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from overmind_agent.lifecycle import Status
 from overmind_controlplane import timers
 from overmind_controlplane.matching import met_by
 from overmind_controlplane.tables import OPEN, Agent, Job
@@ -36,6 +37,14 @@ def offer(session: Session, agent: Agent) -> Job | None:
             timers.reserve(session, job, agent.id)
             return job
     return None
+
+
+def has_any(session: Session, project_id: str) -> bool:
+    """Whether the project has an open job that is kept for nobody."""
+    anybody = timers.is_free_for("")
+    # By its name, so that the index by project and status is used, which starts with what waits.
+    waiting = select(Job.number).where(Job.project_id == project_id, Job.status == Status.PENDING, OPEN, anybody)
+    return session.scalar(waiting.limit(1)) is not None
 
 
 def _open(agent: Agent) -> Select[Job]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from overmind_controlplane.asking import Asking
 from overmind_controlplane.blobs import Blobs, Signer
 from overmind_controlplane.board import Board
 from overmind_controlplane.callers import Callers
@@ -63,6 +64,7 @@ class Plane:
     logs: JobLogs
     waiting: Waiting
     reports: Reports
+    asking: Asking
     callers: Callers
     sweeper: Sweeper
     listener: Listener | None
@@ -82,6 +84,7 @@ class Plane:
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
             reports=Reports(database, board),
+            asking=Asking(database),
             callers=Callers(database),
             sweeper=Sweeper(database, board),
             listener=_listener(database.store, waiting),

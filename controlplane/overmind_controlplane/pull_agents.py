@@ -192,7 +192,7 @@ async def get_job_for_agent(
     async def offer() -> wire.Job | wire.NoJobResponse | None:
         if await request.is_disconnected():
             return nothing  # nobody would hear of the job, and it would be kept from the others
-        return await run_sync(partial(_offer, plane, caller, agent_id))
+        return await plane.asking.offer(caller, agent_id)
 
     nothing = wire.NoJobResponse(message="no job")
     topics = (project_topic(caller.project_id), agent_topic(agent_id))
@@ -222,12 +222,6 @@ async def heartbeat(
     told = await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)
     orders = told if told is not None else (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0]
     return answer(wire.HeartbeatAnswer(jobs=orders, server_time=now()))
-
-
-def _offer(plane: Plane, caller: Caller, agent_id: str) -> wire.Job | None:
-    with plane.database.note() as session:
-        job = offers.offer(session, agents.get(session, caller, agent_id))
-        return shown.job(session, job) if job else None
 
 
 def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:

@@ -186,3 +186,26 @@ def test_json_of_a_held_answer_is_whole(project: Project) -> None:
 
     assert "application/json" == answer.headers["Content-Type"]
     assert json.loads(answer.content)["function"]["name"] == "@overmind:inference"
+
+
+def test_a_job_goes_to_one_of_two_hundred_that_wait_and_the_others_go_on_waiting(project: Project) -> None:
+    """They are all woken, and asked together: none of them holds up the one that gets it."""
+    agent_ids = [project.agent.register("lease") for _ in range(5)]
+    host = urlsplit(project.url).netloc
+    held = []
+    for number in range(200):
+        connection = http.client.HTTPConnection(host, timeout=30)
+        path = f"/api/v2/agents/{agent_ids[number % 5]}/job?wait_s=3"
+        connection.request("GET", path, headers={"Authorization": f"Bearer {project.tokens.agent}"})
+        held.append(connection)
+    let_it_be_held(project)
+
+    job_id = project.submit.make_job()["id"]
+    answers = [json.loads(connection.getresponse().read()) for connection in held]
+
+    for connection in held:
+        connection.close()
+    # An agent that asks forty times is offered its own reservation again, so all of one agent's may have it.
+    offered = {number % 5 for number, answer in enumerate(answers) if answer.get("id") == job_id}
+    assert 1 == len(offered)
+    assert all(answer.get("id", job_id) == job_id for answer in answers)

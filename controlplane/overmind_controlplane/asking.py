@@ -1,0 +1,63 @@
+"""Agents that ask for a job, answered together where they ask together: a job that is made wakes all that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from overmind_agent import wire
+from overmind_controlplane import offers, shown
+from overmind_controlplane.access import Caller
+from overmind_controlplane.batches import Batches
+from overmind_controlplane.database import Database
+from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.tables import Agent, Job
+
+Ask = tuple[Caller, str]
+"""Who asks, and for which agent."""
+
+Offered = wire.Job | None
+
+
+class Asking:
+    """Makes offers. Once a project has nothing left, those behind in the batch are told so without a look."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batches: Batches[Ask, Offered] = Batches(self._answer)
+
+    async def offer(self, caller: Caller, agent_id: str) -> Offered:
+        """
+        A job for the agent, kept for it for a moment; None when there is none.
+
+        Raises:
+            NotFound: the caller has no such agent.
+        """
+        return await self._batches.ask((caller, agent_id))
+
+    def _answer(self, asks: Sequence[Ask]) -> Sequence[Offered | Exception]:
+        with self._database.note() as session:
+            found = _offer_all(session, asks)
+            jobs = [job for job in found if isinstance(job, Job)]
+            told = dict(zip((job.id for job in jobs), shown.jobs(session, jobs), strict=True)) if jobs else {}
+            return [told[one.id] if isinstance(one, Job) else one for one in found]
+
+
+def _offer_all(session: Session, asks: Sequence[Ask]) -> list[Job | NotFound | None]:
+    named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id in asks}))
+    known = {(agent.project_id, agent.id): agent for agent in session.scalars(named)}
+    empty: set[str] = set()
+    found: list[Job | NotFound | None] = []
+    for caller, agent_id in asks:
+        agent = known.get((caller.project_id, agent_id))
+        if agent is None:
+            found.append(NotFound("Agent not found"))
+        elif caller.project_id in empty:
+            found.append(None)
+        else:
+            found.append(offers.offer(session, agent))
+            if found[-1] is None and not offers.has_any(session, caller.project_id):
+                empty.add(caller.project_id)
+    return found
