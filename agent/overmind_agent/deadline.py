@@ -13,12 +13,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+# No exchange takes longer, whatever size a server declares; and a timer takes no more than some years.
+MOST_S: Final = 6 * 3600.0
 _current = threading.local()
 
 
@@ -54,7 +56,7 @@ def _shut_down(sock: socket.socket) -> None:
 def deadline(total_s: float) -> Iterator[Deadline]:
     """Every exchange of this thread inside the block, through a DeadlineAdapter, ends after *total_s* seconds."""
     watched = Deadline()
-    timer = threading.Timer(total_s, watched.pass_)
+    timer = threading.Timer(min(total_s, MOST_S), watched.pass_)
     timer.daemon = True
     timer.name = "deadline"
     _current.deadline = watched

@@ -7,6 +7,7 @@ posted is not posted again, work that has ended is not done again, a file that i
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,6 +97,10 @@ class _Run:
             raise
         except RejectedError as error:
             return self._end(Status.FAILED, reason="rejected", message=str(error))
+        except OSError as error:
+            self._log.exception("job.crashed")
+            reason = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal_error"
+            return self._end(Status.FAILED, reason=reason, message=f"on this host: {error.strerror or error}")
         except Exception as error:
             self._log.exception("job.crashed")
             return self._end(Status.FAILED, reason="internal_error", message=f"{type(error).__name__} in the agent")
@@ -212,7 +217,7 @@ class _Run:
         detail: dict[str, Any] = {"reason": reason} if reason else {}
         if result is not None:
             detail["outcome"] = dict(result.outcome)
-        text = message[:MESSAGE_CHARS] if message else None
+        text = _clean(message[:MESSAGE_CHARS]) if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
         self._room.journal.post(self._claim, status, message=shown, detail=detail)
         return self._ended(status, reason=reason, message=text, result=result)
@@ -260,6 +265,11 @@ _EVENTS: Final[dict[Status | None, str]] = {
     Status.PENDING: "released",
     None: "lost",
 }
+
+
+def _clean(text: str) -> str:
+    """*text* without halves of surrogate pairs, which neither the journal nor the wire can hold."""
+    return text.encode("utf-8", errors="replace").decode()
 
 
 def _declared(file: ResultFile) -> dict[str, Any]:

@@ -43,6 +43,15 @@ CREATE TABLE upload (
 # Each pragma is read back: a file system on which it does not hold cannot keep our promises.
 PRAGMAS: Final = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
+_DISK_ERRORS: Final = (
+    "SQLITE_BUSY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_LOCKED",
+    "SQLITE_PERM",
+    "SQLITE_READONLY",
+)
 _JOB: Final = TypeAdapter(Job)
 _CLAIM: Final = TypeAdapter(Claim)
 
@@ -64,8 +73,8 @@ class SqliteJournal:
         self._outbox_changed = threading.Condition(self._lock)
         try:
             self._db = _open(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+        except (sqlite3.Error, ValueError) as error:
+            if _is_of_the_disk(error):
                 raise JournalError(f"{path} cannot be opened: {error}") from error
             on_set_aside(_set_aside(path))
             self._db = _open(path)
@@ -97,8 +106,12 @@ class SqliteJournal:
                 (job.id, key, _JOB.dump_json(job).decode(), _now()),
             )
 
-    def hold(self, claim: Claim) -> None:
+    def hold(self, claim: Claim) -> bool:
         """See Journal."""
+        said = self.statuses(claim)
+        if said and not LIFECYCLE[said[-1]].is_held:
+            self._say_again(claim)
+            return False
         with self._write() as db:
             db.execute(
                 "UPDATE claim SET state = 'held', attempt = ?, document = ?, changed_at = ? WHERE job_id = ?",
@@ -109,6 +122,15 @@ class SqliteJournal:
                 " VALUES (?, ?, 0, ?, '{}', ?, 'delivered')",
                 (claim.job.id, claim.attempt, Status.CLAIMED, _now()),
             )
+        return True
+
+    def _say_again(self, claim: Claim) -> None:
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = NULL WHERE job_id = ? AND attempt = ? AND sequence > 0",
+                (claim.job.id, claim.attempt),
+            )
+            db.execute("UPDATE claim SET state = 'ended', changed_at = ? WHERE job_id = ?", (_now(), claim.job.id))
 
     def lose(self, job_id: str) -> None:
         """See Journal."""
@@ -305,10 +327,30 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError("quick_check failed")
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        _read_what_matters(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _read_what_matters(db: sqlite3.Connection) -> None:
+    """Read all that will be needed, so that what cannot be read is known before anything is done with the rest."""
+    for name, document in db.execute("SELECT state, document FROM claim WHERE state IN ('intended', 'held')"):
+        (_CLAIM if name == "held" else _JOB).validate_json(document)
+    for status, detail in db.execute(
+        "SELECT status, detail FROM outbox WHERE fate IS NULL"
+        " OR job_id IN (SELECT job_id FROM claim WHERE state = 'held')"
+    ):
+        Status(status)
+        json.loads(detail)
+    for table in ("identity", "upload"):
+        db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - two names of our own
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether *error* says that the file cannot be used now, rather than that its content is damaged."""
+    return str(getattr(error, "sqlite_errorname", "")).startswith(_DISK_ERRORS)
 
 
 def _set_aside(path: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import selectors
 import signal
@@ -19,16 +18,19 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent import processes
-from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
-from overmind_agent.jobs import Claim, Progress, Result, ResultFile, StopReason
+from overmind_agent.child_result import MAY_END_ANYWAY, has_ended, read_result
+from overmind_agent.errors import ExecutorError, JobError, Stopped
+from overmind_agent.jobs import Claim, Progress, Result, StopReason
+from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Clock, Workspace
 from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
 
 TICK_S: Final = 0.1
-RESULT_BYTES: Final = 1024 * 1024
 EVENT_BYTES: Final = 64 * 1024
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# A log that grows beyond the first is cut back to the second.
+LOG_BYTES: Final = 64 * 1024 * 1024
+LOG_KEPT_BYTES: Final = 16 * 1024 * 1024
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -43,6 +45,7 @@ class ChildSettings:
         grace_s: between the wish to stop and the kill.
         timeout_s: the longest time an executor may run here, whatever the job says.
         nice: added to the child's priority, so that heartbeats come first.
+        owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
     models: Sequence[ModelEndpoint]
@@ -51,6 +54,7 @@ class ChildSettings:
     grace_s: float
     timeout_s: float
     nice: int
+    owner: str
 
 
 class ProcessLauncher:
@@ -73,9 +77,12 @@ class ProcessLauncher:
         """See Launcher."""
         if not has_ended(workspace):
             reason = self._run_child(claim, parameters, workspace, on_progress=on_progress, stop_reason=stop_reason)
-            if reason is not None and not (reason in _MAY_END_ANYWAY and has_ended(workspace)):
+            if reason is not None and not (reason in MAY_END_ANYWAY and has_ended(workspace)):
                 raise Stopped(reason)
-        return read_result(workspace)
+        try:
+            return read_result(workspace)
+        except Stopped as stopped:
+            raise ExecutorError("the executor stopped, though nobody had asked it to") from stopped
 
     def _run_child(
         self,
@@ -87,7 +94,7 @@ class ProcessLauncher:
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
         workspace.result.unlink(missing_ok=True)
-        mark = f"{claim.job.id}/{claim.attempt}/{secrets.token_hex(8)}"
+        mark = f"{self._settings.owner}#{claim.job.id}/{claim.attempt}/{secrets.token_hex(8)}"
         events, events_in_child = os.pipe()
         with os.fdopen(events, "rb", buffering=0) as reader:
             order = _in_memory(self._order(claim, parameters, workspace))
@@ -97,7 +104,7 @@ class ProcessLauncher:
                 os.close(order)
                 os.close(events_in_child)
             try:
-                reason = self._watch(child, reader, claim, on_progress, stop_reason)
+                reason = self._watch(child, reader, claim, workspace, on_progress, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)
                 if strays:
@@ -113,7 +120,11 @@ class ProcessLauncher:
         command += ["--events-fd", str(events_in_child), "--parent", str(os.getpid())]
         if self._settings.nice:
             command = ["nice", "-n", str(self._settings.nice), *command]
-        with workspace.log.open("ab") as log:
+        try:
+            log = open_plain(workspace.log, append=True)
+        except OSError as error:
+            raise ExecutorError(f"the job's log cannot be written: {error}") from error
+        with log:
             return processes.start(
                 command,
                 cwd=workspace.folder,
@@ -158,6 +169,7 @@ class ProcessLauncher:
         child: subprocess.Popen[bytes],
         events: Any,
         claim: Claim,
+        workspace: Workspace,
         on_progress: Callable[[Progress], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
@@ -169,6 +181,7 @@ class ProcessLauncher:
         with EventReader(events, on_progress) as reader:
             while child.poll() is None:
                 reader.read(TICK_S)
+                limit_log(workspace.log)
                 now_s = self._clock.now_s()
                 if reason is None:
                     reason = stop_reason() or (StopReason.TIMEOUT if now_s >= ends_at_s else None)
@@ -179,6 +192,18 @@ class ProcessLauncher:
                     break
             reader.read(0)
         return reason
+
+
+def limit_log(log: Path) -> None:
+    """Cut what a job wrote beyond LOG_BYTES, leaving the beginning, and say how much was lost."""
+    try:
+        if (size := log.lstat().st_size) <= LOG_BYTES:
+            return
+        with open_plain(log, append=True) as file:
+            file.truncate(LOG_KEPT_BYTES)
+            file.write(b"\n[%d bytes of this log were cut here]\n" % (size - LOG_KEPT_BYTES))
+    except OSError:
+        return  # the job has put something else there; it is its own log
 
 
 class EventReader:
@@ -239,60 +264,13 @@ def _in_memory(content: bytes) -> int:
 
 def _how_it_died(returncode: int | None) -> JobError:
     if returncode is not None and returncode < 0:
-        name = signal.Signals(-returncode).name
+        name = _signal_name(-returncode)
         return ExecutorError(f"the job's process was killed by {name}", reason="killed_by_signal")
     return ExecutorError(f"the job's process ended with {returncode} and left no result", reason="no_result")
 
 
-# Work that was done in the moment of the wish to stop is not thrown away, unless nobody wants it any more.
-_MAY_END_ANYWAY: Final = frozenset({StopReason.AGENT_STOPPING, StopReason.TIMEOUT})
-
-
-def has_ended(workspace: Workspace) -> bool:
-    """Whether the work in *workspace* needs no child any more: it is done, or it failed."""
+def _signal_name(number: int) -> str:
     try:
-        read_result(workspace)
-    except JobError:
-        return workspace.result.exists()
-    except Stopped:
-        return False
-    return True
-
-
-def read_result(workspace: Workspace) -> Result:
-    """
-    What the child left as its last word.
-
-    Raises:
-        JobError: the child says that the job failed, or what it left cannot be read.
-        Stopped: it says that it was asked to end.
-    """
-    try:
-        with workspace.result.open("rb") as file:
-            found = strict_json.loads(file.read(RESULT_BYTES + 1))
-        match found["status"]:
-            case "done":
-                return Result(
-                    files=tuple(_result_file(workspace, line) for line in found["files"]),
-                    outcome=dict(found["outcome"]),
-                )
-            case "failed":
-                raise _failure(str(found["reason"]), str(found["message"]))
-            case _:
-                raise Stopped(StopReason.AGENT_STOPPING)
-    except (OSError, strict_json.NotJson, KeyError, TypeError, ValueError) as error:
-        raise ExecutorError("the job's result cannot be read", reason="invalid_result") from error
-
-
-def _result_file(workspace: Workspace, line: Mapping[str, Any]) -> ResultFile:
-    name = str(line["name"])
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise ValueError(name)
-    return ResultFile(name, workspace.output / name, int(line["size_bytes"]), str(line["sha256"]))
-
-
-def _failure(reason: str, message: str) -> JobError:
-    if reason == InvalidInput.reason:
-        return InvalidInput(message)
-    # The control plane takes no other form, and a failure that it refuses would never be known.
-    return ExecutorError(message, reason=reason if _REASON.fullmatch(reason) else None)
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has none
+        return f"signal {number}"

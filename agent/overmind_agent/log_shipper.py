@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from overmind_agent.jobs import Claim
+from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import ControlPlane
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -24,7 +25,7 @@ class LogShipper:
         self._control_plane = control_plane
         self._claim = claim
         self._path = path
-        self._had_bytes = path.stat().st_size if path.exists() else 0
+        self._had_bytes = path.lstat().st_size if path.exists() else 0
         self._remote_bytes: int | None = None
         self._theirs_bytes = 0  # of the remote log: what lies before ours
 
@@ -38,7 +39,7 @@ class LogShipper:
         if self._remote_bytes is None:
             self._remote_bytes = self._control_plane.append_log(self._claim, offset=0, data=b"")
             self._theirs_bytes = max(0, self._remote_bytes - self._had_bytes)
-        with self._path.open("rb") as log:
+        with open_plain(self._path) as log:
             while (sent := max(0, self._remote_bytes - self._theirs_bytes)) < MOST_BYTES:
                 log.seek(sent)
                 chunk = log.read(CHUNK_BYTES)

@@ -155,8 +155,11 @@ class Journal(Outbox, Protocol):
     def intend(self, job: Job, key: str) -> None:
         """*job* will be claimed with *key*; written before the claim is sent."""
 
-    def hold(self, claim: Claim) -> None:
-        """The claim was granted."""
+    def hold(self, claim: Claim) -> bool:
+        """
+        The claim was granted; False when that very attempt has ended here before: then its statuses wait to be sent
+        once more, and nothing is to be done.
+        """
 
     def lose(self, job_id: str) -> None:
         """The claim was refused, or the job is someone else's now: nothing more is said about it."""

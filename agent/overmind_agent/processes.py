@@ -3,7 +3,8 @@ Ending a child process and everything that it started.
 
 The agent is a sub-reaper, so a process whose parent has ended becomes its child instead of init's; and every
 process of a job carries the job's mark in its environment. Killing the process group and then sweeping our own
-children for the mark therefore reaches also those that called `setsid` and forked twice.
+descendants for the mark therefore reaches also those that called `setsid` and forked twice; one that hid its mark
+is found as an orphan of nobody. What outlived an agent that was killed is found by the next one, by the same mark.
 
 Source:
     prctl(2): PR_SET_CHILD_SUBREAPER; PR_SET_DUMPABLE, which closes /proc/<agent>/environ and /proc/<agent>/mem to
@@ -71,7 +72,8 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[fl
         process.wait(_KILLED_IN_S)
     found: set[int] = set()
     for _ in range(_SWEEPS):
-        strays = list(_marked(mark, besides=process.pid))
+        _reap(process)
+        strays = list(_strays(mark))
         if not strays:
             break
         found.update(strays)
@@ -79,8 +81,21 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[fl
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         pause(0.01)
-    _reap(process)
     return len(found)
+
+
+def end_strangers(owner: str) -> int:
+    """
+    Kill what an earlier agent's jobs left, when that agent was killed; returns how many there were.
+
+    Args:
+        owner: how the marks of that agent's jobs begin. No such agent may be alive.
+    """
+    strangers = [pid for pid in _all() if (_mark_of(pid) or "").startswith(owner)]
+    for pid in strangers:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(strangers)
 
 
 def _reap(ended: subprocess.Popen[bytes]) -> None:
@@ -97,18 +112,42 @@ def _reap(ended: subprocess.Popen[bytes]) -> None:
                     os.waitpid(pid, os.WNOHANG)
 
 
-def _marked(mark: str, *, besides: int) -> Iterator[int]:
-    """The processes with *mark*, our own descendants only: nothing of anybody else is ever signalled."""
-    wanted = f"{MARK}={mark}".encode()
-    for pid in _descendants(os.getpid()):
-        if pid == besides:
-            continue
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            continue  # it ended
-        if wanted in environment.split(b"\0"):
+def _strays(mark: str) -> Iterator[int]:
+    """What is left of a job among our descendants: nothing of anybody else is ever signalled."""
+    me = os.getpid()
+    orphans = set(_children(me)) - _started
+    for pid in _descendants(me):
+        found = None if pid in _started else _mark_of(pid)
+        if found == mark or (found == "" and pid in orphans):
             yield pid
+
+
+def _mark_of(pid: int) -> str | None:
+    """The mark of a living process, empty when it has or shows none; None when it has ended."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        return ""
+    except OSError:
+        return None
+    if not environment and _is_zombie(pid):
+        return None
+    name = f"{MARK}=".encode()
+    found = [line[len(name) :] for line in environment.split(b"\0") if line.startswith(name)]
+    return found[0].decode(errors="replace") if found else ""
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"Z"
+    except OSError:
+        return True
+
+
+def _all() -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            yield int(entry.name)
 
 
 def _descendants(root: int) -> Iterator[int]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import suppress
 from typing import BinaryIO
 
 from overmind_agent.errors import UploadError
 from overmind_agent.jobs import ResultFile
+from overmind_agent.plain_files import open_plain
 
 
 def open_result(file: ResultFile) -> BinaryIO:
@@ -19,11 +17,8 @@ def open_result(file: ResultFile) -> BinaryIO:
         UploadError: it is not there, or no regular file.
     """
     try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_plain(file.path)
+    except FileNotFoundError as error:
+        raise UploadError(f"{file.name!r} is gone", reason="output_missing") from error
     except OSError as error:
-        raise UploadError(f"{file.name!r} cannot be read: {error.strerror}", reason="output_missing") from error
-    with suppress(OSError):
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise UploadError(f"{file.name!r} is not a regular file", reason="output_unreadable")
+        raise UploadError(f"{file.name!r} cannot be read: {error}", reason="output_unreadable") from error

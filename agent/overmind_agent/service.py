@@ -32,7 +32,7 @@ from overmind_agent.backoff import insist
 from overmind_agent.clock import SystemClock
 from overmind_agent.delivery import Delivery
 from overmind_agent.duties import Duties, Duty
-from overmind_agent.errors import AuthError, ControlPlaneError, JobError, JournalError, StateInUse
+from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError, StateInUse
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.host_results import HostResults
@@ -53,7 +53,7 @@ from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.settings import Settings
 from overmind_executors import registry
-from overmind_executors.contract import ModelEndpoint
+from overmind_executors.contract import InvalidParameters, ModelEndpoint
 
 # How long `run --once` tries to reach the control plane before it gives up.
 ONCE_REACH_S: Final = 15.0
@@ -151,10 +151,15 @@ class Service:
             processes.guard_this_process()
             state = self._settings.agent.state_dir
             at_end.enter_context(owning(state))
-            self._journal = SqliteJournal(state / "journal.sqlite", on_set_aside=self._on_set_aside)
-            at_end.callback(self._journal.close)
+            if strangers := processes.end_strangers(f"{state}#"):
+                self._log.warning("agent.strangers_killed", processes=strangers)
             agent = self._settings.agent
-            self._workspaces = DiskWorkspaces(state / "jobs", min_free_bytes=agent.min_free_bytes)
+            try:
+                self._journal = SqliteJournal(state / "journal.sqlite", on_set_aside=self._on_set_aside)
+                at_end.callback(self._journal.close)
+                self._workspaces = DiskWorkspaces(state / "jobs", min_free_bytes=agent.min_free_bytes)
+            except OSError as error:
+                raise JournalError(f"the state folder {state} cannot be used: {error}") from error
             notifier = Notifier(self._outside.notify_socket)
             supervisor = Supervisor(
                 signals=signals,
@@ -339,6 +344,7 @@ class Service:
             grace_s=agent.grace_s,
             timeout_s=agent.job_timeout_s,
             nice=agent.nice,
+            owner=str(agent.state_dir),
         )
 
 
@@ -386,7 +392,11 @@ def _validate(job_type: str, parameters: Mapping[str, Any]) -> object:
     """Check *parameters* as the executor for *job_type* does; that one cannot be loaded is the job's failure."""
     try:
         return registry.executor_for(job_type).validate(parameters)
+    except InvalidParameters:
+        raise
     except registry.UnknownJobType as error:
         raise JobError(str(error), reason="unknown_job_type") from error
     except registry.BrokenExecutor as error:
         raise JobError(str(error), reason="executor_not_loaded") from error
+    except (Exception, SystemExit) as error:  # a third party's code, which may raise anything
+        raise ExecutorError(f"the executor's validate broke: {type(error).__name__}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -30,6 +30,8 @@ from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopR
 from overmind_agent.ports import Clock, ControlPlane, Journal, Workspaces
 
 CLAIM_TRIES: Final = 3
+# So many times three answers to one claim may be nonsense, before the job is left to whoever can read them.
+UNREADABLE_TRIES: Final = 3
 
 Interrupted = Claim | tuple[Job, str]
 
@@ -39,6 +41,7 @@ class InterruptedWork:
 
     def __init__(self, found: Iterable[Interrupted]) -> None:
         self._waiting = deque(found)
+        self._unreadable: Counter[str] = Counter()
 
     def take(self) -> Interrupted | None:
         """The next piece; each is given to one worker."""
@@ -50,6 +53,14 @@ class InterruptedWork:
     def put(self, piece: Interrupted) -> None:
         """It could not be resolved now."""
         self._waiting.append(piece)
+
+    def put_unreadable(self, job: Job, key: str) -> bool:
+        """As `put`, after an answer that could not be read; False when that was so too often."""
+        self._unreadable[key] += 1
+        if self._unreadable[key] >= UNREADABLE_TRIES:
+            return False
+        self.put((job, key))
+        return True
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -120,9 +131,14 @@ class Worker:
     # ------------------------------------------------------------------------------------ going on
 
     def _resume(self) -> HeldJob | None:
-        while (piece := self._interrupted.take()) is not None:
+        for _ in range(len(self._interrupted)):
+            if (piece := self._interrupted.take()) is None:
+                return None
             try:
                 held = self._ask_for(piece) if isinstance(piece, Claim) else self._claim(*piece)
+            except ProtocolError as error:
+                self._set_aside(piece, error)
+                continue
             except OvermindAgentError:
                 self._interrupted.put(piece)  # whether it was granted is asked before anything else is
                 raise
@@ -180,10 +196,23 @@ class Worker:
         except RejectedError as error:
             raise ProtocolError(f"a job that cannot be read is offered, and not taken back: {error}") from error
 
+    def _set_aside(self, piece: Interrupted, error: ProtocolError) -> None:
+        """An answer about *piece* was nonsense: it is asked about again later, and others are not held up."""
+        if isinstance(piece, Claim):
+            self._interrupted.put(piece)
+            return
+        job, key = piece
+        if not self._interrupted.put_unreadable(job, key):
+            self._journal.lose(job.id)
+            self._log.error("job.not_granted", job_id=job.id, error=str(error))
+
     def _claim_new(self, offer: Job) -> HeldJob | None:
         key = str(uuid.uuid4())
         try:
             return self._claim(offer, key)
+        except ProtocolError as error:
+            self._set_aside((offer, key), error)
+            return None
         except OvermindAgentError:
             self._interrupted.put((offer, key))
             raise
@@ -208,6 +237,8 @@ class Worker:
             say = self._log.debug if isinstance(error, ClaimLost) else self._log.error
             say("job.not_granted", job_id=job.id, http_status=error.http_status, error=str(error))
             return None
-        self._journal.hold(claim)
+        if not self._journal.hold(claim):
+            self._log.warning("job.granted_again", job_id=job.id, attempt=claim.attempt)
+            return None
         self._log.info("job.claimed", job_id=job.id, job_type=job.job_type, attempt=claim.attempt)
         return HeldJob(claim, self._clock, claimed_at_s=sent_at_s)

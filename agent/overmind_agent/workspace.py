@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from overmind_agent.jobs import Job, RemoteFile
+from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Workspace
 
 BASIS: Final = "basis.json"
+BASIS_BYTES: Final = 4096
 # An extension of the input's name that may help an executor to tell the format; anything else is dropped.
 KNOWN_SUFFIXES: Final = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz"})
 
@@ -71,7 +73,8 @@ class DiskWorkspaces:
 
 def _basis(folder: Path) -> object:
     try:
-        return json.loads((folder / BASIS).read_text())
+        with open_plain(folder / BASIS) as file:
+            return json.loads(file.read(BASIS_BYTES))
     except (OSError, ValueError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -150,7 +151,8 @@ def test_a_canceled_job_carries_no_error_text(start: Start, server: FakeServer) 
         (RejectedError("v: 400", verb="v", http_status=400), "rejected", "v: 400"),
         (RuntimeError("secret"), "internal_error", "RuntimeError in the agent"),
         (IllegalTransition("a bug"), "internal_error", "IllegalTransition in the agent"),
-        (OSError("disk"), "internal_error", "OSError in the agent"),
+        (OSError("disk"), "internal_error", "on this host: disk"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full", "on this host: No space left on device"),
         (KeyError("k"), "internal_error", "KeyError in the agent"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
@@ -455,7 +457,7 @@ def test_a_journal_that_cannot_be_written_stops_the_job_and_says_nothing(start: 
     held = daemon.claimed()
     pages = daemon.journal._db.execute("PRAGMA page_count").fetchone()[0]
     daemon.journal._db.execute(f"PRAGMA max_page_count = {pages}")
-    daemon.launcher.work = lambda workspace: Result(two_files(workspace).files, {"long": "x" * 200_000})
+    daemon.launcher.work = lambda workspace: Result(two_files(workspace).files, {"long": "x" * 60_000})
 
     with pytest.raises(JournalError, match="full"):
         daemon.run(held)

@@ -338,6 +338,45 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path) -> None:
     assert aside[0].read_bytes().startswith(b"this is not a database")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE outbox SET detail = '{bad' WHERE fate IS NULL",
+        "UPDATE outbox SET status = 'Dancing' WHERE fate IS NULL",
+        "UPDATE claim SET document = '{}'",
+        "UPDATE claim SET document = CAST(x'ff' AS TEXT)",
+        "DROP TABLE upload",
+    ],
+)
+def test_content_that_cannot_be_read_is_set_aside_at_the_start(path: Path, damage: str) -> None:
+    """Not in the middle of the work, and not as an agent that never starts again."""
+    with closing(SqliteJournal(path)) as journal:
+        journal.post(held(journal), Status.VALIDATING)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(damage)
+        db.commit()
+    aside: list[Path] = []
+
+    with closing(SqliteJournal(path, on_set_aside=aside.append)) as journal:
+        assert [] == list(journal.held())
+
+    assert 1 == len(aside)
+
+
+def test_an_attempt_that_is_granted_again_after_its_end_is_only_told_again(path: Path) -> None:
+    with closing(SqliteJournal(path)) as journal:
+        claim = held(journal)
+        journal.post(claim, Status.FAILED)
+        journal.delivered(journal.undelivered()[0])
+        journal.intend(claim.job, "another key")
+
+        is_to_be_run = journal.hold(claim)
+
+        assert not is_to_be_run
+        assert [Status.FAILED] == [posted.update.status for posted in journal.undelivered()]
+        assert [] == list(journal.held())
+
+
 def test_a_page_that_was_overwritten_is_noticed(path: Path) -> None:
     with closing(SqliteJournal(path)) as journal:
         for number in range(50):

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import signal
+import subprocess
 import textwrap
 import threading
 import time
@@ -20,10 +21,19 @@ import structlog
 
 from agent_parts import a_claim, a_file
 from overmind_agent import processes
+from overmind_agent.child_result import has_ended, read_result
 from overmind_agent.clock import SystemClock
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
 from overmind_agent.jobs import Progress, Result, StopReason
-from overmind_agent.launcher import SAFE_PATH, ChildSettings, EventReader, ProcessLauncher, has_ended, read_result
+from overmind_agent.launcher import (
+    LOG_BYTES,
+    LOG_KEPT_BYTES,
+    SAFE_PATH,
+    ChildSettings,
+    EventReader,
+    ProcessLauncher,
+    limit_log,
+)
 from overmind_agent.ports import Workspace
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_executors.contract import ModelEndpoint
@@ -122,6 +132,14 @@ class Rude:
             os.kill(os.getpid(), signal.SIGKILL)
         return Result((), {"pid": pid})
 
+    def hidden(self, task, context):
+        """A process in a session of its own that has no mark of the job."""
+        pid = subprocess.Popen(["sleep", "600"], env={}, start_new_session=True).pid
+        return Result((), {"pid": pid})
+
+    def stop(self, task, context):
+        raise WorkStopped
+
     def orphan(self, task, context):
         """A process that loses its parent and then ends by itself."""
         subprocess.run(["sh", "-c", "sleep 0.05 &"], check=True)
@@ -178,6 +196,7 @@ class Host:
             grace_s=10.0,
             timeout_s=60.0,
             nice=0,
+            owner="test",
         )
         self.progress: list[Progress] = []
         self.begun = threading.Event()
@@ -258,7 +277,7 @@ def test_the_environment_is_exactly_what_it_should_be(host: Host, monkeypatch: p
     found = host.run("report").outcome["environment"]
 
     mark = found.pop("OVERMIND_JOB_MARK")
-    assert mark.startswith(f"{a_claim().job.id}/1/")
+    assert mark.startswith(f"test#{a_claim().job.id}/1/")
     found.pop("LC_CTYPE", None)  # Python sets it for itself
     assert {
         "LANG": "C.UTF-8",
@@ -411,6 +430,58 @@ def test_a_result_that_is_a_link_or_a_folder_is_none(host: Host) -> None:
         read_result(host.workspace)
 
 
+def test_a_result_that_would_block_is_none(host: Host) -> None:
+    """A FIFO in its place must not hold a slot, and the agent's end, for ever."""
+    os.mkfifo(host.workspace.result)
+
+    assert (ExecutorError, "invalid_result") == failure(lambda: read_result(host.workspace))
+    assert has_ended(host.workspace)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"size_bytes": -1},
+        {"size_bytes": 2**62},
+        {"size_bytes": True},
+        {"size_bytes": 6},
+        {"sha256": "zz"},
+        {"name": "x" * 256},
+    ],
+    ids=str,
+)
+def test_a_result_whose_files_cannot_be_so_is_none(host: Host, line: dict[str, object]) -> None:
+    """The control plane would refuse it, and the job would be lost and run again."""
+    host.workspace.output.mkdir(parents=True, exist_ok=True)
+    (host.workspace.output / "a.txt").write_text("five!")
+    good = {"name": "a.txt", "size_bytes": 5, "sha256": "0" * 64}
+    host.workspace.result.write_text(json.dumps({"status": "done", "files": [good | line], "outcome": {}}))
+
+    assert (ExecutorError, "invalid_result") == failure(lambda: read_result(host.workspace))
+
+
+def test_work_that_stops_unasked_has_failed(host: Host) -> None:
+    """Given back, it would be taken again at once, for ever."""
+    assert (ExecutorError, "executor_error") == failure(lambda: host.run("stop"))
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(host: Host) -> None:
+    with pytest.raises(ExecutorError, match="killed by signal 40"):
+        host.run("signal", number=40)
+
+
+def test_a_log_without_end_is_cut_and_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"begin\n")
+    os.truncate(log, LOG_BYTES + 5)
+
+    limit_log(log)
+
+    content = log.read_bytes()
+    assert content.startswith(b"begin\n")
+    assert content.endswith(b"[%d bytes of this log were cut here]\n" % (LOG_BYTES + 5 - LOG_KEPT_BYTES))
+
+
 # ------------------------------------------------------------------------------------ being stopped
 
 
@@ -474,6 +545,27 @@ def test_a_process_that_forked_twice_into_its_own_session_is_killed(host: Host) 
     pid = host.run("stray").outcome["pid"]
 
     assert not is_alive(pid)
+
+
+@pytest.mark.usefixtures("guarded")
+def test_a_process_that_hid_its_mark_is_killed(host: Host) -> None:
+    pid = host.run("hidden").outcome["pid"]
+
+    assert not is_alive(pid)
+
+
+def test_what_outlived_an_agent_is_found_by_the_next_one() -> None:
+    """And only that: the mark begins with the state folder, which is this agent's alone."""
+    marks = ("/state/one#job/1/xyz", "/state/two#job/1/xyz")
+    left, other = (subprocess.Popen(["/bin/sleep", "600"], env={processes.MARK: mark}) for mark in marks)
+    try:
+        found = processes.end_strangers("/state/one#")
+
+        assert (1, -signal.SIGKILL) == (found, left.wait(20))
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 @pytest.mark.usefixtures("guarded")
