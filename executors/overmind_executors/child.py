@@ -64,6 +64,7 @@ class Signals:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one job; returns the exit code: 0 however the job ended, 70 for a bad order."""
     options = _parser().parse_args(arguments)
+    workspace = Path.cwd()
     if not _die_with(options.parent):
         return 0
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -77,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     signals.work_begins()
     try:
-        job = order.read(raw)
+        job = order.read(raw).within(workspace)
     except order.BadOrder as error:
         log.error("order.refused", message=str(error))
         return 70
     events.start()
     told = _carry_out(job, events, signals.stop, log.bind(job_id=job.job_id, job_type=job.job_type))
     events.close()
-    durable.write(Path(RESULT), strict_json.dumps(told).encode())
+    durable.write(workspace / RESULT, strict_json.dumps(told).encode())
     return 0
 
 
@@ -116,18 +117,17 @@ def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger)
 
 
 def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> Context:
-    output, state = Path(job.output).absolute(), Path(job.state).absolute()
     # What an earlier attempt left half written; what is worth keeping is in *state*.
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    state.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(job.output, ignore_errors=True)
+    job.output.mkdir(parents=True)
+    job.state.mkdir(parents=True, exist_ok=True)
     return Context(
         job_id=job.job_id,
         attempt=job.attempt,
-        input_file=job.input_file.absolute() if job.input_file else None,
+        input_file=job.input_file,
         input_name=job.input_name,
-        output=output,
-        state=state,
+        output=job.output,
+        state=job.state,
         models={model.name: model for model in job.models},
         data_roots=job.data_roots,
         report=events.progress,

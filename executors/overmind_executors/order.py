@@ -36,6 +36,12 @@ class Order(BaseModel):
     models: tuple[ModelEndpoint, ...] = ()
     data_roots: tuple[Path, ...] = ()
 
+    def within(self, workspace: Path) -> Order:
+        """The same with absolute paths in *workspace*: an executor may change the working folder."""
+        paths = {"output": workspace / self.output, "state": workspace / self.state}
+        given = workspace / self.input_file if self.input_file else None
+        return self.model_copy(update={**paths, "input_file": given})
+
     def redact(self, text: str) -> str:
         """*text* without any of the models' keys."""
         for model in self.models:

@@ -315,6 +315,27 @@ def test_an_installed_executor_is_found_and_its_version_told(start_child: Start,
     assert "1.5" == json.loads((child.folder / "output/manifest.json").read_text())["executor_version"]
 
 
+@pytest.mark.parametrize("method", ["validate", "run"])
+def test_an_executor_may_change_the_working_folder(
+    start_child: Start, third_party: Path, tmp_path: Path, method: str
+) -> None:
+    code = EXECUTOR.replace("exec(task)", 'return Result(("a.txt",), {"read": context.input_file.read_text()})')
+    parts = code.split(f"def {method}(", 1)
+    signature, body = parts[1].split("\n", 1)
+    moved = f"{parts[0]}def {method}({signature}\n        os.chdir({str(tmp_path)!r})\n{body}"
+    (third_party / "odd_executor.py").write_text(moved)
+    folder = tmp_path / "workspace"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in/rows").write_text("a row")
+
+    child = start_child(folder, python_path=third_party)
+    child.order(job_type="odd", parameters={"do": "it"}, input_file="in/rows")
+
+    result = child.result()
+    assert ("done", {"read": "a row"}) == (result["status"], result["outcome"])
+    assert (folder / "output/manifest.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("code", "verdict"),
     [
