@@ -12,6 +12,7 @@ from overmind_executors import strict_json
 PROGRESS_EVERY_S: Final = 0.2
 # A write of at most PIPE_BUF bytes to a pipe is all or nothing, so lines of two threads never mix.
 _MAX_STEP_NAME: Final = 100
+_MAX_STEP: Final = 2**53
 
 
 class Events:
@@ -41,13 +42,16 @@ class Events:
         self._sender.start()
 
     def progress(self, step: int, total_steps: int, step_name: str) -> None:
-        """Note how far the work is; cheap, from any thread."""
-        self._latest = {
-            "event": "progress",
-            "step": step,
-            "total_steps": total_steps,
-            "step_name": step_name[:_MAX_STEP_NAME],
-        }
+        """
+        Note how far the work is; cheap, from any thread.
+
+        Executors of others call this with anything. What is no count is not told: a figure less never fails a job.
+        """
+        if not (_is_count(step) and _is_count(total_steps) and isinstance(step_name, str)):
+            return
+        # Half a surrogate pair is no UTF-8, and would end the thread that sends.
+        name = step_name[:_MAX_STEP_NAME].encode(errors="replace").decode()
+        self._latest = {"event": "progress", "step": step, "total_steps": total_steps, "step_name": name}
         self._news.set()
 
     def close(self) -> None:
@@ -69,3 +73,7 @@ class Events:
     def _send(self, event: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             os.write(self._descriptor, (strict_json.dumps(event) + "\n").encode())
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_STEP

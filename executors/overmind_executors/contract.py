@@ -102,7 +102,8 @@ class Context:
         state: kept when the job is interrupted and run again: checkpoints, paid calls.
         models: the chat models that this host offers, by name.
         data_roots: folders that a job may read from by path.
-        report: `report(step, total_steps, step_name)`; cheap, call it for every row.
+        report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
+            else is not told.
         stop: ask it before each piece of work.
         log: one JSON object a line; what is written to standard output is in the same log.
     """
