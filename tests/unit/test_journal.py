@@ -351,7 +351,8 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path) -> None:
 def test_content_that_cannot_be_read_is_set_aside_at_the_start(path: Path, damage: str) -> None:
     """Not in the middle of the work, and not as an agent that never starts again."""
     with closing(SqliteJournal(path)) as journal:
-        journal.post(held(journal), Status.VALIDATING)
+        held(journal)
+        journal.post(a_claim(), Status.VALIDATING)
     with closing(sqlite3.connect(path)) as db:
         db.execute(damage)
         db.commit()
@@ -365,7 +366,8 @@ def test_content_that_cannot_be_read_is_set_aside_at_the_start(path: Path, damag
 
 def test_an_attempt_that_is_granted_again_after_its_end_is_only_told_again(path: Path) -> None:
     with closing(SqliteJournal(path)) as journal:
-        claim = held(journal)
+        held(journal)
+        claim = a_claim()
         journal.post(claim, Status.FAILED)
         journal.delivered(journal.undelivered()[0])
         journal.intend(claim.job, "another key")
