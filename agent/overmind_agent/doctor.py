@@ -13,13 +13,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from overmind_agent import wire
@@ -35,6 +34,29 @@ Grade = Literal["ok", "warning", "failed"]
 LOOK: Final = Verb("check", 5)
 MOST_SKEW_S: Final = 60.0
 CHILD_S: Final = 20.0
+
+NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Questions:
+    """
+    What the server of an adapter is asked.
+
+    Attributes:
+        reach: a path that answers quickly, whatever it says.
+        proof: method, path and body of a call that only an agent's token gets past; that it then finds nothing is
+            an answer, too.
+    """
+
+    reach: str
+    proof: tuple[str, str, Any]
+
+
+QUESTIONS: Final = {
+    "overmind": Questions("/api/v2/capabilities", ("PUT", f"/api/v2/agents/{NOBODY}/status", {"name": "Idle"})),
+    "overmind-lab": Questions("/health", ("GET", "/api/auth/me/", None)),
+}
 
 
 @dataclass(frozen=True)
@@ -218,12 +240,14 @@ class Doctor:
     def _connection(self) -> str:
         began = datetime.now(UTC)
         with suppress(RejectedError):  # whatever it answers, it answers
-            self._date = self._calls.call(LOOK, "GET", "/api/v2/capabilities").date
+            self._date = self._calls.call(LOOK, "GET", self._questions.reach).date
         took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
         self._is_answered = True
         return f"{self._settings.control_plane.url} answers in {took_ms:.0f} ms"
 
     def _extensions(self) -> str:
+        if self._settings.control_plane.adapter == "overmind-lab":
+            return "none are needed by this adapter, which has no leases: see docs/protocol.md"
         try:
             answer = self._calls.call(LOOK, "GET", "/api/v2/capabilities")
         except AuthError as error:
@@ -234,11 +258,14 @@ class Doctor:
             ) from error
         return ", ".join(wire.parse(wire.Capabilities, answer.body).extensions)
 
+    @property
+    def _questions(self) -> Questions:
+        return QUESTIONS[self._settings.control_plane.adapter]
+
     def _token(self) -> str:
-        """Asked as an agent that cannot exist: only an agent's token gets as far as not finding it."""
-        beat = {"slots": 0, "jobs": []}
+        method, path, body = self._questions.proof
         try:
-            self._calls.call(LOOK, "POST", f"/api/v2/agents/{uuid.uuid4()}/heartbeat", body=beat)
+            self._calls.call(LOOK, method, path, body=body)
         except AuthError as error:
             raise Failed(f"not accepted ({error})", "put an agent's token into control_plane.token_file") from error
         except RejectedError:

@@ -133,6 +133,13 @@ class Host:
         agent.exit_code()
         return agent
 
+    def check(self) -> dict[str, str]:
+        """The grades of all findings of `overmind-agent check`, by their codes."""
+        command = [COMMAND, "check", "--json", "--config", str(self.config)]
+        clean = {"PATH": os.environ["PATH"]}
+        ended = subprocess.run(command, env=clean, capture_output=True, timeout=TIMEOUT_S, check=False)
+        return {finding["code"]: finding["grade"] for finding in json.loads(ended.stdout)["checks"]}
+
     def children(self) -> list[int]:
         """The processes of jobs of this host that are alive, whoever their parent is."""
         found = []

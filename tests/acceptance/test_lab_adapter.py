@@ -245,6 +245,20 @@ def test_a_wrong_token_is_exit_code_77(lab_host: Host) -> None:
     assert 77 == lab_host.once().process.returncode
 
 
+def test_the_host_is_ready(lab_host: Host) -> None:
+    """`overmind-agent check` asks this server what this server has."""
+    grades = lab_host.check()
+
+    assert {"ok"} == {grades[code] for code in ("connection", "extensions", "token", "clock")}
+
+
+def test_a_wrong_token_is_found_by_the_check(lab_host: Host) -> None:
+    """By asking who it belongs to."""
+    lab_host.write_token("ovr_wrong")
+
+    assert "failed" == lab_host.check()["token"]
+
+
 # ------------------------------------------------------------------------------------ our own control plane
 
 

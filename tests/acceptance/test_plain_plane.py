@@ -67,6 +67,16 @@ def test_a_plain_control_plane_shows_no_key_of_an_extension(
     assert set() == {"attempt", "detail"} & {name for line in job["status_history"] for name in line}
 
 
+@pytest.mark.parametrize(("role", "grade"), [("agent", "ok"), ("submit", "failed")])
+def test_the_check_tells_an_agents_token(host: Host, plane: ControlPlaneProcess, role: str, grade: str) -> None:
+    """Without an extension to ask; that there is none is worth a warning."""
+    host.write_token(getattr(plane.tokens, role))
+
+    grades = host.check()
+
+    assert ("ok", "warning", grade) == (grades["connection"], grades["extensions"], grades["token"])
+
+
 def test_a_job_goes_its_whole_life(host: Host, submitter: Submitter, plane: ControlPlaneProcess) -> None:
     """Polled for, claimed, reported without numbers, its files uploaded; no extension is tried a second time."""
     job_id = submitter.submit(inference(reviews(20)))
