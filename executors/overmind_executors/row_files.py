@@ -21,6 +21,16 @@ MAX_LINE_BYTES: Final = 4 << 20
 MAX_ARRAY_BYTES: Final = 64 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _SNIFFED_BYTES: Final = 64 << 10
+_UTF_16: Final = "is UTF-16; write it as UTF-8"
+# What no file of ours begins with: none of it is UTF-8 text but the first of zip, which holds control characters.
+_REFUSED: Final = {
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"\x1f\x8b": "is gzip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "is zstd; unpack it first",
+    b"\xfd7zXZ\x00": "is xz; unpack it first",
+    b"PK\x03\x04": "is zip; unpack it first",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +51,7 @@ class Line:
 
 def format_of(path: Path) -> str:
     """`json`, `jsonl` or `csv`, by what the file begins with."""
-    with path.open("rb") as file:
-        head = file.read(_SNIFFED_BYTES)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _unreadable("is UTF-16; write it as UTF-8")
-    start = head.removeprefix(_BOM).lstrip()[:1]
+    start = _head(path).removeprefix(_BOM).lstrip()[:1]
     return {b"[": "json", b"{": "jsonl"}.get(start, "csv")
 
 
@@ -54,10 +60,20 @@ def lines_of(path: Path, file_format: str) -> Iterator[Line]:
     The entries of *path*; a broken one is a Line with a fault.
 
     Raises:
-        InvalidParameters: while iterating: the file as a whole is not of that format.
+        InvalidParameters: packed or UTF-16; while iterating: the file as a whole is not of that format.
     """
+    _head(path)
     readers = {"jsonl": _jsonl, "json": _json, "csv": _csv}
     return readers[file_format](path)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(_SNIFFED_BYTES)
+    for start, what in _REFUSED.items():
+        if head.startswith(start):
+            raise _unreadable(what)
+    return head
 
 
 def _jsonl(path: Path) -> Iterator[Line]:

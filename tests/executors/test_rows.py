@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,29 @@ def test_a_file_that_is_wrong_as_a_whole_is_refused(path: Path, content: bytes, 
         _read(path, content)
 
     assert message in str(caught.value)
+
+
+REFUSED_BY_NAME = {
+    "gzip": (gzip.compress(A), "input: the file is gzip; unpack it first"),
+    "gzip of nothing": (gzip.compress(b""), "input: the file is gzip; unpack it first"),
+    "xz": (lzma.compress(A), "input: the file is xz; unpack it first"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04\x00", "input: the file is zstd; unpack it first"),
+    "zip": (b"PK\x03\x04\x14\x00", "input: the file is zip; unpack it first"),
+    "UTF-16": (A.decode().encode("utf-16"), "input: the file is UTF-16; write it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), REFUSED_BY_NAME.values(), ids=REFUSED_BY_NAME.keys())
+@pytest.mark.parametrize("told", ["auto", "jsonl", "json", "csv"])
+def test_a_packed_file_is_refused_by_name_whatever_the_job_calls_it(
+    path: Path, content: bytes, message: str, told: str
+) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidParameters) as caught:
+        lines_of(path, format_of(path) if told == "auto" else told)
+
+    assert message == str(caught.value)
 
 
 def test_an_id_twice_is_refused_naming_both_lines(path: Path) -> None:
