@@ -249,6 +249,50 @@ def test_a_row_without_a_field_of_the_template_is_skipped(make_context: Make) ->
     assert "line 2 has no field 'topic'" == _lines(context)[1]["error"]["message"]
 
 
+UNSEEN: dict[str, tuple[str, list[Any], str]] = {
+    "misspelled": (
+        "{inpt}",
+        [{"input": "a", "topic": "t"}, {"input": "b"}],
+        "no row has a field 'inpt'; did you mean 'input'?; line 1 has input, topic",
+    ),
+    "two of them": (
+        "{z} {input} {zz} {z}",
+        [{"topic": "t", "input": "a"}],
+        "'z'; line 1 has topic, input; target.messages_template: no row has a field 'zz'; line 1 has topic, input",
+    ),
+    "null in every row": (
+        "{input} {topic}",
+        [{"input": "a", "topic": None}],
+        "no row has a field 'topic'; line 1 has input",
+    ),
+    "behind a broken row": ("{inpt}", [7, {"input": "a"}, {"input": "b"}], "line 2 has input"),
+    "names that are text": ("{inpt}", [{"input": "a", "It broke.": 1, "{a}": 1, "y" * 65: 1}], "line 1 has input"),
+    "a wide row": ("{inpt}", [{"input": "a", **{f"f{n}": n for n in range(30)}}], ", f17, f18, …"),
+}
+
+
+@pytest.mark.parametrize(("template", "rows", "message"), UNSEEN.values(), ids=UNSEEN.keys())
+def test_a_placeholder_that_no_row_can_fill_is_refused_before_any_call(
+    make_context: Make, zoo: Zoo, template: str, rows: list[Any], message: str
+) -> None:
+    target = {"model": "echo", "messages_template": [{"role": "user", "content": template}]}
+
+    problems = _problems(make_context(), items=rows, target=target)
+
+    assert problems.startswith("target.messages_template: no row has a field ")
+    assert problems.endswith(message)
+    assert 0 == zoo.total
+
+
+@pytest.mark.parametrize("template", ["{{inpt}} {input}", "{topic} {input}", "{0} {a.b} {input}"])
+def test_a_placeholder_that_one_row_fills_or_that_is_none_is_no_mistake(make_context: Make, template: str) -> None:
+    target = {"model": "echo", "messages_template": [{"role": "user", "content": template}]}
+
+    result = _run(make_context(), items=[{"input": "a"}, {"input": "b", "topic": "t"}], target=target)
+
+    assert 0 < result.outcome["counts"]["ok"]
+
+
 def test_a_better_prompt_gets_better_answers(make_context: Make, tmp_path: Path) -> None:
     """The summary's accuracy is that of the lines, for each kind of comparison."""
     rows = [

@@ -69,6 +69,12 @@ def _filled(template: str, fields: Mapping[str, Any]) -> str:
     return _PLACEHOLDER.sub(text_for, template)
 
 
+def placeholders(target: ModelTarget) -> tuple[str, ...]:
+    """The fields that the template of *target* names, each once, in its order; none without a template."""
+    found = (match[1] for m in target.messages_template or () for match in _PLACEHOLDER.findall(m.content))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
 def as_text(value: Any) -> str:
     """*value* itself when it is text, else its JSON."""
     return value if isinstance(value, str) else strict_json.dumps(value)

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, Stop, WorkStopped
-from overmind_executors.inference.parameters import InferenceParameters
+from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
+from overmind_executors.inference.requests import placeholders
+from overmind_executors.parameters import nearest
 from overmind_executors.row_files import Line, format_of, lines_of
 from overmind_executors.rows import BrokenRow, Row, rows_of
 
 _MOST_LABELS: Final = 1001
 _MOST_NAMED: Final = 3
+_MOST_FIELDS: Final = 20
+_LONGEST_FIELD: Final = 64
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,14 @@ def survey(source: RowSource, task: InferenceParameters, stop: Stop) -> Survey:
 
     Raises:
         InvalidParameters: there are none, more than half of them cannot be read, none can be asked about, an id
-            stands twice, or batch lines meet a prompt that has no place in them.
+            stands twice, batch lines meet a prompt that has no place in them, or the template names a field that
+            no row has.
         WorkStopped: *stop* was set.
     """
     total = askable = broken_total = 0
     broken: list[BrokenRow] = []
     labels: dict[str, None] = {}
+    unseen = _Unseen(task.target)
     for row in source.rows():
         if stop.is_set():
             raise WorkStopped
@@ -93,11 +99,47 @@ def survey(source: RowSource, task: InferenceParameters, stop: Stop) -> Survey:
             broken = [*broken, row][:_MOST_NAMED]
             continue
         _refuse_mixture(row, task)
+        unseen.look(row)
         askable += row.input is not None
         if isinstance(row.expected, str) and len(labels) < _MOST_LABELS:
             labels[row.expected] = None
     _refuse_useless(total, broken_total, askable, broken)
+    unseen.refuse()
     return Survey(total, tuple(labels))
+
+
+class _Unseen:
+    """The fields that the template names and no row has had so far: mostly one that is misspelled."""
+
+    def __init__(self, target: ModelTarget) -> None:
+        self._names = placeholders(target)
+        self._first: Row | None = None
+
+    def look(self, row: Row) -> None:
+        """Take from the names those that *row* has."""
+        self._first = self._first or row
+        if self._names:
+            fields = row.fields()
+            self._names = tuple(name for name in self._names if fields.get(name) is None)
+
+    def refuse(self) -> None:
+        """Raises InvalidParameters if a name is left."""
+        if not self._names or self._first is None:
+            return
+        # A table without a header has a row's values for names, so only what could be meant is named.
+        fields = [name for name, value in self._first.fields().items() if value is not None and _is_plain(name)]
+        has = ", ".join(fields[:_MOST_FIELDS]) + (", …" if len(fields) > _MOST_FIELDS else "")
+        ending = f"line {self._first.line} has {has}"
+        raise InvalidParameters(*(_no_field(name, fields, ending) for name in self._names))
+
+
+def _no_field(name: str, fields: list[str], ending: str) -> Problem:
+    message = f"no row has a field {name[:_LONGEST_FIELD]!r}{nearest(name, fields)}; {ending}"
+    return Problem("target.messages_template", message)
+
+
+def _is_plain(field: str) -> bool:
+    return len(field) <= _LONGEST_FIELD and field.isidentifier()
 
 
 def _refuse_useless(total: int, broken_total: int, askable: int, broken: list[BrokenRow]) -> None:
