@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -59,7 +60,8 @@ def test_it_serves_answers_a_job_and_ends_when_told(make_context: Callable[..., 
     ("arguments", "code", "words"),
     [
         (["--weights", "/nonexistent.gguf"], 78, "no file /nonexistent.gguf; leave --weights away"),
-        (["--weights", "/etc/hostname"], 78, "/etc/hostname cannot be served on 127.0.0.1:8471"),
+        (["--weights", "/etc/hostname", "--port", "0"], 78, "/etc/hostname cannot be served on 127.0.0.1:0"),
+        (["--port", "65536"], 2, "must be a number from 0 to 65535 (got '65536')"),
         (["--slots", "0"], 2, "must be a number from 1 (got '0')"),
     ],
 )
@@ -68,6 +70,19 @@ def test_what_cannot_be_served_is_said_in_one_line(arguments: list[str], code: i
 
     assert (code, "") == (said.returncode, said.stdout)
     assert words in said.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_is_named_with_the_way_out(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        said = subprocess.run(
+            [COMMAND, "--host", host, "--port", str(port)], capture_output=True, text=True, check=False, timeout=20
+        )
+
+    words = f"overmind-local-model: port {port} is in use; choose another with --port\n"
+    assert (69, "", words) == (said.returncode, said.stdout, said.stderr)
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them() -> None:
