@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 SCORES = ("baseline_score", "best_score", "improvement")
 ROW = ("id", "created_at", "updated_at", "agent", "project", "job_type", "status", "prompt_slug", *SCORES)
@@ -46,6 +46,7 @@ class LabServer:
     """
     Attributes:
         jobs: the records, in the order in which they were made.
+        datasets: datapoints by the id of their dataset.
         calls: method and path with query of every request, in the order of arrival.
         page_size: of the list.
         orderings: the values that `ordering` takes; any other is a 400.
@@ -54,6 +55,7 @@ class LabServer:
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.datasets: dict[str, list[dict[str, Any]]] = {}
         self.calls: list[tuple[str, str]] = []
         self.page_size = 50
         self.orderings = {"created_at"}
@@ -121,6 +123,8 @@ class LabServer:
             return Reply(200, {"id": 7, "email": "someone@example.org", "email_verified": True})
         if (method, path) == ("GET", "/api/jobs/"):
             return self._list({name: values[-1] for name, values in query.items()})
+        if path.endswith("/datapoints/") and (points := self.datasets.get(path.split("/")[3])) is not None:
+            return self._page(points, path, {name: values[-1] for name, values in query.items()})
         record = self.jobs.get(path.removeprefix("/api/jobs/").removesuffix("/"))
         if record is None or method not in ("GET", "PATCH"):
             return Reply(404, {"detail": "Not found."})
@@ -132,12 +136,15 @@ class LabServer:
         if (ordering := query.get("ordering", "created_at")) not in self.orderings:
             return Reply(400, {"ordering": [f"cannot order by {ordering}"]})
         wanted = {name: query[name] for name in ("status", "job_type") if name in query}
-        found = [job for job in self.jobs.values() if wanted.items() <= job.items()]
+        found = [{name: job[name] for name in ROW} for job in self.jobs.values() if wanted.items() <= job.items()]
+        return self._page(found, "/api/jobs/", query)
+
+    def _page(self, found: list[dict[str, Any]], path: str, query: dict[str, str]) -> Reply:
         number = int(query.get("page", 1))
         start, end = (number - 1) * self.page_size, number * self.page_size
-        following = f"{self.url}/api/jobs/?page={number + 1}" + "".join(f"&{n}={v}" for n, v in wanted.items())
-        rows = [{name: job[name] for name in ROW} for job in found[start:end]]
-        return Reply(200, {"count": len(found), "next": following if end < len(found) else None, "results": rows})
+        following = f"{self.url}{path}?{urlencode(query | {'page': str(number + 1)})}"
+        page = {"count": len(found), "next": following if end < len(found) else None, "results": found[start:end]}
+        return Reply(200, page)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,5 +1,5 @@
 """
-The control plane over Overmind Lab's jobs REST alone: `/api/jobs/`, `/api/auth/me/`.
+The control plane over Overmind Lab's REST alone: `/api/jobs/`, `/api/datasets/`, `/api/auth/me/`.
 
 That API keeps records; it hands out nothing. What it cannot promise, and how that is narrowed here:
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_agent import lab_result, wire
+from overmind_agent import lab_datasets, lab_result, wire
 from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
 from overmind_agent.host_results import HostResults
 from overmind_agent.http_calls import ANY_2XX, MIB, HttpCalls, Verb, segment
@@ -284,13 +284,13 @@ class LabControlPlane:
             raise InvalidInput("parameters: result.parameters must be a JSON object")
         return found.parameters
 
-    def input_file(self, job: Job) -> RemoteFile | None:  # noqa: ARG002 - this API has no files
-        """See ControlPlane. There is none."""
-        return None
+    def input_file(self, job: Job) -> RemoteFile | None:
+        """See ControlPlane. A dataset is the only one that this server has."""
+        return lab_datasets.named_by(self._read(READ, job.id).parameters)
 
-    def download(self, file: RemoteFile, destination: Path) -> None:  # noqa: ARG002
+    def download(self, file: RemoteFile, destination: Path) -> None:
         """See ControlPlane."""
-        raise InvalidInput(f"the file {file.name!r} cannot be read: this control plane has no files")
+        lab_datasets.download(self._calls, file, destination)
 
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """See ControlPlane. Keeps the file on this host."""

@@ -1,9 +1,9 @@
-"""The list of pending jobs, a page at a time; and the links between pages, which are not followed blindly."""
+"""Lists, a page at a time; and the links between pages, which are not followed blindly."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from pydantic import ValidationError
@@ -33,34 +33,49 @@ class PendingJobs:
 
     def pages(self) -> Iterator[list[LabRow]]:
         """
-        Page after page, each read when it is asked for. Lines that cannot be read are left out.
+        Page after page, as `read_pages`. Lines that cannot be read are left out.
 
         Raises:
-            ControlPlaneError: a page could not be read: what is known so far is not the list.
-            ProtocolError: a page is none, or its link leads to another server or to a page that was there already.
+            ControlPlaneError, ProtocolError: as `read_pages`.
         """
-        path = f"/api/jobs/?{urlencode(self._filters | self._ordering)}"
-        seen = {path}
-        for number in range(1, MAX_PAGES + 1):
-            page = self._read(path, is_first=number == 1)
-            yield sorted(_rows(page), key=lambda row: row.created_at or "")
-            if not page.next:
-                return
-            path = follow(page.next, self._calls.base_url, path)
-            if path in seen:
-                raise ProtocolError("the list of jobs leads back to a page that was read already")
-            seen.add(path)
-        raise ProtocolError(f"the list of jobs has more than {MAX_PAGES} pages without a job for this host")
-
-    def _read(self, path: str, *, is_first: bool) -> LabPage:
+        pages = self._pages()
         try:
-            answer = self._calls.call(LIST, "GET", path)
+            first = next(pages)
         except RejectedError as error:
-            if not (is_first and self._ordering and error.http_status == _BAD_REQUEST):
+            if not self._ordering or error.http_status != _BAD_REQUEST:
                 raise
             self._ordering = {}
-            answer = self._calls.call(LIST, "GET", f"/api/jobs/?{urlencode(self._filters)}")
-        return wire.parse(LabPage, answer.body)
+            pages = self._pages()
+            first = next(pages)
+        yield _rows(first)
+        yield from map(_rows, pages)
+
+    def _pages(self) -> Iterator[list[dict[str, Any]]]:
+        return read_pages(
+            self._calls, LIST, f"/api/jobs/?{urlencode(self._filters | self._ordering)}", most=MAX_PAGES
+        )
+
+
+def read_pages(calls: HttpCalls, verb: Verb, path: str, *, most: int) -> Iterator[list[dict[str, Any]]]:
+    """
+    The lines of page after page, each read when it is asked for, from *path* on.
+
+    Raises:
+        ControlPlaneError: a page could not be read: what came before is not the list.
+        ProtocolError: a page is none, its link leads to another server or to a page that was there already; or
+            there are more than *most*.
+    """
+    seen = {path}
+    for _ in range(most):
+        page = wire.parse(LabPage, calls.call(verb, "GET", path).body)
+        yield page.results
+        if not page.next:
+            return
+        path = follow(page.next, calls.base_url, path)
+        if path in seen:
+            raise ProtocolError(f"{verb.name}: the list leads back to a page that was read already")
+        seen.add(path)
+    raise ProtocolError(f"{verb.name}: the list has more than {most} pages")
 
 
 def follow(link: str, base_url: str, path: str) -> str:
@@ -85,9 +100,12 @@ def follow(link: str, base_url: str, path: str) -> str:
     return target.path.removeprefix(base.path) + query
 
 
-def _rows(page: LabPage) -> Iterator[LabRow]:
-    for line in page.results:
+def _rows(lines: list[dict[str, Any]]) -> list[LabRow]:
+    """Those that can be read, oldest first."""
+    found = []
+    for line in lines:
         try:
-            yield LabRow.model_validate(line)
+            found.append(LabRow.model_validate(line))
         except ValidationError:
             continue
+    return sorted(found, key=lambda row: row.created_at or "")

@@ -287,6 +287,22 @@ def test_a_job_is_completed_in_our_own_control_plane(
     assert "Completed" == submitter.history(job_id)[-1]
 
 
+def test_the_rows_of_a_dataset_are_read(host: Host, submitter: Submitter, plane: ControlPlaneProcess) -> None:
+    """Through the same dialect; a row keeps its datapoint's id."""
+    about = {"name": "shop", "slug": "shop", "project": plane.tokens.project_id}
+    target = submitter.call("POST", "/api/agents/", json=about)["id"]
+    points = [{"input": row["input"], "expected_output": row["expected_output"]} for row in reviews(60)]
+    dataset = submitter.call("POST", "/api/datasets/", json={"agent": target, "datapoints": points})
+    parameters = {key: value for key, value in inference([]).items() if key != "items"}
+    job_id = submitter.submit({**parameters, "dataset_id": dataset["id"]})
+
+    agent = speaks_lab(host).once()
+
+    assert "completed" == agent.summary["outcome"], agent.raw
+    rows = jsonl(kept(host, job_id)["output.jsonl"])
+    assert [point["id"] for point in dataset["datapoints"]] == [row["custom_id"] for row in rows]
+
+
 def test_a_cancel_in_our_own_control_plane_is_noticed(host: Host, submitter: Submitter, zoo: Zoo) -> None:
     """Written in the one dialect or the other."""
     zoo.close_gate(after=2)

@@ -682,10 +682,69 @@ def test_a_result_that_is_no_object_is_kept(server: LabServer, agent: LabControl
     assert [1, 2] == server.jobs[job_id]["result"]["original"]
 
 
-def test_there_is_no_input_file(server: LabServer, agent: LabControlPlane) -> None:
-    server.submit({})
+def test_a_job_that_names_no_dataset_has_no_input(server: LabServer, agent: LabControlPlane) -> None:
+    server.submit({"items": []})
 
     assert agent.input_file(claimed(agent).job) is None
+
+
+def test_a_dataset_is_the_input_in_its_own_order(server: LabServer, agent: LabControlPlane, tmp_path: Path) -> None:
+    """The pages come in any order; what has no number comes last."""
+    server.page_size = 2
+    points = [{"input": text, "expected_output": n, "order": n, "id": f"p{n}"} for n, text in enumerate("abcd")]
+    server.datasets["d1"] = [points[3], points[0], {"input": None}, points[2], points[1]]
+    server.submit({"dataset_id": "d1"})
+
+    file = agent.input_file(claimed(agent).job)
+    assert file is not None
+    agent.download(file, tmp_path / "input.jsonl")
+
+    lines = [strict_json.loads(line) for line in (tmp_path / "input.jsonl").read_text().splitlines()]
+    assert ["a", "b", "c", "d", None] == [line["input"] for line in lines]
+    assert {"id": "p1", "input": "b", "expected_output": 1} == {
+        name: lines[1][name] for name in ("id", "input", "expected_output")
+    }
+    assert {"order": 1, "persona": None, "tags": None} == lines[1]["metadata"]
+
+
+def test_a_part_of_a_dataset_is_not_taken_for_the_whole(
+    server: LabServer, agent: LabControlPlane, tmp_path: Path
+) -> None:
+    server.page_size = 1
+    server.datasets["d1"] = [{"input": "a"}, {"input": "b"}]
+    server.submit({"dataset_id": "d1"})
+    file = agent.input_file(claimed(agent).job)
+    assert file is not None
+    server.script("GET", nothing, Reply(503))
+
+    with pytest.raises(TransientError):
+        agent.download(file, tmp_path / "input.jsonl")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_dataset_that_is_not_there_is_said_by_name(
+    server: LabServer, agent: LabControlPlane, tmp_path: Path
+) -> None:
+    server.submit({"dataset_id": "d1"})
+    file = agent.input_file(claimed(agent).job)
+    assert file is not None
+
+    with pytest.raises(InvalidInput, match="there is no dataset 'd1'"):
+        agent.download(file, tmp_path / "input.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [({"items_file": "x"}, "items_file: this control plane has no"), ({"dataset_id": 7}, "a string")],
+)
+def test_an_input_that_this_server_cannot_give_is_refused(
+    server: LabServer, agent: LabControlPlane, parameters: Any, why: str
+) -> None:
+    server.submit(parameters)
+
+    with pytest.raises(InvalidInput, match=why):
+        agent.input_file(claimed(agent).job)
 
 
 def test_a_log_stays_here(server: LabServer, agent: LabControlPlane) -> None:

@@ -81,7 +81,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     # what fills the ports
     "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls", "looking", "result_file"),
     "lab_client": VALUES
-    | _names("wire", "http_calls", "looking", "lab_wire", "lab_list", "lab_result", "host_results"),
+    | _names("wire", "http_calls", "looking", "lab_wire", "lab_list", "lab_result", "lab_datasets", "host_results"),
+    "lab_datasets": VALUES | JSON | _names("http_calls", "lab_list"),
     "lab_list": VALUES | _names("wire", "http_calls", "lab_wire"),
     "lab_result": VALUES | JSON | _names("lab_wire"),
     "lab_wire": VALUES | JSON | _names("wire"),
