@@ -18,8 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from overmind_agent.lifecycle import Status
 
 _ROOT: Final = "/api/v2/"
-_ROUTES: Final = re.compile(r"/api/v2/(capabilities|agents/[^/]+/(job|heartbeat)|jobs/[^/]+/logs)")
-"""Paths that only the extensions have."""
+_ROUTES: Final = re.compile(
+    r"[A-Z]+ /api/v2/(capabilities|agents/[^/]+/(job|heartbeat)|jobs/[^/]+/logs)"
+    r"|GET /api/v2/tokens/multipart-upload"
+)
+"""Methods and paths that only the extensions have."""
 
 _HEADERS: Final = frozenset({b"overmind-attempt", b"overmind-sequence", b"idempotency-key"})
 _OF_A_JOB: Final = frozenset({"attempt", "lease", "limits", "priority", "labels", "input"})
@@ -40,7 +43,7 @@ class Plain:
         """One request."""
         if scope["type"] != "http" or not scope["path"].startswith(_ROOT):
             await self._app(scope, receive, send)
-        elif _ROUTES.fullmatch(scope["path"]):
+        elif _ROUTES.fullmatch(f"{scope['method']} {scope['path']}"):
             await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
         elif _is_release(scope):
             await JSONResponse({"detail": "no agent sets this status"}, 409)(scope, receive, send)

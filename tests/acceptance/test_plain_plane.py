@@ -41,6 +41,7 @@ def said(submitter: Submitter, job_id: str) -> list[dict[str, Any]]:
         ("POST", "/api/v2/agents/a/heartbeat"),
         ("PUT", "/api/v2/jobs/a/logs?offset=0"),
         ("GET", "/api/v2/jobs/a/logs"),
+        ("GET", "/api/v2/tokens/multipart-upload"),
     ],
 )
 def test_a_plain_control_plane_has_no_extension(plane: ControlPlaneProcess, method: str, path: str) -> None:
