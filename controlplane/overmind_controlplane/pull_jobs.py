@@ -84,7 +84,10 @@ def create_job(
         labels=frozenset(labels),
     )
     with plane.database.write() as session:
-        return answer(shown.job(session, plane.board.create(session, caller, new)))
+        made = plane.board.create(session, caller, new)
+    # After the commit: an agent that waits for the job is not kept waiting for this answer.
+    with plane.database.read() as session:
+        return answer(shown.job(session, made))
 
 
 @router.get("/models/{model_id}/jobs", response_model=wire.PageJob)
