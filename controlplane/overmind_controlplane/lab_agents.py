@@ -18,7 +18,7 @@ from overmind_controlplane.lab_records import moment
 from overmind_controlplane.lab_tables import Dataset, TargetAgent
 from overmind_controlplane.refusals import Conflict, NotFound
 from overmind_controlplane.routing import AnyCaller, Submitter, ThePlane, answer_json
-from overmind_controlplane.tables import new_id, now
+from overmind_controlplane.tables import Project, new_id, now
 
 router = APIRouter(prefix="/api/agents", tags=["Overmind Lab: agents"])
 
@@ -190,10 +190,8 @@ def _attributes(agent: TargetAgent) -> dict[str, Any]:
 
 
 def _write(session: Session, caller: Caller, agent: TargetAgent, fields: dict[str, Any]) -> None:
-    if (slug := fields.get("slug", agent.slug)) != agent.slug and session.scalar(
-        select(TargetAgent.id).where(TargetAgent.slug == slug, *_mine(caller))
-    ):
-        raise Conflict("This conflicts with an existing record.", code="conflict")
+    if (slug := fields.get("slug", agent.slug)) != agent.slug:
+        _must_be_free(session, caller, slug)
     if (dataset_id := fields.get("active_dataset_id")) is not None and not session.scalar(
         select(Dataset.id).where(
             Dataset.id == dataset_id, Dataset.agent_id == agent.id, Dataset.is_deleted.is_(False)
@@ -205,6 +203,13 @@ def _write(session: Session, caller: Caller, agent: TargetAgent, fields: dict[st
     for column, value in fields.items():
         if column not in kept:
             setattr(agent, column, value)
+
+
+def _must_be_free(session: Session, caller: Caller, slug: str) -> None:
+    # The project is locked where the database can: of two that ask for one slug the second one sees the first.
+    session.get_one(Project, caller.project_id, with_for_update=True)
+    if session.scalar(select(TargetAgent.id).where(TargetAgent.slug == slug, *_mine(caller))):
+        raise Conflict("This conflicts with an existing record.", code="conflict")
 
 
 def _mine(caller: Caller) -> tuple[ColumnElement[bool], ...]:

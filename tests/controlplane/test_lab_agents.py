@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -151,6 +153,31 @@ def test_a_slug_is_taken_once_in_a_project(project: Project, plane: ControlPlane
     body = {"detail": "This conflicts with an existing record.", "code": "conflict"}
     assert [(409, body), (409, body)] == [(one.status_code, one.json()) for one in (created, renamed)]
     assert "triage" == again["slug"]
+
+
+def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
+    """What *count* calls at the same time give."""
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(call) for _ in range(count)]]
+
+
+def test_of_many_that_ask_for_one_slug_at_once_one_gets_it(project: Project) -> None:
+    told = {"name": "x", "slug": "triage", "project": project.tokens.project_id}
+
+    answers = at_once(
+        8, lambda: Api(project.url, project.tokens.submit).call("POST", "/api/agents/", told).status_code
+    )
+
+    assert [201, *[409] * 7] == sorted(answers)
+
+
+def test_versions_that_are_made_at_once_are_all_different(project: Project) -> None:
+    told = {"agent": make_agent(project)["id"], "datapoints": POINTS}
+
+    def create() -> Any:
+        return Api(project.url, project.tokens.submit).read("POST", "/api/datasets/", told, status=201)["version"]
+
+    assert list(range(1, 9)) == sorted(at_once(8, create))
 
 
 def test_a_deleted_agent_is_gone(project: Project) -> None:
