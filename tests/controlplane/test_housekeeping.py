@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from overmind_controlplane import agents, idempotency
+from overmind_controlplane import agents, idempotency, sweeper
 from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
+from overmind_controlplane.board import Board
 from overmind_controlplane.database import Database, ring
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.tables import AgentEvent, IdempotencyKey, now
@@ -84,3 +85,26 @@ def test_what_a_transaction_did_not_finish_is_undone_and_told_to_nobody(
         ring(session, "whole")
 
     assert ["whole"] == told
+
+
+def test_old_records_go_once_an_hour_whoever_sweeps(database: Database) -> None:
+    """The first sweep of a new database leaves it due; after that the hour counts for all servers."""
+
+    def grant_long_ago(name: str) -> None:
+        with database.write() as session:
+            idempotency.keep(session, "scope", name, "digest", made="made")
+            session.flush()
+            session.execute(update(IdempotencyKey).values(created=now() - timedelta(days=8)))
+
+    def kept() -> list[str]:
+        with database.read() as session:
+            return list(session.scalars(select(IdempotencyKey.key)))
+
+    sweeper.sweep(database, Board(60.0))
+    grant_long_ago("first")
+    sweeper.prune(database)
+    after_first = kept()
+    grant_long_ago("second")
+    sweeper.prune(database)
+
+    assert ([], ["second"]) == (after_first, kept())
