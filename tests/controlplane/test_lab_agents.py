@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -164,9 +165,11 @@ def at_once(count: int, call: Callable[[], Any]) -> list[Any]:
 def test_of_many_that_ask_for_one_slug_at_once_one_gets_it(project: Project) -> None:
     told = {"name": "x", "slug": "triage", "project": project.tokens.project_id}
 
-    answers = at_once(
-        8, lambda: Api(project.url, project.tokens.submit).call("POST", "/api/agents/", told).status_code
-    )
+    def create() -> int:
+        with closing(Api(project.url, project.tokens.submit)) as api:
+            return api.call("POST", "/api/agents/", told).status_code
+
+    answers = at_once(8, create)
 
     assert [201, *[409] * 7] == sorted(answers)
 
@@ -175,7 +178,8 @@ def test_versions_that_are_made_at_once_are_all_different(project: Project) -> N
     told = {"agent": make_agent(project)["id"], "datapoints": POINTS}
 
     def create() -> Any:
-        return Api(project.url, project.tokens.submit).read("POST", "/api/datasets/", told, status=201)["version"]
+        with closing(Api(project.url, project.tokens.submit)) as api:
+            return api.read("POST", "/api/datasets/", told, status=201)["version"]
 
     assert list(range(1, 9)) == sorted(at_once(8, create))
 
