@@ -16,6 +16,7 @@ _STEPS: Final = Path(__file__).with_name("migrations")
 _FIRST: Final = "0001"
 _VERSIONS: Final = "alembic_version"
 
+
 class NewerSchema(Exception):
     """The database was changed by a later version of this program; nothing was done to it."""
 
