@@ -41,7 +41,7 @@ lint: venv
 	$(BIN)/mypy
 
 test: venv systemd lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: venv
 	$(BIN)/ruff check --fix

@@ -54,7 +54,7 @@ CLAIM: Final = Verb("claim", 15, is_on_job=True)
 REPORT: Final = Verb("report", 15, is_on_job=True)
 HEARTBEAT: Final = Verb("heartbeat", 10)
 READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
-READ_MODEL: Final = Verb("read_model", 30, max_bytes=64 * MIB)
+READ_MODEL: Final = Verb("read_model", 30, max_bytes=8 * MIB)
 FILE_URL: Final = Verb("file_url", 15)
 UPLOAD: Final = Verb("upload", 60, accepts=frozenset({200, 201, 202, 204}))
 DOWNLOAD: Final = Verb("download", 60, max_bytes=1024 * MIB)
@@ -215,8 +215,9 @@ class HttpControlPlane:
         self._calls.call(REPORT, "PUT", path, query=query, headers=headers, body=body)
 
     def _granted(self, job: Job, found: wire.Job) -> Claim:
-        if found.id != job.id or found.agent_id not in (None, self._agent):
-            raise ProtocolError("the answer to a claim is about another job or another agent")
+        is_same = found.id == job.id and wire.read_job(found).job_type == job.job_type
+        if not is_same or found.agent_id not in (None, self._agent):
+            raise ProtocolError("the answer to a claim is about another job, or another agent")
         if self._has("fence") and not found.attempt:
             raise ProtocolError("the answer to a claim has no attempt; the job would run without a fence")
         claims = sum(line.name == Status.CLAIMED for line in found.status_history or [])
@@ -356,7 +357,7 @@ class HttpControlPlane:
         if job.model_id is None or not job.has_input:
             return None
         answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(job.model_id)}")
-        file = wire.read_revision(wire.parse(wire.Model, answer.body).file.revisions[-1])
+        file = wire.read_revision(wire.parse(wire.ModelFile, answer.body).file.revisions[-1])
         # A server without our `input` may give a job that has none a model over its parameters, to own its files.
         given = job.parameters
         return None if (file.sha, file.name) == (given.sha, given.name) else file

@@ -335,8 +335,8 @@ def test_a_lease_that_is_none_is_refused(site: Site, plane: HttpControlPlane, tt
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"id": "another-job"}, "about another job or another agent"),
-        ({"agent_id": "another-agent"}, "about another job or another agent"),
+        ({"id": "another-job"}, "about another job, or another agent"),
+        ({"agent_id": "another-agent"}, "about another job, or another agent"),
         ({"attempt": None}, "has no attempt; the job would run without a fence"),
         ({"attempt": 0}, "has no attempt; the job would run without a fence"),
         ({"attempt": -1}, "attempt: "),
@@ -658,7 +658,7 @@ def _a_pipe(file: ResultFile) -> None:
     [
         (_missing, "output_missing"),
         (_changed, "output_changed"),
-        (_a_link, "output_missing"),
+        (_a_link, "output_unreadable"),
         (_a_folder, "output_unreadable"),
         (_a_pipe, "output_unreadable"),
     ],
