@@ -24,7 +24,7 @@ _EXIT_CONFIG: Final = 78
 _EXAMPLES: Final = """\
 examples:
   overmind-control-plane project create demo --data ./plane
-  overmind-control-plane token create --data ./plane --project demo --role agent > agent.token
+  (umask 077; overmind-control-plane token create --data ./plane --project demo --role agent > agent.token)
   overmind-control-plane serve --data ./plane
   overmind-control-plane token list --data ./plane --json
   overmind-control-plane job submit --type inference --parameters task.json --input rows.jsonl --wait
