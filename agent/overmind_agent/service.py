@@ -310,7 +310,7 @@ class Service:
         job_run = JobRun(
             launcher=ProcessLauncher(self._child_settings(), self._clock, self._log),
             clock=self._clock,
-            validate=_validate,
+            validate=validate,
             on_change=self._outside.on_change,
             **shared,
         )
@@ -388,7 +388,7 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
     ]
 
 
-def _validate(job_type: str, parameters: Mapping[str, Any]) -> object:
+def validate(job_type: str, parameters: Mapping[str, Any]) -> object:
     """Check *parameters* as the executor for *job_type* does; that one cannot be loaded is the job's failure."""
     try:
         return registry.executor_for(job_type).validate(parameters)

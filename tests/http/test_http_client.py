@@ -337,6 +337,7 @@ def test_a_lease_that_is_none_is_refused(site: Site, plane: HttpControlPlane, tt
     [
         ({"id": "another-job"}, "about another job, or another agent"),
         ({"agent_id": "another-agent"}, "about another job, or another agent"),
+        ({"function": sample.job()["function"] | {"name": "another_type"}}, "about another job, or another agent"),
         ({"attempt": None}, "has no attempt; the job would run without a fence"),
         ({"attempt": 0}, "has no attempt; the job would run without a fence"),
         ({"attempt": -1}, "attempt: "),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rude_server import Script, drips, floods, hangs, read_head, reset, rude_server, says
 
+from overmind_agent.deadline import deadline
 from overmind_agent.errors import RejectedError, TransientError
 from overmind_agent.http_calls import HttpCalls, Verb
 
@@ -243,3 +244,18 @@ def test_a_download_that_does_not_end_is_cut_at_its_size(name: str) -> None:
         calls.get_blob(PROBE, server.url + "/b", got.extend, 5000)
 
     assert len(got) <= 5000
+
+
+@pytest.mark.parametrize("seconds", [2**62 / 16384, 1e300])
+def test_a_deadline_beyond_all_time_is_none_that_breaks_a_thread(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may declare any size; the timer's own thread would end with an error, and the daemon with it."""
+    broken: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+
+    with deadline(seconds):
+        (timer,) = [thread for thread in threading.enumerate() if thread.name == "deadline"]
+        timer.join(0.2)
+
+    assert [] == broken

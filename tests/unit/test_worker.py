@@ -414,3 +414,23 @@ def test_of_many_workers_each_gets_a_job_of_its_own(daemon: Daemon, server: Fake
 
     assert ids == {step.job_id for step in found if isinstance(step, Ended)}
     assert {Status.COMPLETED} == {step.status for step in found if isinstance(step, Ended)}
+
+
+def test_a_claim_answered_with_nonsense_holds_up_no_other_job(daemon: Daemon, server: FakeServer) -> None:
+    """It may have been granted, so it is asked about again; but the job behind it runs, and that ends one day."""
+    odd_id, good_id = server.submit(), server.submit()
+    me = str(daemon.plane.agent_id)
+
+    def nonsense() -> None:
+        server.grant(me, odd_id, "a key")
+        raise ProtocolError("the answer to a claim is about another job, or another agent")
+
+    server.script("claim", *[nonsense] * 3, lambda: None, *[nonsense] * 6)
+
+    first = daemon.step()
+    later = [daemon.step() for _ in range(4)]
+
+    assert isinstance(first, Ended)
+    assert good_id == first.job_id
+    assert all(isinstance(step, NoJob) for step in later)
+    assert [] == list(daemon.journal.intended())
