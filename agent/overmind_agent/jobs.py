@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -210,4 +209,3 @@ class Ended:
     files: tuple[ResultFile, ...] = ()
     outcome: Mapping[str, Any] = field(default_factory=dict)
     phases_s: Mapping[str, float] = field(default_factory=dict)
-    ended_at: datetime | None = None
