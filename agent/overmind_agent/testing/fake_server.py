@@ -1,15 +1,4 @@
-"""
-For tests: a control plane in memory that refuses what the real one refuses, and a clock that only moves when told.
-
-    server = FakeServer()
-    job_id = server.submit("inference", {"prompt": "…"})
-    plane = FakeControlPlane(server)
-    plane.register(None)
-    claim = plane.claim(plane.next_job(wait_s=0), key="k")
-
-What should go wrong is said beforehand: `server.script("report", TransientError("down", verb="report"), AFTER)`
-fails the first report before it takes effect, and the second after.
-"""
+"""A control plane in memory that refuses what the real one refuses, and fails where it is told to."""
 
 from __future__ import annotations
 
@@ -20,32 +9,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
-from overmind_agent.errors import (
-    ClaimLost,
-    IllegalTransition,
-    InvalidInput,
-    RejectedError,
-    TransientError,
-    UploadError,
-)
-from overmind_agent.jobs import (
-    Claim,
-    Directive,
-    Held,
-    Job,
-    Lease,
-    NoJob,
-    Orders,
-    Progress,
-    RemoteFile,
-    ResultFile,
-    StatusUpdate,
-)
+from overmind_agent.errors import ClaimLost, IllegalTransition, InvalidInput, TransientError
+from overmind_agent.jobs import Claim, Directive, Held, Job, Lease, Progress, RemoteFile, StatusUpdate
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
 from overmind_agent.ports import Clock
+from overmind_agent.testing.clock import VirtualClock
 from overmind_executors import strict_json
 
 OFFER_S: Final = 5.0
@@ -58,42 +28,6 @@ class After:
 AFTER: Final = After()
 
 Step = Exception | After | Callable[[], object]
-
-
-class VirtualClock:
-    """
-    Fills the Clock port: sleeping is counted, not done.
-
-    Attributes:
-        slept: every sleep that was asked for, in seconds.
-        until: ends all sleeping, as SystemClock's event does.
-    """
-
-    def __init__(self, now_s: float = 1000.0) -> None:
-        self._now_s = now_s
-        self._lock = threading.Lock()
-        self.slept: list[float] = []
-        self.until = threading.Event()
-
-    def now_s(self) -> float:
-        """Seconds since nothing in particular."""
-        return self._now_s
-
-    def advance(self, seconds: float) -> None:
-        """Let *seconds* pass."""
-        with self._lock:
-            self._now_s += seconds
-
-    def sleep(self, seconds: float) -> bool:
-        """Let *seconds* pass, unless the sleeper was asked to stop; returns whether it was."""
-        return self.wait(self.until, seconds)
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Let *seconds* pass, unless *event* is set; returns whether it is."""
-        if not event.is_set():
-            self.slept.append(seconds)
-            self.advance(max(0.0, seconds))
-        return event.is_set()
 
 
 @dataclass
@@ -345,121 +279,6 @@ class FakeServer:
         return Claim(self._as_job(found), found.attempt, lease)
 
 
-class FakeControlPlane:
-    """
-    Fills the ControlPlane port over a FakeServer. One agent's view of it; several may share a server.
-
-    Args:
-        agent_id: as who it speaks before it has registered.
-    """
-
-    def __init__(self, server: FakeServer, *, agent_id: str | None = None) -> None:
-        self.server = server
-        self.agent_id = agent_id
-        self.stopped_waiting = False
-
-    def register(self, known_id: str | None) -> str:
-        """See ControlPlane."""
-        with self.server.call("register"):
-            agent_id = known_id if known_id and known_id in self.server.agents else str(uuid.uuid4())
-            self.server.agents.add(agent_id)
-            self.agent_id = agent_id
-            return agent_id
-
-    def next_job(self, *, wait_s: float) -> Job | NoJob:
-        """See ControlPlane. When there is none, *wait_s* seconds pass."""
-        with self.server.call("next_job"):
-            job = self.server.offer(self._me("next_job"))
-            if job is None:
-                self.server.clock.sleep(wait_s)
-            return job or NoJob("no job")
-
-    def stop_waiting(self) -> None:
-        """See ControlPlane."""
-        self.stopped_waiting = True
-
-    def claim(self, job: Job, *, key: str) -> Claim:
-        """See ControlPlane."""
-        with self.server.call("claim"):
-            return self.server.grant(self._me("claim"), job.id, key)
-
-    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
-        """See ControlPlane."""
-        with self.server.call("refuse"):
-            me = self._me("refuse")
-            attempt = self.server.grant(me, job_id, key).attempt
-            said = f"{reason}: {message}"
-            self.server.take_in(me, StatusUpdate(job_id, attempt, 1, Status.FAILED, said, {"reason": reason}))
-
-    def report(self, update: StatusUpdate) -> None:
-        """See ControlPlane."""
-        with self.server.call("report"):
-            self.server.take_in(self._me("report"), update)
-
-    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
-        """See ControlPlane. It is never held open."""
-        with self.server.call("heartbeat"):
-            me = self._me("heartbeat")
-            self.server.beats.append(Beat(tuple(held), draining, wait_s))
-            orders = {line.job_id: self.server.order(me, line) for line in held}
-            return Orders(
-                directives={job_id: directive for job_id, (directive, _) in orders.items()},
-                leases={job_id: lease for job_id, (_, lease) in orders.items() if lease is not None},
-                drain=self.server.drain,
-            )
-
-    def read_parameters(self, job: Job) -> Mapping[str, Any]:
-        """See ControlPlane."""
-        with self.server.call("read_parameters"):
-            try:
-                found = strict_json.loads(self.server.content(job.parameters) or b"{}")
-            except strict_json.NotJson as error:
-                raise InvalidInput(f"parameters: {error}") from error
-            if not isinstance(found, dict):
-                raise InvalidInput("parameters: must be a JSON object")
-            return found
-
-    def input_file(self, job: Job) -> RemoteFile | None:
-        """See ControlPlane."""
-        with self.server.call("input_file"):
-            return self.server.find("input_file", job.id).input_file
-
-    def download(self, file: RemoteFile, destination: Path) -> None:
-        """See ControlPlane."""
-        with self.server.call("download"):
-            part = destination.with_name(destination.name + ".part")
-            part.write_bytes(self.server.content(file))
-            part.replace(destination)
-
-    def upload(self, claim: Claim, file: ResultFile) -> str:
-        """See ControlPlane."""
-        with self.server.call("upload"):
-            try:
-                content = file.path.read_bytes()
-            except OSError as error:
-                raise UploadError(f"{file.name!r} cannot be read", reason="output_missing") from error
-            if hashlib.sha256(content).hexdigest() != file.sha256:
-                raise UploadError("a result file changed after the job had ended", reason="output_changed")
-            self.server.must_be_held("upload", claim).files[file.name, file.sha256] = content
-            return str(uuid.uuid5(uuid.UUID(claim.job.id), f"{file.name}/{file.sha256}"))
-
-    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
-        """See ControlPlane."""
-        with self.server.call("append_log"):
-            found = self.server.must_be_held("append_log", claim)
-            if offset == len(found.log):
-                found.log += data
-            return len(found.log)
-
-    def _me(self, verb: str) -> str:
-        if self.agent_id is None or self.agent_id not in self.server.agents:
-            raise RejectedError(f"{verb}: 404: no such agent", verb=verb, http_status=404)
-        return self.agent_id
-
-
 def conflict(verb: str, code: str, **facts: Any) -> ClaimLost:
     """What a 409 with *code* becomes."""
     return ClaimLost(f"{verb}: 409: {code}", verb=verb, http_status=409, facts={"code": code, **facts})
-
-
-__all__ = ["AFTER", "Beat", "FakeControlPlane", "FakeJob", "FakeServer", "VirtualClock", "conflict"]

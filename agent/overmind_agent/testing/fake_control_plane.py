@@ -1,0 +1,127 @@
+"""The ControlPlane port over a FakeServer."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from overmind_agent.errors import InvalidInput, RejectedError, UploadError
+from overmind_agent.jobs import Claim, Held, Job, NoJob, Orders, RemoteFile, ResultFile, StatusUpdate
+from overmind_agent.lifecycle import Status
+from overmind_agent.testing.fake_server import Beat, FakeServer
+from overmind_executors import strict_json
+
+
+class FakeControlPlane:
+    """
+    Fills the ControlPlane port over a FakeServer. One agent's view of it; several may share a server.
+
+    Args:
+        agent_id: as who it speaks before it has registered.
+    """
+
+    def __init__(self, server: FakeServer, *, agent_id: str | None = None) -> None:
+        self.server = server
+        self.agent_id = agent_id
+        self.stopped_waiting = False
+
+    def register(self, known_id: str | None) -> str:
+        """See ControlPlane."""
+        with self.server.call("register"):
+            agent_id = known_id if known_id and known_id in self.server.agents else str(uuid.uuid4())
+            self.server.agents.add(agent_id)
+            self.agent_id = agent_id
+            return agent_id
+
+    def next_job(self, *, wait_s: float) -> Job | NoJob:
+        """See ControlPlane. When there is none, *wait_s* seconds pass."""
+        with self.server.call("next_job"):
+            job = self.server.offer(self._me("next_job"))
+            if job is None:
+                self.server.clock.sleep(wait_s)
+            return job or NoJob("no job")
+
+    def stop_waiting(self) -> None:
+        """See ControlPlane."""
+        self.stopped_waiting = True
+
+    def claim(self, job: Job, *, key: str) -> Claim:
+        """See ControlPlane."""
+        with self.server.call("claim"):
+            return self.server.grant(self._me("claim"), job.id, key)
+
+    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
+        """See ControlPlane."""
+        with self.server.call("refuse"):
+            me = self._me("refuse")
+            attempt = self.server.grant(me, job_id, key).attempt
+            said = f"{reason}: {message}"
+            self.server.take_in(me, StatusUpdate(job_id, attempt, 1, Status.FAILED, said, {"reason": reason}))
+
+    def report(self, update: StatusUpdate) -> None:
+        """See ControlPlane."""
+        with self.server.call("report"):
+            self.server.take_in(self._me("report"), update)
+
+    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
+        """See ControlPlane. It is never held open."""
+        with self.server.call("heartbeat"):
+            me = self._me("heartbeat")
+            self.server.beats.append(Beat(tuple(held), draining, wait_s))
+            orders = {line.job_id: self.server.order(me, line) for line in held}
+            return Orders(
+                directives={job_id: directive for job_id, (directive, _) in orders.items()},
+                leases={job_id: lease for job_id, (_, lease) in orders.items() if lease is not None},
+                drain=self.server.drain,
+            )
+
+    def read_parameters(self, job: Job) -> Mapping[str, Any]:
+        """See ControlPlane."""
+        with self.server.call("read_parameters"):
+            try:
+                found = strict_json.loads(self.server.content(job.parameters) or b"{}")
+            except strict_json.NotJson as error:
+                raise InvalidInput(f"parameters: {error}") from error
+            if not isinstance(found, dict):
+                raise InvalidInput("parameters: must be a JSON object")
+            return found
+
+    def input_file(self, job: Job) -> RemoteFile | None:
+        """See ControlPlane."""
+        with self.server.call("input_file"):
+            return self.server.find("input_file", job.id).input_file
+
+    def download(self, file: RemoteFile, destination: Path) -> None:
+        """See ControlPlane."""
+        with self.server.call("download"):
+            part = destination.with_name(destination.name + ".part")
+            part.write_bytes(self.server.content(file))
+            part.replace(destination)
+
+    def upload(self, claim: Claim, file: ResultFile) -> str:
+        """See ControlPlane."""
+        with self.server.call("upload"):
+            try:
+                content = file.path.read_bytes()
+            except OSError as error:
+                raise UploadError(f"{file.name!r} cannot be read", reason="output_missing") from error
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise UploadError("a result file changed after the job had ended", reason="output_changed")
+            self.server.must_be_held("upload", claim).files[file.name, file.sha256] = content
+            return str(uuid.uuid5(uuid.UUID(claim.job.id), f"{file.name}/{file.sha256}"))
+
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
+        """See ControlPlane."""
+        with self.server.call("append_log"):
+            found = self.server.must_be_held("append_log", claim)
+            if offset == len(found.log):
+                found.log += data
+            return len(found.log)
+
+    def _me(self, verb: str) -> str:
+        if self.agent_id is None or self.agent_id not in self.server.agents:
+            raise RejectedError(f"{verb}: 404: no such agent", verb=verb, http_status=404)
+        return self.agent_id
