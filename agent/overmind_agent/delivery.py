@@ -9,13 +9,15 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import Backoff, is_worth_retrying
-from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, TransientError
+from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError, TransientError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
 REFUSED_S: Final = 10.0
+# Between two tries when the disk does not take the note that something was delivered; it is sent again, then.
+DISK_GAP_S: Final = 5.0
 INTERNAL_SERVER_ERROR: Final = 500
 
 
@@ -58,6 +60,9 @@ class Delivery:
         except AuthError as refused:
             self._on_refused(refused)
             return REFUSED_S
+        except JournalError as failed:
+            self._log.error("journal.refused", error=str(failed), wait_s=DISK_GAP_S, hint="make room on the disk")
+            return DISK_GAP_S
         except OvermindAgentError as failed:
             if not is_worth_retrying(failed):
                 raise

@@ -57,8 +57,7 @@ class Heartbeat:
     def run(self, closing: threading.Event) -> None:
         """Beat until *closing*."""
         while not closing.is_set():
-            if self._held_jobs.wait_for_any(LEAST_GAP_S):
-                self._clock.sleep(self.beat())
+            self._clock.sleep(self.beat() if self._held_jobs.wait_for_any(LEAST_GAP_S) else 0.0)
 
     def beat(self) -> float:
         """One exchange; returns how many seconds to wait before the next."""

@@ -72,6 +72,7 @@ class HttpCalls:
         token: gives the bearer token; asked for each call, so that a new one is used at once.
         ca_file: PEM file of the only authorities to trust; None for those of the system.
         proxy: URL of the proxy for all calls; None for a direct connection, whatever the environment says.
+        on_exchange: told before each call how many seconds it may take.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class HttpCalls:
         *,
         ca_file: Path | None = None,
         proxy: str | None = None,
+        on_exchange: Callable[[float], object] = lambda _total_s: None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
+        self._on_exchange = on_exchange
         self._limit: Deadline | None = None
         self._session = requests.Session()
         self._session.trust_env = False
@@ -117,6 +120,7 @@ class HttpCalls:
 
     @contextmanager
     def _within(self, total_s: float) -> Iterator[Deadline]:
+        self._on_exchange(total_s)
         with deadline(total_s) as limit:
             self._limit = limit
             try:

@@ -44,8 +44,9 @@ from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.launcher import ChildSettings, ProcessLauncher
 from overmind_agent.lifecycle import Status
+from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
-from overmind_agent.ports import ControlPlane
+from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.supervisor import Supervisor
@@ -106,6 +107,7 @@ class Service:
         self._clock = SystemClock(self._closing)
         self._until_drain = SystemClock(self._draining)
         self._held_jobs = HeldJobs()
+        self._pulses = Pulses()
         self._planes: list[ControlPlane] = []
         self._slot_planes: list[ControlPlane] = []
         self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
@@ -120,8 +122,7 @@ class Service:
             StateInUse, JournalError: the daemon cannot go on; nothing that it knows is lost.
         """
         with self._started(reach_s=math.inf) as supervisor:
-            slots = self._slots(self._settings.agent.slots, Forever(), supervisor)
-            supervisor.watch([slot.thread(f"worker-{n}") for n, slot in enumerate(slots, start=1)])
+            supervisor.watch(self._slots(self._settings.agent.slots, Forever(), supervisor))
             self._journal.wait_until_empty(FLUSH_S)
 
     def once(self, *, wait_s: float) -> Outcome:
@@ -134,8 +135,7 @@ class Service:
         """
         with self._started(reach_s=ONCE_REACH_S) as supervisor:
             patience = Once(self._until_drain, wait_s=wait_s, reach_s=ONCE_REACH_S)
-            (slot,) = self._slots(1, patience, supervisor)
-            supervisor.watch([slot.thread("worker-1")])
+            supervisor.watch(self._slots(1, patience, supervisor))
             self._journal.wait_until_empty(FLUSH_S)
             step = patience.step or NoJob("asked to stop before there was a job")
             fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
@@ -167,12 +167,16 @@ class Service:
                 drain=self._drain,
                 while_draining=self._stop_polling,
                 drain_s=agent.drain_s,
+                pulses=self._pulses,
+                on_reload=self._reload,
                 notifier=notifier,
                 clock=self._clock,
                 log=self._log,
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
-            supervisor.watch([threading.Thread(target=self._register, args=[self._plane(), reach_s])])
+            supervisor.watch(
+                [threading.Thread(target=self._register, args=[self._plane(Pulse("register")), reach_s])]
+            )
             notifier.tell(READY="1", STATUS="0 jobs")
             duties = Duties(self._log)
             duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep))
@@ -227,15 +231,25 @@ class Service:
     def _on_set_aside(self, aside: Path) -> None:
         self._log.error("journal.set_aside", path=str(aside))
 
+    def _reload(self) -> None:
+        """Tokens are read again at every call; what else a configuration file says holds from the next start on."""
+        self._log.info("agent.reloaded", hint="tokens are read when they change; other settings need a restart")
+
     def _sweep(self) -> None:
         self._workspaces.sweep(self._journal.is_needed)
 
     # ------------------------------------------------------------------------------------ what fills the ports
 
-    def _plane(self) -> ControlPlane:
+    def _plane(self, pulse: Pulse) -> ControlPlane:
         """A control plane for one thread."""
         settings = self._settings.control_plane
-        calls = HttpCalls(settings.url, self._outside.token, ca_file=settings.ca_file, proxy=settings.proxy)
+        calls = HttpCalls(
+            settings.url,
+            self._outside.token,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+            on_exchange=pulse.turn,
+        )
         plane = ADAPTERS[settings.adapter](self, calls)
         self._planes.append(plane)
         return plane
@@ -268,38 +282,55 @@ class Service:
     def _messengers(
         self, supervisor: Supervisor, on_refused: Callable[[AuthError], object]
     ) -> tuple[threading.Thread, threading.Thread]:
-        shared: dict[str, Any] = {
-            "held_jobs": self._held_jobs,
-            "on_refused": on_refused,
-            "clock": self._clock,
-            "log": self._log,
-        }
+        shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
+        beating, delivering = self._pulses.add("heartbeat"), self._pulses.add("delivery")
         heartbeat = Heartbeat(
-            control_plane=self._plane(),
+            control_plane=self._plane(beating),
+            clock=LoopClock(self._clock, beating),
             interval_s=self._settings.control_plane.heartbeat_s,
             is_draining=self._draining.is_set,
             on_drain=lambda: supervisor.drain("the control plane asked for it"),
             **shared,
         )
-        delivery = Delivery(control_plane=self._plane(), outbox=self._journal, **shared)
+        delivery = Delivery(
+            control_plane=self._plane(delivering),
+            clock=LoopClock(self._clock, delivering),
+            outbox=self._journal,
+            **shared,
+        )
         return (
-            threading.Thread(target=heartbeat.run, args=[self._closing], name="heartbeat"),
-            threading.Thread(target=delivery.run, args=[self._closing], name="delivery"),
+            self._loop(beating, lambda: heartbeat.run(self._closing), self._clock),
+            self._loop(delivering, lambda: delivery.run(self._closing), self._clock),
         )
 
-    def _slots(self, number: int, patience: Forever | Once, supervisor: Supervisor) -> list[Slot]:
+    def _loop(self, pulse: Pulse, run: Callable[[], object], clock: Clock) -> threading.Thread:
+        """A thread that an error does not end; it is over when *clock*'s sleep is cut short."""
+        return threading.Thread(
+            target=lambda: keep_going(run, pulse=pulse, clock=clock, log=self._log), name=pulse.name
+        )
+
+    def _slots(self, number: int, patience: Forever | Once, supervisor: Supervisor) -> list[threading.Thread]:
         interrupted = InterruptedWork([*self._journal.held(), *self._journal.intended()])
         poll_turn = threading.Lock()
-        return [self._slot(patience, supervisor, interrupted, poll_turn) for _ in range(number)]
+        pulses = [self._pulses.add(f"worker-{n}") for n in range(1, number + 1)]
+        return [
+            self._loop(
+                pulse, self._slot(pulse, patience, supervisor, interrupted, poll_turn).run, self._until_drain
+            )
+            for pulse in pulses
+        ]
 
     def _slot(
         self,
+        pulse: Pulse,
         patience: Forever | Once,
         supervisor: Supervisor,
         interrupted: InterruptedWork,
         poll_turn: threading.Lock,
     ) -> Slot:
-        plane = self._plane()
+        plane = self._plane(pulse)
+        clock = LoopClock(self._clock, pulse)
+        until_drain = LoopClock(self._until_drain, pulse)
         self._slot_planes.append(plane)
         shared: dict[str, Any] = {
             "control_plane": plane,
@@ -308,8 +339,8 @@ class Service:
             "log": self._log,
         }
         job_run = JobRun(
-            launcher=ProcessLauncher(self._child_settings(), self._clock, self._log),
-            clock=self._clock,
+            launcher=ProcessLauncher(self._child_settings(), clock, self._log),
+            clock=clock,
             validate=validate,
             on_change=self._outside.on_change,
             **shared,
@@ -321,7 +352,7 @@ class Service:
             job_types=self._job_types,
             poll_turn=poll_turn,
             is_draining=self._draining.is_set,
-            clock=self._until_drain,
+            clock=until_drain,
             **shared,
         )
         return Slot(
@@ -331,7 +362,7 @@ class Service:
             is_draining=self._draining.is_set,
             register=lambda: self._register(plane, 0),
             on_fatal=supervisor.fail,
-            clock=self._until_drain,
+            clock=until_drain,
             log=self._log,
         )
 

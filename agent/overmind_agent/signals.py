@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
-HEARD: Final = (signal.SIGTERM, signal.SIGINT)
+ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+RELOAD: Final = signal.SIGHUP
+DUMP: Final = signal.SIGUSR1
 
 
 class Signals:
@@ -18,7 +20,7 @@ class Signals:
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in HEARD:
+        for number in (*ENDING, RELOAD, DUMP):
             signal.signal(number, _heard)
 
     def wait(self, timeout_s: float) -> Sequence[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +17,8 @@ from overmind_agent.worker import Worker
 POLL_GAP_S: Final = 5.0
 # Between two tries with a token that is not accepted: a new one may be on its way to this host.
 REFUSED_GAP_S: Final = 60.0
+# Between two tries when the disk does not take what must be written first. Somebody may be making room.
+DISK_GAP_S: Final = 5.0
 
 
 class Forever:
@@ -97,10 +98,6 @@ class Slot:
         self._log = log
         self._backoff = Backoff()
 
-    def thread(self, name: str) -> threading.Thread:
-        """The thread of this slot, not started yet."""
-        return threading.Thread(target=self.run, name=name)
-
     def run(self) -> None:
         """Step after step, until it is over, the daemon drains, or it cannot go on."""
         while not self._is_draining():
@@ -122,25 +119,31 @@ class Slot:
         """Wait out what may pass; False when there is nothing to wait for."""
         if self._is_draining():
             return False
-        if isinstance(error, JournalError) or self._patience.gives_up(error):
+        if self._patience.gives_up(error):
             self._on_fatal(error)
             return False
+        self._clock.sleep(self._wait_after(error))
+        if isinstance(error, RejectedError) and error.http_status == 404:
+            return self._registers_anew()
+        return True
+
+    def _wait_after(self, error: OvermindAgentError) -> float:
+        if isinstance(error, JournalError):
+            self._log.error("journal.refused", error=str(error), wait_s=DISK_GAP_S, hint="make room on the disk")
+            return DISK_GAP_S
+        wait_s = REFUSED_GAP_S if isinstance(error, AuthError) else self._backoff.after(error)
         if isinstance(error, AuthError):
             self._log.error("control_plane.token_refused", error=str(error), hint="put a valid one into its file")
         elif not is_worth_retrying(error):
             self._log.error("control_plane.rejected", error=str(error))
-        wait_s = REFUSED_GAP_S if isinstance(error, AuthError) else self._backoff.after(error)
         self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
-        self._clock.sleep(wait_s)
-        if isinstance(error, RejectedError) and error.http_status == 404:
-            return self._registers_anew()
-        return True
+        return wait_s
 
     def _registers_anew(self) -> bool:
         """The control plane has forgotten us. When it does not listen now, the next poll says so again."""
         try:
             self._register()
-        except (AuthError, JournalError) as error:
+        except AuthError as error:
             self._on_fatal(error)
             return False
         except OvermindAgentError as error:

@@ -1,8 +1,9 @@
 """
-The main thread: it waits for signals, feeds the watchdog, and leads the daemon to its end in order.
+The main thread: it waits for signals, looks after the loops, and leads the daemon to its end in order.
 
 The first signal drains: no new job, the present ones may finish. The second, or the end of the time for draining,
 asks the work to stop. The third ends the process at once; what is in the journal is gone on with by the next start.
+A loop that stands still ends the process, too: a thread cannot be ended, and its job would be held for ever.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
+from overmind_agent.loops import Pulses, stacks
 from overmind_agent.notify import Notifier
 from overmind_agent.ports import Clock
-from overmind_agent.signals import Signals
+from overmind_agent.signals import DUMP, ENDING, RELOAD, Signals
 
 TICK_S: Final = 5.0
+STALLED: Final = 70  # the exit code of a bug, after which service managers start again
 HINT: Final = "present jobs may end; a second signal gives them back, a third ends at once"
 
 
@@ -32,6 +35,8 @@ class Supervisor:
         drain: takes no new job from now on.
         while_draining: called at every tick after that: a poll may have begun in the very moment of `drain`.
         drain_s: how long the present jobs may take after that.
+        pulses: of the loops to look after.
+        on_reload: called for a SIGHUP.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Supervisor:
         drain: Callable[[str], object],
         while_draining: Callable[[], object],
         drain_s: float,
+        pulses: Pulses,
+        on_reload: Callable[[], object],
         notifier: Notifier,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -51,12 +58,15 @@ class Supervisor:
         self._drain = drain
         self._while_draining = while_draining
         self._drain_s = drain_s
+        self._pulses = pulses
+        self._on_reload = on_reload
         self._notifier = notifier
         self._clock = clock
         self._log = log
         self._heard = 0
         self._stop_at_s: float | None = None
         self._fatal: BaseException | None = None
+        self._looked_at_s = clock.now_s()
         self._lock = threading.Lock()
 
     def fail(self, error: BaseException) -> None:
@@ -90,6 +100,7 @@ class Supervisor:
         waker.start()
         while any(thread.is_alive() for thread in threads):
             self._hear(self._signals.wait(TICK_S))
+            self._look_after_the_loops()
             self._notifier.tell(WATCHDOG="1", STATUS=self._in_words())
         if self._fatal is not None:
             raise self._fatal
@@ -99,7 +110,21 @@ class Supervisor:
             thread.join()
         self._signals.wake()
 
-    def _hear(self, numbers: Sequence[int]) -> None:
+    def _look_after_the_loops(self) -> None:
+        now_s = self._clock.now_s()
+        # More than a tick was not lived through: the host was suspended, or this process was frozen.
+        late = self._pulses.late(min(TICK_S, now_s - self._looked_at_s))
+        self._looked_at_s = now_s
+        if late:
+            self._log.error("loop.stalled", loops=late, stacks=stacks(), exit_code=STALLED)
+            os._exit(STALLED)
+
+    def _hear(self, heard: Sequence[int]) -> None:
+        if DUMP in heard:
+            self._log.warning("agent.stacks", stacks=stacks())
+        if RELOAD in heard:
+            self._on_reload()
+        numbers = [number for number in heard if number in ENDING]
         self._heard += len(numbers)
         if self._heard >= 3:
             os._exit(128 + numbers[-1] if numbers else 1)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -32,6 +33,10 @@ from overmind_agent.ports import Clock, ControlPlane, Journal, Workspaces
 CLAIM_TRIES: Final = 3
 # So many times three answers to one claim may be nonsense, before the job is left to whoever can read them.
 UNREADABLE_TRIES: Final = 3
+# So many times a job may meet a bug of ours; then its lease runs out, and the control plane counts the attempt.
+BROKEN_TRIES: Final = 3
+# Between two signs of life of a worker whose turn to ask has not come.
+TURN_S: Final = 5.0
 
 Interrupted = Claim | tuple[Job, str]
 
@@ -42,6 +47,7 @@ class InterruptedWork:
     def __init__(self, found: Iterable[Interrupted]) -> None:
         self._waiting = deque(found)
         self._unreadable: Counter[str] = Counter()
+        self._broken: Counter[tuple[str, int]] = Counter()
 
     def take(self) -> Interrupted | None:
         """The next piece; each is given to one worker."""
@@ -60,6 +66,14 @@ class InterruptedWork:
         if self._unreadable[key] >= UNREADABLE_TRIES:
             return False
         self.put((job, key))
+        return True
+
+    def put_broken(self, claim: Claim) -> bool:
+        """As `put`, after a bug of ours; False when that was so too often."""
+        self._broken[claim.job.id, claim.attempt] += 1
+        if self._broken[claim.job.id, claim.attempt] >= BROKEN_TRIES:
+            return False
+        self.put(claim)
         return True
 
     def __len__(self) -> int:
@@ -120,6 +134,11 @@ class Worker:
             except OvermindAgentError:
                 self._interrupted.put(held.claim)  # about the agent, not the job
                 raise
+            except Exception:
+                if not self._interrupted.put_broken(held.claim):
+                    self._log.error("job.given_up", job_id=held.claim.job.id, attempt=held.claim.attempt)
+                    self._journal.lose(held.claim.job.id)
+                raise
         if ended.reason == StopReason.LEASE_LOST and self._is_still_held(held.claim):
             self._interrupted.put(held.claim)
         return ended
@@ -164,7 +183,7 @@ class Worker:
     # ------------------------------------------------------------------------------------ a new one
 
     def _take(self, wait_s: float) -> HeldJob | NoJob:
-        with self._poll_turn:
+        with self._turn():
             refused: set[str] = set()
             while not self._is_draining():
                 if not self._workspaces.has_room():
@@ -187,6 +206,15 @@ class Worker:
                     return held
                 refused.add(offer.id)
         return NoJob("draining")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        while not self._poll_turn.acquire(timeout=TURN_S):
+            self._clock.now_s()
+        try:
+            yield
+        finally:
+            self._poll_turn.release()
 
     def _refuse(self, broken: BrokenJob) -> None:
         self._log.error("job.refused", job_id=broken.job_id, reason="invalid_job", message=str(broken))

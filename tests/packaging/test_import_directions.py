@@ -70,6 +70,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "wire": _names("jobs", "lifecycle", "errors") | JSON,
     "backoff": _names("errors"),
     "held_jobs": VALUES,
+    "loops": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
     "job_run": VALUES | BETWEEN_THREADS | CONTRACT | _names("log_shipper"),
@@ -78,7 +79,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "heartbeat": VALUES | BETWEEN_THREADS,
     "delivery": VALUES | BETWEEN_THREADS,
     "log_shipper": VALUES | BETWEEN_THREADS | _names("plain_files"),
-    "supervisor": VALUES | BETWEEN_THREADS | _names("notify", "signals"),
+    "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
     "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls", "looking", "result_file"),
     "lab_client": VALUES

@@ -12,7 +12,7 @@ from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import JournalError, ProtocolError, RejectedError, TransientError
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.lifecycle import Status
-from overmind_agent.slot import POLL_GAP_S, Forever, Once, Slot
+from overmind_agent.slot import DISK_GAP_S, POLL_GAP_S, Forever, Once, Slot
 from overmind_agent.testing import FakeServer, VirtualClock
 
 FORGOTTEN = RejectedError("next_job: 404", verb="next_job", http_status=404)
@@ -56,6 +56,9 @@ class Scene:
     def polls(self) -> int:
         """How often it asked for a job."""
         return self.daemon.server.calls.count("next_job")
+
+
+OnceAt = Callable[[float], tuple[Once, Scene]]
 
 
 def nothing() -> None:
@@ -122,13 +125,23 @@ def test_a_wish_of_the_server_is_kept_to(daemon: Daemon) -> None:
     assert 60 <= daemon.clock.slept[0] <= 66
 
 
-def test_a_full_disk_ends_the_daemon(daemon: Daemon) -> None:
+def test_a_full_disk_is_waited_out(daemon: Daemon) -> None:
+    """Who makes room on fifty hosts does not want to start fifty daemons, too."""
     scene, error = Scene(daemon), JournalError("the disk is full")
 
-    scene.run(nothing, error)
+    scene.run(nothing, *[error] * 20)
+
+    assert [] == scene.fatal
+    assert [DISK_GAP_S] * 20 == daemon.clock.slept[-20:]
+
+
+def test_a_single_job_waits_for_a_disk_no_longer_than_for_a_server(once: OnceAt) -> None:
+    _, scene = once(0)
+    error = JournalError("the disk is full")
+
+    scene.run(*[error] * 20)
 
     assert [error] == scene.fatal
-    assert 2 == scene.polls
 
 
 def test_a_daemon_waits_for_a_new_token(daemon: Daemon) -> None:
@@ -209,9 +222,6 @@ def once(daemon: Daemon, clock: VirtualClock) -> Callable[[float], tuple[Once, S
         return patience, Scene(daemon, patience)
 
     return begin
-
-
-OnceAt = Callable[[float], tuple[Once, Scene]]
 
 
 def test_once_is_over_after_one_job(once: OnceAt, server: FakeServer) -> None:

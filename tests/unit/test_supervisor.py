@@ -19,9 +19,10 @@ from agent_parts import a_claim
 from overmind_agent.errors import JournalError
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.jobs import StopReason
+from overmind_agent.loops import Pulses
 from overmind_agent.notify import Notifier
-from overmind_agent.signals import Signals
-from overmind_agent.supervisor import Supervisor
+from overmind_agent.signals import DUMP, ENDING, RELOAD, Signals
+from overmind_agent.supervisor import STALLED, Supervisor
 from overmind_agent.testing import VirtualClock
 
 WAIT_S = 20
@@ -30,7 +31,7 @@ WAIT_S = 20
 @pytest.fixture
 def signals() -> Iterator[Signals]:
     """The signals of this process, and then as they were."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (*ENDING, RELOAD, DUMP)}
     made = Signals()
     yield made
     for thread in threading.enumerate():
@@ -53,6 +54,7 @@ class Scene:
         self.held = HeldJob(a_claim(lease_s=None), self.clock, claimed_at_s=0)
         self.drained: list[str] = []
         self.drained_again: list[bool] = []
+        self.reloads: list[bool] = []
         self.is_draining = threading.Event()
         self.over = threading.Event()
         self.supervisor = Supervisor(
@@ -61,6 +63,8 @@ class Scene:
             drain=self._drain,
             while_draining=lambda: self.drained_again.append(True),
             drain_s=60.0,
+            pulses=Pulses(),
+            on_reload=lambda: self.reloads.append(True),
             notifier=Notifier(None),
             clock=self.clock,
             log=structlog.get_logger(),
@@ -194,6 +198,7 @@ THIRD = """
 import os, signal, threading, structlog
 from agent_parts import a_claim
 from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.loops import Pulses
 from overmind_agent.notify import Notifier
 from overmind_agent.signals import Signals
 from overmind_agent.supervisor import Supervisor
@@ -201,7 +206,7 @@ from overmind_agent.testing import VirtualClock
 
 supervisor = Supervisor(
     signals=Signals(), held_jobs=HeldJobs(), drain=lambda why: print(why, flush=True),
-    while_draining=lambda: None, drain_s=60.0,
+    while_draining=lambda: None, drain_s=60.0, pulses=Pulses(), on_reload=lambda: None,
     notifier=Notifier(None), clock=VirtualClock(), log=structlog.get_logger(),
 )
 print("ready", flush=True)
@@ -225,6 +230,83 @@ def test_the_third_signal_ends_the_process_at_once() -> None:
         process.kill()
 
     assert 128 + signal.SIGTERM == code
+
+
+STALLED_LOOP = """
+import structlog, sys, threading
+from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.loops import LIMIT_S, Pulses
+from overmind_agent.notify import Notifier
+from overmind_agent.signals import Signals
+from overmind_agent.supervisor import TICK_S, Supervisor
+from overmind_agent.testing import VirtualClock
+
+signals, clock, pulses = Signals(), VirtualClock(), Pulses()
+supervisor = Supervisor(
+    signals=signals, held_jobs=HeldJobs(), drain=print, while_draining=print, drain_s=60.0, pulses=pulses,
+    on_reload=print, notifier=Notifier(None), clock=clock, log=structlog.get_logger(),
+)
+pulse = pulses.add("worker-1")
+stop = threading.Event()
+
+def hang():
+    pulse.begin()
+    stop.wait(60)
+
+def pass_time():
+    for _ in range(3 * int(LIMIT_S / TICK_S)):
+        clock.advance(TICK_S)
+        signals.wake()
+        stop.wait(0.01)
+    stop.set()
+
+threading.Thread(target=pass_time, daemon=True).start()
+supervisor.watch([threading.Thread(target=hang, name="worker-1")])
+"""
+
+
+def test_a_loop_that_stands_still_ends_the_process_and_says_where_it_stood() -> None:
+    command = [sys.executable, "-c", STALLED_LOOP]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+
+    assert STALLED == ended.returncode, ended.stderr
+    assert "loop.stalled" in ended.stdout
+    assert " hang" in ended.stdout
+
+
+def test_a_hangup_reloads_and_ends_nothing(scene: Scene) -> None:
+    def hang_up() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        _wait_until(lambda: bool(scene.reloads))
+
+    scene.watch(hang_up)
+
+    assert [True] == scene.reloads
+    assert [] == scene.drained
+    assert scene.held.stop_reason is None
+
+
+def test_on_request_the_log_says_where_each_thread_is(scene: Scene) -> None:
+    def ask() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        _wait_until(lambda: bool(lines))
+
+    with structlog.testing.capture_logs() as lines:
+        scene.watch(ask)
+
+    (line,) = lines
+    assert "agent.stacks" == line["event"]
+    assert any(place.endswith(" watch") for place in line["stacks"]["MainThread"])
+    assert [] == scene.drained
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + WAIT_S
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < ends_at, "it never came to be so"
+        pause.wait(0.01)
 
 
 def test_systemd_is_told_how_it_is(signals: Signals, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from overmind_agent.errors import (
     Stopped,
     TransientError,
 )
+from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, NoJob, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
@@ -37,6 +38,28 @@ def losing(times: int) -> Callable[[Workspace], Result]:
         raise JobError("over", reason="over")
 
     return work
+
+
+def test_a_job_over_which_the_agent_breaks_is_tried_three_times_and_given_up(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    """Its lease runs out then, and the control plane counts the attempt; the slot is free all the while."""
+    job_id = server.submit()
+
+    def broken(_held: HeldJob) -> Ended:
+        raise ZeroDivisionError("a bug")
+
+    daemon.job_run = broken  # type: ignore[assignment]
+    worker = daemon.another_worker()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            worker.step(wait_s=0)
+
+    assert () == daemon.held_jobs.all()
+    assert [] == daemon.journal.held()
+    assert ["next_job", "claim", "heartbeat", "heartbeat"] == server.calls
+    assert isinstance(worker.step(wait_s=0), NoJob)
+    assert [Status.PENDING, Status.CLAIMED] == server.jobs[job_id].history
 
 
 # ------------------------------------------------------------------------------------ a new job
