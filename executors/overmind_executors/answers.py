@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from overmind_executors import strict_json
+from overmind_executors.refusals import is_about_money
 from overmind_executors.timed_http import Reply
 
 MAX_MESSAGE: Final = 500
@@ -28,6 +29,8 @@ class Kind(StrEnum):
     TIMEOUT = "timeout"
     NETWORK_ERROR = "network_error"
     RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    QUOTA_EXHAUSTED = "quota_exhausted"
     PROVIDER_ERROR = "provider_error"
     AUTH_ERROR = "auth_error"
     BAD_REQUEST = "bad_request"
@@ -40,7 +43,12 @@ class Kind(StrEnum):
     @property
     def is_worth_retrying(self) -> bool:
         """Whether the same call may go better in a moment. A time-out has used up its row's time."""
-        return self in (Kind.NETWORK_ERROR, Kind.RATE_LIMITED, Kind.PROVIDER_ERROR)
+        return self.is_refusal or self in (Kind.NETWORK_ERROR, Kind.PROVIDER_ERROR)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the provider is well and has too much to do."""
+        return self in (Kind.RATE_LIMITED, Kind.OVERLOADED)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Answer:
         message: of a failure, for people.
         latency_ms: of the call itself, without any waiting for our own limits.
         started_at: ISO 8601, UTC.
-        attempts, refusals: calls made for this answer, and how many of them were met with 429.
+        attempts, refusals: calls made for this answer, and how many of them the provider had no room for.
     """
 
     kind: Kind
@@ -85,11 +93,14 @@ class Answer:
 
 _STATUS_KINDS: Final[Mapping[int, Kind]] = {
     401: Kind.AUTH_ERROR,
+    402: Kind.QUOTA_EXHAUSTED,
     403: Kind.AUTH_ERROR,
     408: Kind.PROVIDER_ERROR,
     409: Kind.PROVIDER_ERROR,
     425: Kind.PROVIDER_ERROR,
     429: Kind.RATE_LIMITED,
+    503: Kind.OVERLOADED,
+    529: Kind.OVERLOADED,
 }
 _FINISH_KINDS: Final[Mapping[str, Kind]] = {"length": Kind.TRUNCATED, "content_filter": Kind.CONTENT_FILTER}
 
@@ -127,6 +138,8 @@ def _refusal(facts: Answer, body: dict[str, Any]) -> Answer:
     kind = _STATUS_KINDS.get(status, Kind.PROVIDER_ERROR if status >= 500 else Kind.BAD_REQUEST)
     if "content_filter" in (error.get("code"), error.get("type")):
         kind = Kind.CONTENT_FILTER
+    if is_about_money(error):
+        kind = Kind.QUOTA_EXHAUSTED
     words = error.get("message")
     message = f"HTTP status {status}" + (f": {words}" if isinstance(words, str) else "")
     return replace(facts, kind=kind, message=message[:MAX_MESSAGE])

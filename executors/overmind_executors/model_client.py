@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +10,37 @@ from typing import Any, Final, Protocol
 
 from overmind_executors import answers, strict_json
 from overmind_executors.answers import Answer, Kind
+from overmind_executors.breaker import Breaker
 from overmind_executors.contract import ModelEndpoint, Stop
-from overmind_executors.pacing import Pause, RetryBudget, RetryPolicy, next_wait_s, retry_after_s
+from overmind_executors.gate import Gate, GateClosed, Health
+from overmind_executors.pacing import RetryBudget, RetryPolicy, next_wait_s
+from overmind_executors.refusals import Told, told
+from overmind_executors.send_limits import SendLimits, Sent, Signal
 from overmind_executors.timed_http import AnswerTooLarge, CallFailed, DeadlinePassed, TimedHttp
 
 _USER_AGENT: Final = f"overmind-agent/{version('overmind-agent')}"
+
+
+# What each end of a call says about the limits, and about the provider as a whole. A 429 also says which limit.
+_MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
+    Kind.OK: (Signal.TAKEN, Health.ANSWERED),
+    Kind.TRUNCATED: (Signal.TAKEN, Health.ANSWERED),
+    Kind.REFUSED: (Signal.TAKEN, Health.ANSWERED),
+    Kind.CONTENT_FILTER: (Signal.TAKEN, Health.ANSWERED),
+    Kind.INVALID_RESPONSE: (Signal.TAKEN, Health.ANSWERED),
+    Kind.BAD_REQUEST: (Signal.TAKEN, Health.ANSWERED),
+    Kind.AUTH_ERROR: (Signal.NOTHING, Health.ANSWERED),
+    Kind.QUOTA_EXHAUSTED: (Signal.NOTHING, Health.ANSWERED),
+    Kind.RATE_LIMITED: (Signal.REFUSED, Health.ANSWERED),
+    # Fewer calls at once are all that can help a server that has too many, or that answers nobody in time.
+    Kind.OVERLOADED: (Signal.REFUSED_CONCURRENCY, Health.FAILED),
+    Kind.TIMEOUT: (Signal.REFUSED_CONCURRENCY, Health.UNKNOWN),
+    Kind.NETWORK_ERROR: (Signal.NOTHING, Health.FAILED),
+    Kind.PROVIDER_ERROR: (Signal.NOTHING, Health.FAILED),
+}
+
+# A row that is refused more often than that says something about itself, not about the limits of all.
+_MOST_TELLING: Final = 2
 
 
 class CallRecord(Protocol):
@@ -53,9 +78,12 @@ class ModelClient:
         self._stop = stop
         self._policy = policy or RetryPolicy()
         self._http = TimedHttp()
-        self._pause = Pause()
+        self._gate = Gate(
+            SendLimits(endpoint.max_concurrency),
+            Breaker(base_s=self._policy.base_s, cap_s=self._policy.cap_s),
+            stop,
+        )
         self._retries = RetryBudget(self._policy.budget)
-        self._in_flight = threading.BoundedSemaphore(endpoint.max_concurrency)
         self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
         self._headers = {
             "Content-Type": "application/json",
@@ -84,12 +112,12 @@ class ModelClient:
         wait_s = self._policy.base_s
         attempts, refusals = (earlier.attempts, earlier.refusals) if earlier else (0, 0)
         while True:
-            answer, asked_s = self._attempt(raw, body, timeout_s, record)
+            answer, asked_s = self._attempt(raw, body, timeout_s, record, refusals)
             attempts += 1
-            refusals += answer.kind is Kind.RATE_LIMITED
+            refusals += answer.kind.is_refusal
             answer = replace(answer, attempts=attempts, refusals=refusals)
             again = self._may_go_on(answer)
-            gone = again and not self._retries.take()
+            gone = answer.kind.is_worth_retrying and (self._gate.is_dead() or (again and not self._retries.take()))
             record.done(answer, is_final=not again or gone)
             if gone:
                 raise ProviderGone(answer)
@@ -97,40 +125,57 @@ class ModelClient:
                 self._note_success(answer)
                 return answer
             wait_s = next_wait_s(wait_s, self._policy)
-            self._hold_back(answer, wait_s if asked_s is None else asked_s)
+            if asked_s is None and self._stop.wait(wait_s):
+                raise Interrupted
 
     def cut_after(self, seconds: float) -> None:
         """Give running calls *seconds* seconds, then end them; with the stop flag set they raise Interrupted."""
         self._http.cut_after(seconds)
 
     def _attempt(
-        self, raw: bytes, body: Mapping[str, Any], timeout_s: float, record: CallRecord
+        self, raw: bytes, body: Mapping[str, Any], timeout_s: float, record: CallRecord, refusals: int
     ) -> tuple[Answer, float | None]:
-        """One HTTP call: what came of it, and how long the server asks us to wait."""
+        """One HTTP call: what came of it, and how long the provider asks everybody to wait."""
         record.reserve()
-        with self._in_flight:
-            self._pause.wait(self._stop)
-            if self._stop.is_set():
-                raise Interrupted
+        try:
+            sent = self._gate.enter()
+        except GateClosed:
+            raise Interrupted from None
+        answer, said = None, Told(Signal.NOTHING, None)
+        try:
             record.sent()
             started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-            answer, asked_s = self._post(raw, body, min(timeout_s, self._endpoint.timeout_s))
+            answer, said = self._post(raw, body, min(timeout_s, self._endpoint.timeout_s))
+        finally:
+            self._leave(sent, answer, said, refusals)
         if self._stop.is_set() and answer.status is None:
             raise Interrupted
-        return replace(answer, started_at=started_at), asked_s
+        return replace(answer, started_at=started_at), said.wait_s
 
-    def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float) -> tuple[Answer, float | None]:
+    def _leave(self, sent: Sent, answer: Answer | None, said: Told, refusals: int) -> None:
+        if answer is None:
+            self._gate.leave(sent, Signal.NOTHING)
+            return
+        signal, health = _MEANINGS[answer.kind]
+        if answer.kind is Kind.RATE_LIMITED:
+            signal = said.limit
+        if answer.kind.is_refusal and refusals >= _MOST_TELLING:
+            signal = Signal.NOTHING
+        self._gate.leave(sent, signal, health, pause_s=said.wait_s)
+
+    def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float) -> tuple[Answer, Told]:
+        nothing = Told(Signal.NOTHING, None)
         try:
             reply = self._http.post(self._url, body=raw, headers=self._headers, timeout_s=timeout_s)
         except DeadlinePassed as error:
-            return Answer(Kind.TIMEOUT, message=str(error)), None
+            return Answer(Kind.TIMEOUT, message=str(error)), nothing
         except AnswerTooLarge as error:
-            return Answer(Kind.INVALID_RESPONSE, message=str(error)), None
+            return Answer(Kind.INVALID_RESPONSE, message=str(error)), nothing
         except CallFailed as error:
-            return Answer(Kind.NETWORK_ERROR, message=str(error)), None
+            return Answer(Kind.NETWORK_ERROR, message=str(error)), nothing
         wants_json = str(_type_of(body.get("response_format"))).startswith("json")
         answer = answers.read(reply, secret=self._endpoint.api_key, wants_json=wants_json)
-        return answer, retry_after_s(reply.headers)
+        return answer, told(reply.headers, answer.message) if answer.kind.is_worth_retrying else nothing
 
     def _may_go_on(self, answer: Answer) -> bool:
         if not answer.kind.is_worth_retrying:
@@ -141,12 +186,6 @@ class ModelClient:
     def _note_success(self, answer: Answer) -> None:
         if answer.kind.has_output:
             self._retries.give_back()
-
-    def _hold_back(self, answer: Answer, wait_s: float) -> None:
-        if answer.kind is Kind.RATE_LIMITED:
-            self._pause.extend(wait_s)  # everybody's
-        elif self._stop.wait(wait_s):
-            raise Interrupted
 
 
 def _type_of(response_format: Any) -> Any:

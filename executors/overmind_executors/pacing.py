@@ -1,19 +1,11 @@
-"""How hard a provider is pressed: when to try again, when all threads pause, when to give up on it."""
+"""When a call is tried again, and when no more."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Final
-
-from overmind_executors.contract import Stop
-
-MAX_RETRY_AFTER_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -21,8 +13,8 @@ class RetryPolicy:
     """
     Attributes:
         most_attempts: for one row, when the provider fails.
-        most_refusals: for one row, when the provider answers 429: with pauses shared by all threads that is
-            patience of some minutes.
+        most_refusals: for one row, when the provider says that it has too much to do: with pauses shared by all
+            threads that is patience of some minutes.
         base_s, cap_s: seconds between two attempts, at least and at most.
         budget: retries that a job may make before any call has gone well; see RetryBudget.
     """
@@ -48,44 +40,6 @@ def next_wait_s(
         M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return min(policy.cap_s, draw(policy.base_s, max(policy.base_s, previous_s * 3)))
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """
-    What a server asks for in `retry-after-ms` or `Retry-After`, as seconds or as a date, within [0, 60].
-
-    Returns:
-        None when it asks for nothing, or for something that is not a time.
-    """
-    millis, text = headers.get("retry-after-ms", ""), headers.get("Retry-After", "").strip()
-    if millis.isascii() and millis.isdigit() and len(millis) < 16:
-        return min(int(millis) / 1000, MAX_RETRY_AFTER_S)
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return min(float(text), MAX_RETRY_AFTER_S)
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max((at - (now or datetime.now(UTC))).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
-
-
-class Pause:
-    """A time before which no thread sends anything: one refusal holds back all, and is counted once."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._lock = threading.Lock()
-
-    def extend(self, seconds: float) -> None:
-        """Pause for at least *seconds* seconds from now."""
-        with self._lock:
-            self._until = max(self._until, time.monotonic() + seconds)
-
-    def wait(self, stop: Stop) -> None:
-        """Return when the pause is over or *stop* is set."""
-        while (left := self._until - time.monotonic()) > 0 and not stop.wait(left):
-            pass
 
 
 class RetryBudget:

@@ -22,6 +22,9 @@ JOURNAL: Final = "paid_calls.sqlite"
 BUDGET_EXHAUSTED: Final = "budget_exhausted"
 PROVIDER_UNAVAILABLE: Final = "provider_unavailable"
 AUTH_ERROR: Final = "model_auth_error"
+QUOTA_EXHAUSTED: Final = "model_quota_exhausted"
+# What one row met and every other would meet too.
+_ENDS_ALL: Final = {Kind.AUTH_ERROR: AUTH_ERROR, Kind.QUOTA_EXHAUSTED: QUOTA_EXHAUSTED}
 
 
 class Halt:
@@ -127,9 +130,9 @@ class PaidModel:
         self._client.cut_after(seconds)
 
     def _judge(self, answer: Answer) -> None:
-        """A key that is refused once is refused for every row."""
-        if answer.kind is Kind.AUTH_ERROR:
-            self.halt.set(AUTH_ERROR)
+        """A key that is refused once is refused for every row, and so is an account that is used up."""
+        if answer.kind in _ENDS_ALL:
+            self.halt.set(_ENDS_ALL[answer.kind])
 
 
 class _Record:

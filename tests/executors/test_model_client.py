@@ -103,6 +103,12 @@ ONE_CALL: dict[str, tuple[Fault, Kind, Any]] = {
     "no content by status": (Status(204, body=b""), Kind.BAD_REQUEST, None),
     "401": (Status(401), Kind.AUTH_ERROR, None),
     "403": (Status(403), Kind.AUTH_ERROR, None),
+    "402": (Status(402), Kind.QUOTA_EXHAUSTED, None),
+    "429 for want of money": (
+        Status(429, body=b'{"error": {"code": "insufficient_quota"}}'),
+        Kind.QUOTA_EXHAUSTED,
+        None,
+    ),
     "400": (Status(400), Kind.BAD_REQUEST, None),
     "404": (Status(404), Kind.BAD_REQUEST, None),
     "413": (Status(413), Kind.BAD_REQUEST, None),
@@ -125,7 +131,8 @@ def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(
 
 
 RETRIED: dict[str, tuple[Fault, Kind]] = {
-    **{str(code): (Status(code), Kind.PROVIDER_ERROR) for code in (408, 409, 425, 500, 502, 503, 504, 529)},
+    **{str(code): (Status(code), Kind.PROVIDER_ERROR) for code in (408, 409, 425, 500, 502, 504)},
+    **{str(code): (Status(code), Kind.OVERLOADED) for code in (503, 529)},
     "429": (Status(429), Kind.RATE_LIMITED),
     "a reset": (Reset(), Kind.NETWORK_ERROR),
     "a stream that is cut": (Raw(b'{"choices"', length=1000), Kind.NETWORK_ERROR),
@@ -143,7 +150,7 @@ def test_what_may_go_better_is_tried_again(
 
     assert (Kind.OK, 3) == (answer.kind, answer.attempts)
     assert ["reserve", "sent", kind, "reserve", "sent", kind, "reserve", "sent", "ok!"] == notes.heard
-    assert 2 * (kind is Kind.RATE_LIMITED) == answer.refusals
+    assert 2 * kind.is_refusal == answer.refusals
 
 
 @pytest.mark.parametrize(("code", "calls"), [(500, 4), (429, 10)])
