@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 from overmind_agent import wire
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
-from overmind_agent.http_calls import HttpCalls, Verb
+from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
+from overmind_agent.refusals import Verb
 from overmind_agent.service import owning
 from overmind_config.settings import Settings
 from overmind_executors import registry, strict_json

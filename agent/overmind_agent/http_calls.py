@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import requests
@@ -17,41 +15,28 @@ import urllib3
 
 from overmind_agent import __version__
 from overmind_agent.deadline import Deadline, DeadlineAdapter, deadline
-from overmind_agent.errors import AuthError, ClaimLost, ControlPlaneError, RejectedError, TransientError
-from overmind_executors import strict_json
+from overmind_agent.errors import RejectedError, TransientError
+from overmind_agent.refusals import Verb, blob_refusal, read_date, refusal
 
-MIB: Final = 1024 * 1024
 CONNECT_S: Final = 5.0
+# A transfer that makes no progress for so long has lost its connection. While a body is sent, urllib3 goes by the
+# limit for connecting.
+STALL_S: Final = 30.0
 CHUNK_BYTES: Final = 64 * 1024
 NO_CONTENT: Final = 204
 MOST_DIGITS: Final = 18
 # A transfer slower than this is a stalled one.
 MIN_BYTES_PER_S: Final = 16 * 1024
 
-ANY_2XX: Final = frozenset(range(200, 300))
-_BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-_NOT_OURS: Final = frozenset({404, 409, 410, 422, 423})
 
+class SizedBody(Protocol):
+    """A body of known length that is read as it is sent."""
 
-@dataclass(frozen=True)
-class Verb:
-    """
-    What holds for every call of one name.
+    def __len__(self) -> int: ...
 
-    Attributes:
-        total_s: the whole exchange, from the first byte sent to the last one read.
-        is_on_job: whether a refusal means that the job is not ours.
-        accepts: the statuses that mean success; all other 2xx are someone else answering.
-        max_bytes: of the answer.
-        may_be_empty: whether a 204 will do.
-    """
+    def __iter__(self) -> Iterator[bytes]: ...
 
-    name: str
-    total_s: float
-    is_on_job: bool = False
-    accepts: frozenset[int] = frozenset({200, 201})
-    max_bytes: int = 4 * MIB
-    may_be_empty: bool = False
+    def read(self, size: int = -1) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +73,7 @@ class HttpCalls:
         self._token = token
         self._on_exchange = on_exchange
         self._limit: Deadline | None = None
+        self._gives_way = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(ca_file) if ca_file else True
@@ -112,10 +98,19 @@ class HttpCalls:
         """Close the connections."""
         self._session.close()
 
-    def interrupt(self) -> None:
-        """End the call that is under way, if there is one, as if its time were up. For other threads."""
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """Calls inside the block may be ended by `stop_waiting`: nothing is lost when they are."""
+        self._gives_way = True
+        try:
+            yield
+        finally:
+            self._gives_way = False
+
+    def stop_waiting(self) -> None:
+        """End a call that gives way, if one is under way, as if its time were up. For other threads."""
         limit = self._limit
-        if limit is not None:
+        if limit is not None and self._gives_way:
             limit.pass_()
 
     @contextmanager
@@ -176,25 +171,29 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        return Answer(response.status_code, content, _read_date(response.headers.get("Date", "")))
+        return Answer(response.status_code, content, read_date(response.headers.get("Date", "")))
 
-    def put_blob(self, verb: Verb, url: str, content: IO[bytes], size_bytes: int) -> None:
-        """Send *content* to a temporary URL, without the token."""
+    def put_blob(
+        self, verb: Verb, url: str, content: bytes | SizedBody, *, headers: Mapping[str, str] | None = None
+    ) -> str:
+        """Send *content* to a temporary URL, without the token; returns its tag, empty when it was given none."""
         request = requests.Request(
             "PUT",
             url,
-            data=content if size_bytes else b"",
-            headers={"Content-Type": "application/octet-stream"},
+            data=content if len(content) else b"",
+            headers={"Content-Type": "application/octet-stream", **(headers or {})},
         )
-        with self._within(verb.total_s + size_bytes / MIN_BYTES_PER_S) as limit:
+        stall_s = min(STALL_S, verb.total_s)
+        with self._within(verb.total_s + len(content) / MIN_BYTES_PER_S) as limit:
             try:
-                with self._send(request, read_s=verb.total_s) as response:
+                with self._send(request, connect_s=stall_s, read_s=stall_s) as response:
                     answer = _read(verb, response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 why = "stalled" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
         if response.status_code not in verb.accepts:
-            raise _blob_refusal(verb, response.status_code, response.headers, answer)
+            raise blob_refusal(verb, response.status_code, response.headers, answer)
+        return response.headers.get("ETag", "").strip('"')
 
     def get_blob(self, verb: Verb, url: str, write: Callable[[bytes], object], size_bytes: int | None) -> None:
         """Read a temporary URL, without the token, and hand its bytes to *write* as they come."""
@@ -202,10 +201,10 @@ class HttpCalls:
         request = requests.Request("GET", url)
         with self._within(verb.total_s + most / MIN_BYTES_PER_S) as limit:
             try:
-                with self._send(request, read_s=verb.total_s) as response:
+                with self._send(request, read_s=min(STALL_S, verb.total_s)) as response:
                     if response.status_code not in verb.accepts:
                         answer = _read(verb, response, limit)
-                        raise _blob_refusal(verb, response.status_code, response.headers, answer)
+                        raise blob_refusal(verb, response.status_code, response.headers, answer)
                     _check_framed(response)
                     got = 0
                     for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
@@ -218,11 +217,11 @@ class HttpCalls:
                 why = "stalled" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
 
-    def _send(self, request: requests.Request, *, read_s: float) -> requests.Response:
+    def _send(self, request: requests.Request, *, read_s: float, connect_s: float = CONNECT_S) -> requests.Response:
         prepared = self._session.prepare_request(request)
         return self._session.send(
             prepared,
-            timeout=(CONNECT_S, read_s),
+            timeout=(connect_s, read_s),
             stream=True,
             allow_redirects=False,
             verify=self._session.verify,
@@ -266,85 +265,6 @@ def _check_whole(limit: Deadline) -> None:
 def _is_json(headers: Mapping[str, str]) -> bool:
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def refusal(verb: Verb, status: int, headers: Mapping[str, str], body: bytes) -> ControlPlaneError:
-    """The error for an answer that is not a success: the one place that tells them apart."""
-    facts = _json_or_none(body)
-    said = _detail(facts)
-    text = f"{verb.name}: {status}{': ' + said if said else ''}"
-    if status in _BUSY:
-        wait_s = read_retry_after(headers.get("Retry-After"))
-        return TransientError(text, verb=verb.name, http_status=status, retry_after_s=wait_s)
-    kind = _refusal_kind(verb, status)
-    if kind is not None:
-        return kind(text, verb=verb.name, http_status=status, facts=facts if isinstance(facts, dict) else None)
-    # 1xx, 3xx, another 2xx or 5xx: not the control plane speaking, or not in a state to
-    return TransientError(text, verb=verb.name, http_status=status)
-
-
-def _refusal_kind(verb: Verb, status: int) -> type[RejectedError] | None:
-    if status in (401, 403):
-        return AuthError
-    if verb.is_on_job and status in _NOT_OURS:
-        return ClaimLost
-    return RejectedError if 400 <= status < 500 else None
-
-
-def _blob_refusal(verb: Verb, status: int, headers: Mapping[str, str], body: bytes) -> ControlPlaneError:
-    """As `refusal`; but a temporary URL that is no longer accepted says nothing about our token."""
-    error = refusal(verb, status, headers, body)
-    if isinstance(error, AuthError):
-        return TransientError(str(error), verb=verb.name, http_status=status)
-    return error
-
-
-def read_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Seconds, from seconds or a date; None for what is neither, or is negative, or no number."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        date = _read_date(value)
-        if date is None:
-            return None
-        seconds = max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _read_date(value: str) -> datetime | None:
-    """An aware time; None for what is none, or does not say in which zone."""
-    try:
-        date = parsedate_to_datetime(value)
-    except (TypeError, ValueError, OverflowError):  # the last for a zone beyond all zones
-        return None
-    return date if date.tzinfo is not None else None
-
-
-def _json_or_none(body: bytes) -> Any:
-    try:
-        return strict_json.loads(body)
-    except strict_json.NotJson:
-        return None
-
-
-def _detail(found: Any) -> str:
-    """What an error body says, in any of the known shapes; at most 300 characters, on one line."""
-    if isinstance(found, dict):
-        inner = found.get("error")
-        inner = inner.get("message") if isinstance(inner, dict) else inner
-        found = found.get("detail") or found.get("message") or inner or _fields(found)
-    if isinstance(found, list):
-        found = "; ".join(str(line.get("msg", "")) if isinstance(line, dict) else str(line) for line in found)
-    text = found if isinstance(found, str) else ""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:300])
-
-
-def _fields(found: Mapping[str, Any]) -> str:
-    """A map of fields to what is wrong with each, in words."""
-    told = {name: says for name, says in found.items() if isinstance(says, list)}
-    return "; ".join(f"{name}: {' '.join(str(text) for text in says)}" for name, says in told.items())
 
 
 def _in_words(error: BaseException) -> str:

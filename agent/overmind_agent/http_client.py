@@ -7,17 +7,16 @@ import io
 import json
 import os
 import platform
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from overmind_agent import __version__, wire
-from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError, UploadError
-from overmind_agent.http_calls import MIB, HttpCalls, Verb, segment
+from overmind_agent.blob_store import FILE_URL
+from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
+from overmind_agent.http_calls import HttpCalls, segment
 from overmind_agent.jobs import (
     Claim,
     Directive,
@@ -32,8 +31,9 @@ from overmind_agent.jobs import (
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.looking import look_until
-from overmind_agent.ports import Clock
-from overmind_agent.result_file import open_result
+from overmind_agent.ports import Clock, UploadLedger
+from overmind_agent.refusals import MIB, Verb
+from overmind_agent.uploads import READ_MODEL, ForgetfulLedger, Uploads
 from overmind_executors import strict_json
 
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
@@ -54,12 +54,8 @@ CLAIM: Final = Verb("claim", 15, is_on_job=True)
 REPORT: Final = Verb("report", 15, is_on_job=True)
 HEARTBEAT: Final = Verb("heartbeat", 10)
 READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
-READ_MODEL: Final = Verb("read_model", 30, max_bytes=8 * MIB)
-FILE_URL: Final = Verb("file_url", 15)
-UPLOAD: Final = Verb("upload", 60, accepts=frozenset({200, 201, 202, 204}))
 DOWNLOAD: Final = Verb("download", 60, max_bytes=1024 * MIB)
 PARAMETERS: Final = Verb("parameters", 60, max_bytes=8 * MIB)
-ARTIFACT: Final = Verb("artifact", 30, is_on_job=True)
 LOG: Final = Verb("append_log", 60, is_on_job=True)
 
 
@@ -72,6 +68,7 @@ class HttpControlPlane:
 
     Args:
         clock: to read held jobs more than once in a heartbeat that the server does not hold; None for once.
+        ledger: where uploads in parts are kept over a restart; None to begin them anew.
     """
 
     def __init__(
@@ -83,8 +80,10 @@ class HttpControlPlane:
         slots: int,
         agent_id: Callable[[], str | None],
         clock: Clock | None = None,
+        ledger: UploadLedger | None = None,
     ) -> None:
         self._calls = calls
+        self._uploads = Uploads(calls, has=self._has, ledger=ledger or ForgetfulLedger())
         self._job_types = tuple(job_types)
         self._display_name = display_name
         self._slots = slots
@@ -92,14 +91,13 @@ class HttpControlPlane:
         self._clock = clock
         self._extensions: frozenset[str] | None = None
         self._said_busy: bool | None = None
-        self._gives_way = False
         self._damaged: Counter[str] = Counter()
 
     # ------------------------------------------------------------------------------------- the agent itself
 
     def register(self, known_id: str | None) -> str:
         """See ControlPlane."""
-        with self._giving_way():
+        with self._calls.giving_way():
             return self._register(known_id)
 
     def _register(self, known_id: str | None) -> str:
@@ -145,21 +143,12 @@ class HttpControlPlane:
 
     def next_job(self, *, wait_s: float) -> Job | NoJob:
         """See ControlPlane."""
-        with self._giving_way():
+        with self._calls.giving_way():
             return self._next_job(wait_s)
 
     def stop_waiting(self) -> None:
         """See ControlPlane."""
-        if self._gives_way:
-            self._calls.interrupt()
-
-    @contextmanager
-    def _giving_way(self) -> Iterator[None]:
-        self._gives_way = True
-        try:
-            yield
-        finally:
-            self._gives_way = False
+        self._calls.stop_waiting()
 
     def _next_job(self, wait_s: float) -> Job | NoJob:
         here = f"/api/v2/agents/{segment(self._agent)}"
@@ -280,7 +269,7 @@ class HttpControlPlane:
             "wait_s": wait_s,
             "jobs": [_held_line(line) for line in held],
         }
-        with self._giving_way():
+        with self._calls.giving_way():
             answer = self._calls.call(
                 HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
             )
@@ -290,7 +279,7 @@ class HttpControlPlane:
         self._say_busy(bool(held))
         if self._clock is None:
             return self._look_at_each(held)
-        with self._giving_way():
+        with self._calls.giving_way():
             return look_until(lambda: self._look_at_each(held), self._clock, wait_s=wait_s)
 
     def _look_at_each(self, held: Sequence[Held]) -> Orders:
@@ -399,92 +388,7 @@ class HttpControlPlane:
 
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """See ControlPlane."""
-        job = claim.job
-        if job.model_id is None:
-            raise UploadError("the control plane gave the job no model to attach result files to")
-        # All of it follows from the file, so that a repeated upload is the same one to the server, also after a
-        # restart: a body that differs under the same key is refused.
-        key = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()
-        salt = key[:32]
-        properties = _properties(file)
-        content = open_result(file)
-        created = datetime.fromtimestamp(os.fstat(content.fileno()).st_mtime, UTC).isoformat()
-        content_sha = self._store(content, file.size_bytes, salt, sha256=file.sha256)
-        properties_sha = self._store(io.BytesIO(properties), len(properties), salt)
-
-        def named(part: str, **facts: Any) -> dict[str, Any]:
-            return {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}")), "created": created, **facts}
-
-        revision = named(
-            "revision",
-            content_token=named("content", sha=content_sha, salt=salt),
-            properties_token=named("properties", sha=properties_sha, salt=salt),
-            archive_status_history=[named("active", name="Active", reason="Initial")],
-            name=file.name,
-            extension=Path(file.name).suffix.removeprefix(".").lower(),
-            size=file.size_bytes,
-            sources=[{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
-        )
-        if not self._has("fence") and (made := self._artifact_of(job.model_id, content_sha)) is not None:
-            return made  # the answer to an earlier try was lost, and without a key it would be a second one
-        headers = {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key} if self._has("fence") else {}
-        path = f"/api/v2/models/{segment(job.model_id)}/artifacts"
-        answer = self._calls.call(ARTIFACT, "POST", path, body=revision, headers=headers)
-        return wire.parse(wire.Artifact, answer.body).id
-
-    def _artifact_of(self, model_id: str, content_sha: str) -> str | None:
-        """The model's artifact with that content, None when there is none."""
-        answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(model_id)}")
-        for artifact in wire.parse(wire.Model, answer.body).artifacts:
-            if artifact.file.revisions[-1].content_token.sha == content_sha:
-                return artifact.id
-        return None
-
-    def _store(self, content: BinaryIO, size_bytes: int, salt: str, *, sha256: str | None = None) -> str:
-        """Put one blob into the control plane's storage unless it is there; returns its key."""
-        with content:
-            key, plain = _digests(content, salt)
-            if sha256 is not None and plain != sha256:
-                raise UploadError("a result file changed after the job had ended", reason="output_changed")
-            try:
-                answer = self._calls.call(FILE_URL, "GET", f"/api/v2/tokens/{key}/upload-url")
-            except RejectedError as error:
-                if error.http_status == 409:  # stored already
-                    return key
-                raise
-            content.seek(0)
-            try:
-                self._calls.put_blob(UPLOAD, wire.parse(wire.TemporaryUrl, answer.body).url, content, size_bytes)
-            except RejectedError as error:
-                if error.http_status in (401, 403):
-                    raise
-                raise UploadError(str(error)) from error
-        return key
-
-
-def _digests(content: BinaryIO, salt: str) -> tuple[str, str]:
-    """The storage key (SHA-384 of content and salt) and the plain SHA-256, both in hex."""
-    key, plain = hashlib.sha384(), hashlib.sha256()
-    while chunk := content.read(MIB):
-        key.update(chunk)
-        plain.update(chunk)
-    key.update(salt.encode("ascii"))
-    return key.hexdigest(), plain.hexdigest()
-
-
-def _properties(file: ResultFile) -> bytes:
-    """The properties blob, in the published client's form: these keys, in this order, nulls written."""
-    about = {
-        "file_name": file.name,
-        "mime": None,
-        "extension": Path(file.name).suffix.removeprefix(".").lower(),
-        "size": file.size_bytes,
-        "description": None,
-        "version_name": None,
-        "external_identifier": None,
-        "display_name": None,
-    }
-    return json.dumps(about, separators=(",", ":")).encode()
+        return self._uploads.upload(claim, file)
 
 
 def _lease(grant: wire.LeaseGrant | None) -> Lease | None:

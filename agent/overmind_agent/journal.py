@@ -18,9 +18,8 @@ from overmind_agent.jobs import Claim, Job, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
 from overmind_agent.ports import Posted
 
-SCHEMA_VERSION: Final = 1
 KEEP_UNFINISHED: Final = timedelta(hours=24)
-SCHEMA: Final = """
+FIRST: Final = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 -- one row for each job that was ever claimed here; state: intended, held, ended, lost
 CREATE TABLE claim (
@@ -40,6 +39,13 @@ CREATE TABLE upload (
     remote_id TEXT NOT NULL, PRIMARY KEY (job_id, attempt, name)
 ) STRICT;
 """
+SECOND: Final = """
+-- uploads in parts that are under way, by the storage key of their blob
+CREATE TABLE multipart (key TEXT PRIMARY KEY, upload_id TEXT NOT NULL, begun_at TEXT NOT NULL) STRICT;
+"""
+# What makes each version of the schema out of the one before.
+STEPS: Final = (FIRST, SECOND)
+SCHEMA_VERSION: Final = len(STEPS)
 # Each pragma is read back: a file system on which it does not hold cannot keep our promises.
 PRAGMAS: Final = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
@@ -282,6 +288,21 @@ class SqliteJournal:
         )
         return {str(name): str(sha256) for name, sha256 in rows}
 
+    def upload_id(self, key: str) -> str | None:
+        """See UploadLedger."""
+        row = self._one("SELECT upload_id FROM multipart WHERE key = ?", (key,))
+        return str(row[0]) if row else None
+
+    def note_upload_id(self, key: str, upload_id: str) -> None:
+        """See UploadLedger."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO multipart VALUES (?, ?, ?)", (key, upload_id, _now()))
+
+    def forget_upload_id(self, key: str) -> None:
+        """See UploadLedger."""
+        with self._write() as db:
+            db.execute("DELETE FROM multipart WHERE key = ?", (key,))
+
     # ------------------------------------------------------------------------------------------ the file
 
     @contextmanager
@@ -325,8 +346,9 @@ def _open(path: Path) -> sqlite3.Connection:
             raise JournalError(f"{path} was written by a newer version (schema {version}); it is left as it is")
         if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check failed")
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        if version < SCHEMA_VERSION:
+            steps = "".join(STEPS[version:])
+            db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         _read_what_matters(db)
     except BaseException:
         db.close()

@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +29,7 @@ from typing import Any, Final
 from overmind_agent import lab_datasets, lab_result, wire
 from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
 from overmind_agent.host_results import HostResults
-from overmind_agent.http_calls import ANY_2XX, MIB, HttpCalls, Verb, segment
+from overmind_agent.http_calls import HttpCalls, segment
 from overmind_agent.jobs import (
     Claim,
     Directive,
@@ -48,6 +47,7 @@ from overmind_agent.lab_wire import LabJob, run_id
 from overmind_agent.lifecycle import Status
 from overmind_agent.looking import LOOK_EVERY_S, look_until
 from overmind_agent.ports import Clock
+from overmind_agent.refusals import ANY_2XX, MIB, Verb
 
 SETTLE_S: Final = 1.0
 # By then a holder whose id was written over has looked at the record and been told.
@@ -102,28 +102,18 @@ class LabControlPlane:
         self._pending = PendingJobs(calls, job_type=job_types[0] if len(job_types) == 1 else None)
         self._passed_over: set[str] = set()
         self._progress: dict[str, tuple[Progress, float]] = {}
-        self._gives_way = False
 
     # ------------------------------------------------------------------------------------- the agent itself
 
     def register(self, known_id: str | None) -> str:
         """See ControlPlane. Asks only whether the token is accepted."""
-        with self._giving_way():
+        with self._calls.giving_way():
             self._calls.call(REGISTER, "GET", "/api/auth/me/")
         return known_id or str(uuid.uuid4())
 
     def stop_waiting(self) -> None:
         """See ControlPlane."""
-        if self._gives_way:
-            self._calls.interrupt()
-
-    @contextmanager
-    def _giving_way(self) -> Iterator[None]:
-        self._gives_way = True
-        try:
-            yield
-        finally:
-            self._gives_way = False
+        self._calls.stop_waiting()
 
     def _run_id(self, job_id: str, attempt: int) -> str:
         agent_id = self._known_id()
@@ -135,7 +125,7 @@ class LabControlPlane:
 
     def next_job(self, *, wait_s: float) -> Job | NoJob:  # noqa: ARG002 - this server holds no question open
         """See ControlPlane. Answers at once."""
-        with self._giving_way():
+        with self._calls.giving_way():
             for rows in self._pending.pages():
                 for row in rows:
                     is_ours = row.status == "pending" and row.job_type in self._job_types
@@ -227,7 +217,7 @@ class LabControlPlane:
 
     def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:  # noqa: ARG002
         """See ControlPlane. Reads each record now and then, and writes how far the job is."""
-        with self._giving_way():
+        with self._calls.giving_way():
             return look_until(lambda: self._look_at(held), self._clock, wait_s=wait_s)
 
     def _look_at(self, held: Sequence[Held]) -> Orders:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_agent.errors import InvalidInput, ProtocolError, RejectedError
-from overmind_agent.http_calls import ANY_2XX, MIB, HttpCalls, Verb, segment
+from overmind_agent.http_calls import HttpCalls, segment
 from overmind_agent.jobs import RemoteFile
 from overmind_agent.lab_list import read_pages
+from overmind_agent.refusals import ANY_2XX, MIB, Verb
 from overmind_executors import strict_json
 
 DATAPOINTS: Final = Verb("download", 60, accepts=ANY_2XX, max_bytes=64 * MIB)

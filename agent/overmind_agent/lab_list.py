@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from overmind_agent import wire
 from overmind_agent.errors import ProtocolError, RejectedError
-from overmind_agent.http_calls import ANY_2XX, MIB, HttpCalls, Verb
+from overmind_agent.http_calls import HttpCalls
 from overmind_agent.lab_wire import LabPage, LabRow
+from overmind_agent.refusals import ANY_2XX, MIB, Verb
 
 LIST: Final = Verb("next_job", 30, accepts=ANY_2XX, max_bytes=16 * MIB)
 MAX_PAGES: Final = 100

@@ -143,7 +143,20 @@ class Outbox(Protocol):
         """Sleep until nothing waits to be sent, at most *timeout_s* seconds; returns whether that is so."""
 
 
-class Journal(Outbox, Protocol):
+class UploadLedger(Protocol):
+    """Uploads in parts that were begun, by the storage key of their blob; so that a restart goes on with them."""
+
+    def upload_id(self, key: str) -> str | None:
+        """The control plane's id of the upload, None when none was begun."""
+
+    def note_upload_id(self, key: str, upload_id: str) -> None:
+        """An upload was begun; it takes the place of an earlier one."""
+
+    def forget_upload_id(self, key: str) -> None:
+        """It is done, or it will not be gone on with."""
+
+
+class Journal(Outbox, UploadLedger, Protocol):
     """What this agent knows, on disk, under the same promises as its outbox."""
 
     def agent_id(self) -> str | None:

@@ -263,6 +263,7 @@ class Service:
             slots=self._settings.agent.slots,
             agent_id=self._journal.agent_id,
             clock=self._clock,
+            ledger=self._journal,
         )
 
     def overmind_lab(self, calls: HttpCalls) -> LabControlPlane:

@@ -120,6 +120,22 @@ class TemporaryUrl(Wire):
     expires: datetime
 
 
+class ArrivedPart(Wire):
+    """Ours: one part of a large blob that the server has."""
+
+    PartNumber: Annotated[int, Field(ge=1)]
+    ETag: str
+    Size: Annotated[int, Field(ge=0)]
+
+
+class MultipartUpload(Wire):
+    """Where to PUT the parts of a large blob, by number; `parts`, ours, are those that have arrived."""
+
+    upload_id: Id
+    upload_urls: dict[str, TemporaryUrl]
+    parts: list[ArrivedPart] = []
+
+
 # ------------------------------------------------------------------------------------------------- jobs
 
 

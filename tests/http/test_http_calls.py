@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,8 @@ from hypothesis import strategies as st
 
 from overmind_agent import __version__
 from overmind_agent.errors import AuthError, ClaimLost, ControlPlaneError, RejectedError, TransientError
-from overmind_agent.http_calls import Answer, HttpCalls, Verb, read_retry_after, refusal, segment
+from overmind_agent.http_calls import Answer, HttpCalls, segment
+from overmind_agent.refusals import Verb, read_retry_after, refusal
 
 BASE = "https://plane.example"
 BLOB = "https://blobs.example/1?signature=x"
@@ -140,7 +140,7 @@ def test_a_status_means_this_to_an_upload(web: responses.RequestsMock, calls: Ht
     """A temporary URL that is not accepted any more says nothing about our token."""
     answer(web, "PUT", BLOB, status=status, content_type="text/plain")
 
-    found, named = outcome(lambda: calls.put_blob(TO_BLOB, BLOB, io.BytesIO(b"x"), 1))
+    found, named = outcome(lambda: calls.put_blob(TO_BLOB, BLOB, b"x"))
 
     assert STATUSES[status][2] is found
     assert (None if found is None else status) == named
@@ -160,7 +160,7 @@ def test_no_content_needs_no_length(web: responses.RequestsMock, calls: HttpCall
     """RFC 9110: a server must not send Content-Length with a 204. Object stores answer a PUT so."""
     web.add("PUT", BLOB, status=204, content_type="text/plain")
 
-    calls.put_blob(TO_BLOB, BLOB, io.BytesIO(b"x"), 1)
+    calls.put_blob(TO_BLOB, BLOB, b"x")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -237,7 +237,7 @@ def test_a_temporary_url_never_sees_the_token(web: responses.RequestsMock, calls
     answer(web, "GET", f"{BASE}/x")
 
     calls.call(ON_AGENT, "GET", "/x")
-    calls.put_blob(TO_BLOB, BLOB, io.BytesIO(b"x"), 1)
+    calls.put_blob(TO_BLOB, BLOB, b"x")
     calls.get_blob(FROM_BLOB, BLOB, lambda _: None, 7)
 
     for call in list(web.calls)[1:]:
@@ -448,7 +448,7 @@ def test_a_value_becomes_one_segment_of_a_path(value: str, quoted: str) -> None:
 def test_an_empty_blob_is_sent_with_its_length(web: responses.RequestsMock, calls: HttpCalls) -> None:
     answer(web, "PUT", BLOB, content_type="text/plain")
 
-    calls.put_blob(TO_BLOB, BLOB, io.BytesIO(b""), 0)
+    calls.put_blob(TO_BLOB, BLOB, b"")
 
     assert "0" == web.calls[0].request.headers["Content-Length"]
     assert "application/octet-stream" == web.calls[0].request.headers["Content-Type"]

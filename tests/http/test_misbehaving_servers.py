@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import socket
 import ssl
 import threading
@@ -16,7 +15,8 @@ from rude_server import Script, drips, floods, hangs, read_head, reset, rude_ser
 
 from overmind_agent.deadline import deadline
 from overmind_agent.errors import RejectedError, TransientError
-from overmind_agent.http_calls import HttpCalls, Verb
+from overmind_agent.http_calls import HttpCalls
+from overmind_agent.refusals import Verb
 
 TOTAL_S = 0.5
 # What the slowest machine may take on top of the deadline.
@@ -166,9 +166,10 @@ def test_a_call_can_be_ended_from_another_thread() -> None:
         over.wait(60)
 
     with rude_server(tells_and_hangs) as server, closing(HttpCalls(server.url, lambda: "t")) as calls:
-        other = threading.Thread(target=lambda: asked.wait(10) and calls.interrupt())
+        other = threading.Thread(target=lambda: asked.wait(10) and calls.stop_waiting())
         other.start()
-        _, took_s = ended(lambda: calls.call(Verb("next_job", 60), "GET", "/x"))
+        with calls.giving_way():
+            _, took_s = ended(lambda: calls.call(Verb("next_job", 60), "GET", "/x"))
         other.join(10)
 
     assert took_s < 10
@@ -200,16 +201,16 @@ def serve_two(connection: socket.socket) -> None:
 
 
 def test_an_upload_that_nobody_reads_ends_in_time() -> None:
-    content = io.BytesIO(b"x" * (16 << 20))  # more than the buffers of both ends take
+    content = b"x" * (16 << 20)  # more than the buffers of both ends take
     with rude_server(hangs) as server, closing(HttpCalls(server.url, lambda: "t")) as calls:
-        _, took_s = ended(lambda: calls.put_blob(UPLOAD, server.url + "/b", content, 1))
+        _, took_s = ended(lambda: calls.put_blob(UPLOAD, server.url + "/b", content))
 
     assert took_s < TOTAL_S + SLACK_S
 
 
 def test_an_upload_that_is_read_and_never_answered_ends_in_time() -> None:
     with rude_server(says(then=hangs)) as server, closing(HttpCalls(server.url, lambda: "t")) as calls:
-        error, took_s = ended(lambda: calls.put_blob(UPLOAD, server.url + "/b", io.BytesIO(b"x"), 1))
+        error, took_s = ended(lambda: calls.put_blob(UPLOAD, server.url + "/b", b"x"))
 
     assert str(error).startswith("upload: ")
     assert took_s < TOTAL_S + SLACK_S

@@ -57,6 +57,7 @@ JSON: Final = frozenset({"overmind_executors.strict_json"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
+HTTP: Final = _names("http_calls", "refusals")
 BETWEEN_THREADS: Final = _names("held_jobs", "backoff")
 
 # What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
@@ -81,18 +82,22 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "log_shipper": VALUES | BETWEEN_THREADS | _names("plain_files"),
     "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
-    "http_client": VALUES | PACKAGE | JSON | _names("wire", "backoff", "http_calls", "looking", "result_file"),
+    "http_client": VALUES | PACKAGE | JSON | HTTP | _names("wire", "looking", "uploads", "blob_store"),
+    "uploads": VALUES | HTTP | _names("wire", "blob_store", "result_file"),
+    "blob_store": VALUES | HTTP | _names("wire"),
     "lab_client": VALUES
-    | _names("wire", "http_calls", "looking", "lab_wire", "lab_list", "lab_result", "lab_datasets", "host_results"),
-    "lab_datasets": VALUES | JSON | _names("http_calls", "lab_list"),
-    "lab_list": VALUES | _names("wire", "http_calls", "lab_wire"),
+    | HTTP
+    | _names("wire", "looking", "lab_wire", "lab_list", "lab_result", "lab_datasets", "host_results"),
+    "lab_datasets": VALUES | JSON | HTTP | _names("lab_list"),
+    "lab_list": VALUES | HTTP | _names("wire", "lab_wire"),
     "lab_result": VALUES | JSON | _names("lab_wire"),
     "lab_wire": VALUES | JSON | _names("wire"),
     "looking": VALUES,
     "host_results": VALUES | _names("result_file"),
     "result_file": VALUES | _names("plain_files"),
     "plain_files": frozenset(),
-    "http_calls": VALUES | PACKAGE | JSON | _names("deadline", "wire"),
+    "http_calls": VALUES | PACKAGE | _names("deadline", "refusals"),
+    "refusals": VALUES | JSON,
     "deadline": _names("errors"),
     "journal": VALUES,
     "launcher": VALUES | JSON | CONTRACT | _names("processes", "child_result", "plain_files"),
