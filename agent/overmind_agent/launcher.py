@@ -2,68 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import selectors
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent import processes
+from overmind_agent.child_order import ChildSettings, in_memory
 from overmind_agent.child_result import MAY_END_ANYWAY, has_ended, read_result
+from overmind_agent.child_watch import ChildWatch, limit_log
 from overmind_agent.errors import ExecutorError, JobError, Stopped
 from overmind_agent.jobs import Claim, Progress, Result, StopReason
+from overmind_agent.nursery import Nursery
 from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Clock, Workspace
-from overmind_executors import strict_json
-from overmind_executors.contract import ModelEndpoint
 
+# How often a wish to stop, the time and the log are looked at; the child's end and its events come by themselves.
 TICK_S: Final = 0.1
-EVENT_BYTES: Final = 64 * 1024
-# A log that grows beyond the first is cut back to the second.
-LOG_BYTES: Final = 64 * 1024 * 1024
-LOG_KEPT_BYTES: Final = 16 * 1024 * 1024
-SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-
-
-@dataclass(frozen=True)
-class ChildSettings:
-    """
-    What every child of this host gets.
-
-    Attributes:
-        models: the chat models that jobs may name; their keys go to the child's standard input alone.
-        environment: variables on top of the fixed ones; never the agent's own environment.
-        grace_s: between the wish to stop and the kill.
-        timeout_s: the longest time an executor may run here, whatever the job says.
-        nice: added to the child's priority, so that heartbeats come first.
-        owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
-    """
-
-    models: Sequence[ModelEndpoint]
-    data_roots: Sequence[Path]
-    environment: Mapping[str, str]
-    grace_s: float
-    timeout_s: float
-    nice: int
-    owner: str
 
 
 class ProcessLauncher:
-    """Fills the Launcher port."""
+    """
+    Fills the Launcher port.
 
-    def __init__(self, settings: ChildSettings, clock: Clock, log: FilteringBoundLogger) -> None:
+    Args:
+        nursery: forks children in milliseconds; None to start each one, which takes a third of a second.
+    """
+
+    def __init__(
+        self, settings: ChildSettings, clock: Clock, log: FilteringBoundLogger, nursery: Nursery | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
+        self._nursery = nursery
 
     def run(
         self,
@@ -95,16 +74,19 @@ class ProcessLauncher:
     ) -> StopReason | None:
         workspace.result.unlink(missing_ok=True)
         mark = f"{self._settings.owner}#{claim.job.id}/{claim.attempt}/{secrets.token_hex(8)}"
+        environment = self._settings.environment_of(claim, workspace, mark)
         events, events_in_child = os.pipe()
         with os.fdopen(events, "rb", buffering=0) as reader:
-            order = _in_memory(self._order(claim, parameters, workspace))
+            with ExitStack() as until_started:
+                until_started.callback(os.close, events_in_child)
+                order = until_started.enter_context(
+                    in_memory(self._settings.order_for(claim, parameters, workspace))
+                )
+                log = until_started.enter_context(_open_log(workspace))
+                child = self._start(environment, workspace.folder, (order, log.fileno(), events_in_child))
             try:
-                child = self._start(claim, workspace, mark, order, events_in_child)
-            finally:
-                os.close(order)
-                os.close(events_in_child)
-            try:
-                reason = self._watch(child, reader, claim, workspace, on_progress, stop_reason)
+                with ChildWatch(child, reader, on_progress) as watch:
+                    reason = self._watch(child, watch, claim, workspace, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)
                 if strays:
@@ -114,63 +96,34 @@ class ProcessLauncher:
         return reason
 
     def _start(
-        self, claim: Claim, workspace: Workspace, mark: str, order: int, events_in_child: int
-    ) -> subprocess.Popen[bytes]:
+        self, environment: Mapping[str, str], folder: Path, descriptors: tuple[int, int, int]
+    ) -> processes.Process:
+        """A child that has its order; *descriptors* are the order, the log and the events."""
+        nice = self._settings.nice
+        if self._nursery is not None:
+            child = self._nursery.fork(environment, folder, nice=nice, descriptors=descriptors)
+            if child is not None:
+                return child
+        order, log, events = descriptors
         command = [sys.executable, "-P", "-m", "overmind_executors.child"]
-        command += ["--events-fd", str(events_in_child), "--parent", str(os.getpid())]
-        if self._settings.nice:
-            command = ["nice", "-n", str(self._settings.nice), *command]
-        try:
-            log = open_plain(workspace.log, append=True)
-        except OSError as error:
-            raise ExecutorError(f"the job's log cannot be written: {error}") from error
-        with log:
-            return processes.start(
-                command,
-                cwd=workspace.folder,
-                env=self._environment(claim, workspace, mark),
-                stdin=order,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[events_in_child],
-                start_new_session=True,
-            )
-
-    def _environment(self, claim: Claim, workspace: Workspace, mark: str) -> dict[str, str]:
-        return {
-            "LANG": "C.UTF-8",
-            "PATH": SAFE_PATH,
-            **self._settings.environment,
-            "HOME": str(workspace.folder),
-            "TMPDIR": str(workspace.folder),
-            "OVERMIND_JOB_ID": claim.job.id,
-            "OVERMIND_JOB_ATTEMPT": str(claim.attempt),
-            processes.MARK: mark,
-        }
-
-    def _order(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:
-        here = workspace.folder
-        order = {
-            "job_id": claim.job.id,
-            "attempt": claim.attempt,
-            "job_type": claim.job.job_type,
-            "parameters": dict(parameters),
-            "input_file": str(workspace.input_file.relative_to(here)) if workspace.input_name else None,
-            "input_name": workspace.input_name,
-            "output": str(workspace.output.relative_to(here)),
-            "state": str(workspace.state.relative_to(here)),
-            "models": [asdict(model) for model in self._settings.models],
-            "data_roots": [str(root) for root in self._settings.data_roots],
-        }
-        return json.dumps(order).encode()
+        command += ["--events-fd", str(events), "--parent", str(os.getpid()), "--nice", str(nice)]
+        return processes.start(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=order,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[events],
+            start_new_session=True,
+        )
 
     def _watch(
         self,
-        child: subprocess.Popen[bytes],
-        events: Any,
+        child: processes.Process,
+        watch: ChildWatch,
         claim: Claim,
         workspace: Workspace,
-        on_progress: Callable[[Progress], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
         """Until the child has ended, or has had its time to; returns why it was asked to end, if it was."""
@@ -178,88 +131,24 @@ class ProcessLauncher:
         ends_at_s = self._clock.now_s() + timeout_s
         kill_at_s: float | None = None
         reason: StopReason | None = None
-        with EventReader(events, on_progress) as reader:
-            while child.poll() is None:
-                reader.read(TICK_S)
-                limit_log(workspace.log)
-                now_s = self._clock.now_s()
-                if reason is None:
-                    reason = stop_reason() or (StopReason.TIMEOUT if now_s >= ends_at_s else None)
-                    if reason is not None:
-                        processes.interrupt(child)
-                        kill_at_s = now_s + self._settings.grace_s
-                if kill_at_s is not None and now_s >= kill_at_s:
-                    break
-            reader.read(0)
+        while not watch.wait(TICK_S):
+            limit_log(workspace.log)
+            now_s = self._clock.now_s()
+            if reason is None:
+                reason = stop_reason() or (StopReason.TIMEOUT if now_s >= ends_at_s else None)
+                if reason is not None:
+                    processes.interrupt(child)
+                    kill_at_s = now_s + self._settings.grace_s
+            if kill_at_s is not None and now_s >= kill_at_s:
+                break
         return reason
 
 
-def limit_log(log: Path) -> None:
-    """Cut what a job wrote beyond LOG_BYTES, leaving the beginning, and say how much was lost."""
+def _open_log(workspace: Workspace) -> IO[bytes]:
     try:
-        if (size := log.lstat().st_size) <= LOG_BYTES:
-            return
-        with open_plain(log, append=True) as file:
-            file.truncate(LOG_KEPT_BYTES)
-            file.write(b"\n[%d bytes of this log were cut here]\n" % (size - LOG_KEPT_BYTES))
-    except OSError:
-        return  # the job has put something else there; it is its own log
-
-
-class EventReader:
-    """The child's events: JSON lines on a pipe. What is not one of ours is ignored, and so is a line too long."""
-
-    def __init__(self, pipe: Any, on_progress: Callable[[Progress], None]) -> None:
-        self._pipe = pipe
-        self._on_progress = on_progress
-        self._selector = selectors.DefaultSelector()
-        self._rest = b""
-
-    def __enter__(self) -> EventReader:
-        os.set_blocking(self._pipe.fileno(), False)
-        self._selector.register(self._pipe, selectors.EVENT_READ)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._selector.close()
-
-    def read(self, timeout_s: float) -> None:
-        """Take what is there, after waiting for it for at most *timeout_s* seconds."""
-        if not self._selector.get_map():
-            threading.Event().wait(timeout_s)  # the child closed its end; it will be gone in a moment
-            return
-        for _ in self._selector.select(timeout_s):
-            chunk = self._pipe.read(EVENT_BYTES)
-            if not chunk:
-                self._selector.unregister(self._pipe)
-                return
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            self._rest = self._rest[-EVENT_BYTES:]
-            for line in lines:
-                self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        try:
-            event = strict_json.loads(line)
-            if event["event"] == "progress":
-                step, total = event["step"], event["total_steps"]
-                # Goes into the heartbeat of all jobs, which a number that is none would have refused.
-                if type(step) is type(total) is int and step >= 0 and total >= 0:
-                    self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
-        except (strict_json.NotJson, KeyError, TypeError):
-            return
-
-
-def _in_memory(content: bytes) -> int:
-    """
-    A descriptor to read *content* from. It may hold keys, so it is not a file; and it is not a pipe, which a child
-    that does not read would block.
-    """
-    descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+        return open_plain(workspace.log, append=True)
+    except OSError as error:
+        raise ExecutorError(f"the job's log cannot be written: {error}") from error
 
 
 def _how_it_died(returncode: int | None) -> JobError:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 MARK: Final = "OVERMIND_JOB_MARK"
 _PR_SET_DUMPABLE: Final = 4
@@ -41,6 +42,40 @@ def guard_this_process() -> None:
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
+class Process(Protocol):
+    """
+    A child of this process that was started or adopted; `subprocess.Popen` is one.
+
+    Attributes:
+        returncode: as `subprocess` has it, None until somebody has waited.
+    """
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is its own until somebody has waited for it."""
+
+    @property
+    def returncode(self) -> int | None:
+        """See above."""
+
+    def wait(self) -> int:
+        """Wait for its end, and let go of it."""
+
+
+class Adopted:
+    """A child of this process that somebody else has forked for it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """See Process."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """A child of our own, as `subprocess.Popen` starts it; any other child of this process is an orphan."""
     with _lock:
@@ -49,27 +84,49 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     return process
 
 
-def interrupt(process: subprocess.Popen[bytes]) -> None:
+def adopt(pid: int) -> Adopted:
+    """
+    A child of our own from now on; it must be alive, and a child of this process already.
+
+    Raises:
+        OSError: it is none.
+    """
+    with _lock:
+        if pid not in _children(os.getpid()):
+            raise ChildProcessError(f"process {pid} is no child of this one")
+        _started.add(pid)
+    return Adopted(pid)
+
+
+def let_go(process: Process) -> None:
+    """Kill a child of our own, wait for it, and forget it."""
+    if process.returncode is None:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+    with _lock:
+        _started.discard(process.pid)
+
+
+def interrupt(process: Process) -> None:
     """Ask the job's process group to end."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
 
 
-def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[float], object]) -> int:
+def end_tree(process: Process, mark: str, *, pause: Callable[[float], object]) -> int:
     """
     Kill what is left of a job: its group, then whatever else carries its mark.
 
     Args:
+        process: nobody has waited for it yet: its number may be somebody else's after that.
         mark: the value of MARK in the environment of the job's processes.
         pause: sleeps between two sweeps.
 
     Returns:
         How many processes were found outside the group.
     """
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_KILLED_IN_S)
+    _signal(process, signal.SIGKILL)
+    if has_ended(process, within_s=_KILLED_IN_S):
+        process.wait()
     found: set[int] = set()
     for _ in range(_SWEEPS):
         _reap(process)
@@ -82,6 +139,24 @@ def end_tree(process: subprocess.Popen[bytes], mark: str, *, pause: Callable[[fl
                 os.kill(pid, signal.SIGKILL)
         pause(0.01)
     return len(found)
+
+
+def has_ended(process: Process, *, within_s: float) -> bool:
+    """Whether *process*, for which nobody has waited yet, ends in that time."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        return bool(select.select([descriptor], [], [], within_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """To its group; to itself as long as it has not made one."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def end_strangers(owner: str) -> int:
@@ -98,7 +173,7 @@ def end_strangers(owner: str) -> int:
     return len(strangers)
 
 
-def _reap(ended: subprocess.Popen[bytes]) -> None:
+def _reap(ended: Process) -> None:
     """
     Let go of *ended* and of every orphan that has ended, whichever job it was of.
 

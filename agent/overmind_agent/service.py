@@ -29,6 +29,7 @@ from structlog.typing import FilteringBoundLogger
 
 from overmind_agent import processes
 from overmind_agent.backoff import insist
+from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.delivery import Delivery
 from overmind_agent.duties import Duties, Duty
@@ -42,10 +43,11 @@ from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
-from overmind_agent.launcher import ChildSettings, ProcessLauncher
+from overmind_agent.launcher import ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
+from overmind_agent.nursery import Nursery
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once, Slot
@@ -112,6 +114,8 @@ class Service:
         self._slot_planes: list[ControlPlane] = []
         self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
+        self._children = self._child_settings()
+        self._nursery: Nursery | None = None
 
     def run(self) -> None:
         """
@@ -121,7 +125,7 @@ class Service:
             AuthError: the token was not accepted at the start; later a new one is waited for.
             StateInUse, JournalError: the daemon cannot go on; nothing that it knows is lost.
         """
-        with self._started(reach_s=math.inf) as supervisor:
+        with self._started(reach_s=math.inf) as supervisor, self._nursery_open():
             supervisor.watch(self._slots(self._settings.agent.slots, Forever(), supervisor))
             self._journal.wait_until_empty(FLUSH_S)
 
@@ -340,7 +344,7 @@ class Service:
             "log": self._log,
         }
         job_run = JobRun(
-            launcher=ProcessLauncher(self._child_settings(), clock, self._log),
+            launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
             clock=clock,
             validate=validate,
             on_change=self._outside.on_change,
@@ -366,6 +370,22 @@ class Service:
             clock=until_drain,
             log=self._log,
         )
+
+    @contextmanager
+    def _nursery_open(self) -> Iterator[None]:
+        """Children for a daemon are forked; a single job has no use for it."""
+        self._nursery = Nursery(
+            self._children.common_environment(),
+            owner=self._children.owner,
+            job_types=[name for name in self._job_types if name not in registry.BUILT_IN],
+            clock=self._clock,
+            log=self._log,
+        )
+        self._nursery.start()
+        try:
+            yield
+        finally:
+            self._nursery.close()
 
     def _child_settings(self) -> ChildSettings:
         agent = self._settings.agent

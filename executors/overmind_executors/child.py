@@ -1,8 +1,9 @@
 """
-The child process of one job: `python -P -m overmind_executors.child --events-fd N --parent PID`.
+The child process of one job: `python -P -m overmind_executors.child --events-fd N --parent PID [--nice N]`, or
+forked by `nursery`.
 
 ```
-parent ── starts ─▶ child imports, says {"event": "ready"}, waits: it may be kept as a warm spare
+parent ── starts ─▶ child imports, says {"event": "ready"}, waits
 parent ── one order on standard input, then end of file ─▶ child works, says how far it is
 child  ── result.json in its working folder, exit code 0 ─▶ parent
 ```
@@ -15,31 +16,27 @@ spare home. Standard output and standard error are the job's log.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import os
-import resource
 import shutil
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from overmind_executors import durable, order, registry, result_files, strict_json
+from overmind_executors import durable, order, own_process, registry, result_files, strict_json
 from overmind_executors.child_events import Events
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, WorkStopped
 from overmind_executors.order import Order
 from overmind_executors.stopping import StopFlag, on_signal
 
 RESULT: Final = "result.json"
-_PR_SET_PDEATHSIG: Final = 1
 _MAX_MESSAGE: Final = 2000
 
 
@@ -65,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do one job; returns the exit code: 0 however the job ended, 70 for a bad order."""
     options = _parser().parse_args(arguments)
     workspace = Path.cwd()
-    if not _die_with(options.parent):
+    if not own_process.die_with(options.parent):
         return 0
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    own_process.leave_no_core()
+    os.nice(options.nice)
     signals = Signals()
     events = Events(options.events_fd)
     registry.preload()
@@ -156,14 +154,6 @@ def _failed(job: Order, reason: str, message: str) -> dict[str, Any]:
     return {"status": "failed", "reason": reason, "message": text[:_MAX_MESSAGE]}
 
 
-def _die_with(parent: int) -> bool:
-    """Be killed when the parent dies; False when it has died already, which the kernel would not tell us."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    return os.getppid() == parent
-
-
 def _logger() -> FilteringBoundLogger:
     # It quotes what a broken server sent, which may be anything, a row of the user's too.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -184,10 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -P -m overmind_executors.child", description="Do one job.")
     parser.add_argument("--events-fd", type=int, required=True, help="an open descriptor for events")
     parser.add_argument("--parent", type=int, required=True, help="the process that this one must not outlive")
+    parser.add_argument("--nice", type=int, default=0, help="added to its priority")
     return parser
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End without waiting for threads, which may hang in a call that nobody needs any more."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -195,4 +186,4 @@ def _leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _leave(main())
+    leave(main())

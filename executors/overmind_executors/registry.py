@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, Final
 
@@ -58,16 +60,30 @@ def preload() -> None:
     """Import the built-in executors, so that a waiting child is ready to work."""
     for make in BUILT_IN.values():
         make()
+    _our_version()
+    _installed()
+
+
+def preload_one(job_type: str) -> None:
+    """Import the executor for *job_type*; that it is broken is told to whoever asks for it."""
+    with suppress(BrokenExecutor, UnknownJobType):
+        executor_for(job_type)
 
 
 def version_of(job_type: str) -> str:
     """The version of the distribution that the executor for *job_type* comes from, as results name it."""
     if job_type in BUILT_IN:
-        return version(_OUR_DISTRIBUTION)
+        return _our_version()
     found = [point.dist.version for point in _installed() if point.name == job_type and point.dist]
     return found[0] if found else ""
 
 
+@cache
+def _our_version() -> str:
+    return version(_OUR_DISTRIBUTION)
+
+
+@cache  # a scan of every installed package; a new one is seen after a restart
 def _installed() -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
 

@@ -55,6 +55,7 @@ PACKAGE: Final = frozenset({"overmind_agent"})  # the version stands there
 VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
 JSON: Final = frozenset({"overmind_executors.strict_json"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
+OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
 HTTP: Final = _names("http_calls", "refusals")
@@ -100,7 +101,11 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "refusals": VALUES | JSON,
     "deadline": _names("errors"),
     "journal": VALUES,
-    "launcher": VALUES | JSON | CONTRACT | _names("processes", "child_result", "plain_files"),
+    "launcher": VALUES
+    | _names("processes", "child_order", "child_result", "child_watch", "nursery", "plain_files"),
+    "child_order": VALUES | CONTRACT | _names("processes"),
+    "child_watch": VALUES | JSON | _names("processes", "plain_files"),
+    "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
     "child_result": VALUES | JSON | _names("plain_files"),
     "processes": VALUES,
     "workspace": VALUES | _names("plain_files"),
@@ -138,7 +143,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
-    "subprocess": _names("launcher", "processes", "doctor"),
+    "subprocess": _names("launcher", "nursery", "processes", "doctor"),
 }
 
 
@@ -195,8 +200,8 @@ def _uses(module: str, owner: str, name: str) -> bool:
 
 @pytest.mark.parametrize("name", ["environ", "environb", "getenv", "putenv"])
 def test_only_the_settings_read_the_environment(name: str) -> None:
-    # The control plane stands alone, and its command line is its settings.
-    doors = SETTINGS | {"overmind_controlplane.cli"}
+    # The control plane stands alone, and its command line is its settings. A job's process replaces its own.
+    doors = SETTINGS | OWN_ENVIRONMENT | {"overmind_controlplane.cli"}
 
     assert [] == [m for m in MODULES if _uses(m, "os", name) and m not in doors]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import textwrap
@@ -20,20 +21,16 @@ import pytest
 import structlog
 
 from agent_parts import a_claim, a_file
+from nurseries import opened
 from overmind_agent import processes
+from overmind_agent.child_order import SAFE_PATH, ChildSettings
 from overmind_agent.child_result import has_ended, read_result
+from overmind_agent.child_watch import LOG_BYTES, LOG_KEPT_BYTES, EventReader, limit_log
 from overmind_agent.clock import SystemClock
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
 from overmind_agent.jobs import Progress, Result, StopReason
-from overmind_agent.launcher import (
-    LOG_BYTES,
-    LOG_KEPT_BYTES,
-    SAFE_PATH,
-    ChildSettings,
-    EventReader,
-    ProcessLauncher,
-    limit_log,
-)
+from overmind_agent.launcher import ProcessLauncher
+from overmind_agent.nursery import Nursery
 from overmind_agent.ports import Workspace
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_executors.contract import ModelEndpoint
@@ -174,7 +171,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded() -> Iterator[None]:
     """This process as the agent is; and then as it was."""
     processes.guard_this_process()
@@ -184,15 +181,23 @@ def guarded() -> Iterator[None]:
     libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
+@pytest.fixture(scope="module")
+def nursery(guarded: None, installed: Path) -> Iterator[Nursery]:
+    """One that is ready, with that executor imported."""
+    with opened(environment_of(installed), ["rude"]) as made:
+        yield made
+
+
 class Host:
     """A launcher over one workspace."""
 
-    def __init__(self, workspace: Workspace, installed: Path) -> None:
+    def __init__(self, workspace: Workspace, installed: Path, nursery: Nursery | None) -> None:
         self.workspace = workspace
+        self.nursery = nursery
         self.settings = ChildSettings(
             models=[ModelEndpoint("big", "http://127.0.0.1:1", "m", api_key="sk-canary-of-the-model")],
             data_roots=[],
-            environment={"PYTHONPATH": str(installed), "EXTRA": "yes"},
+            environment=environment_of(installed),
             grace_s=10.0,
             timeout_s=60.0,
             nice=0,
@@ -204,7 +209,8 @@ class Host:
 
     def run(self, do: str, *, job_timeout_s: float | None = None, **parameters: Any) -> Result:
         """Do one of the deeds."""
-        launcher = ProcessLauncher(self.settings, SystemClock(threading.Event()), structlog.get_logger())
+        clock = SystemClock(threading.Event())
+        launcher = ProcessLauncher(self.settings, clock, structlog.get_logger(), self.nursery)
         return launcher.run(
             a_claim(job_type="rude", timeout_s=job_timeout_s),
             {"do": do, **parameters},
@@ -228,12 +234,29 @@ class Host:
         self.settings = replace(self.settings, **changes)
 
 
+def environment_of(installed: Path) -> dict[str, str]:
+    """What the owner of the host gives to all jobs."""
+    return {"PYTHONPATH": str(installed), "EXTRA": "yes"}
+
+
 @pytest.fixture
-def host(tmp_path: Path, installed: Path) -> Iterator[Host]:
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
     workspaces = DiskWorkspaces(tmp_path / "jobs", min_free_bytes=0)
     with workspaces.open(a_claim().job, a_file("rows.jsonl")) as workspace:
         workspace.input_file.write_text("a row")
-        yield Host(workspace, installed)
+        yield workspace
+
+
+@pytest.fixture
+def host(workspace: Workspace, installed: Path, nursery: Nursery) -> Host:
+    """Its children are forked."""
+    return Host(workspace, installed, nursery)
+
+
+@pytest.fixture(params=["started", "forked"])
+def either_host(request: pytest.FixtureRequest, workspace: Workspace, installed: Path, nursery: Nursery) -> Host:
+    """One of each: a child is the same, however it came to be."""
+    return Host(workspace, installed, nursery if request.param == "forked" else None)
 
 
 def is_alive(pid: int) -> bool:
@@ -258,23 +281,23 @@ def failure(what: Callable[[], object]) -> tuple[type[Exception], str]:
 # ------------------------------------------------------------------------------------ a clean start
 
 
-def test_a_job_is_done_in_its_own_folder_with_what_it_was_given(host: Host) -> None:
-    result = host.run("report")
+def test_a_job_is_done_in_its_own_folder_with_what_it_was_given(either_host: Host) -> None:
+    result = either_host.run("report")
 
     assert ["output.txt", "manifest.json"] == [file.name for file in result.files]
-    assert host.workspace.output / "output.txt" == result.files[0].path
+    assert either_host.workspace.output / "output.txt" == result.files[0].path
     assert "made" == result.files[0].path.read_text()
-    assert str(host.workspace.folder) == result.outcome["cwd"]
+    assert str(either_host.workspace.folder) == result.outcome["cwd"]
     assert ("a row", "rows.jsonl") == (result.outcome["input"], result.outcome["input_name"])
     assert result.outcome["own_session"]
 
 
-def test_the_environment_is_exactly_what_it_should_be(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_exactly_what_it_should_be(either_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the agent's own environment: that is where its token may be."""
     monkeypatch.setenv("OVERMIND_API_KEY", "ovr_canary")
     monkeypatch.setenv("LD_PRELOAD", "/nowhere")
 
-    found = host.run("report").outcome["environment"]
+    found = either_host.run("report").outcome["environment"]
 
     mark = found.pop("OVERMIND_JOB_MARK")
     assert mark.startswith(f"test#{a_claim().job.id}/1/")
@@ -282,58 +305,58 @@ def test_the_environment_is_exactly_what_it_should_be(host: Host, monkeypatch: p
     assert {
         "LANG": "C.UTF-8",
         "PATH": SAFE_PATH,
-        "PYTHONPATH": host.settings.environment["PYTHONPATH"],
+        "PYTHONPATH": either_host.settings.environment["PYTHONPATH"],
         "EXTRA": "yes",
-        "HOME": str(host.workspace.folder),
-        "TMPDIR": str(host.workspace.folder),
+        "HOME": str(either_host.workspace.folder),
+        "TMPDIR": str(either_host.workspace.folder),
         "OVERMIND_JOB_ID": a_claim().job.id,
         "OVERMIND_JOB_ATTEMPT": "1",
     } == found
 
 
-def test_a_hosts_setting_does_not_move_a_job_out_of_its_folder(host: Host) -> None:
-    host.set(environment={**host.settings.environment, "HOME": "/root", "OVERMIND_JOB_ID": "x"})
+def test_a_hosts_setting_does_not_move_a_job_out_of_its_folder(either_host: Host) -> None:
+    either_host.set(environment={**either_host.settings.environment, "HOME": "/root", "OVERMIND_JOB_ID": "x"})
 
-    found = host.run("report").outcome["environment"]
+    found = either_host.run("report").outcome["environment"]
 
-    assert (str(host.workspace.folder), a_claim().job.id) == (found["HOME"], found["OVERMIND_JOB_ID"])
+    assert (str(either_host.workspace.folder), a_claim().job.id) == (found["HOME"], found["OVERMIND_JOB_ID"])
 
 
-def test_keys_reach_the_job_and_touch_neither_disk_nor_command_line(host: Host) -> None:
-    result = host.run("report")
+def test_keys_reach_the_job_and_touch_neither_disk_nor_command_line(either_host: Host) -> None:
+    result = either_host.run("report")
 
     told = result.outcome
     assert [["big", "sk-canary-of-the-model"]] == told["models"]
     assert "sk-canary" not in str(told["environment"]) + str(told["arguments"])
     # the job's own result says it here; nothing else does
-    host.workspace.result.unlink()
-    found = [p for p in host.workspace.folder.rglob("*") if p.is_file() and b"sk-canary" in p.read_bytes()]
+    either_host.workspace.result.unlink()
+    found = [p for p in either_host.workspace.folder.rglob("*") if p.is_file() and b"sk-canary" in p.read_bytes()]
     assert [] == found
 
 
-def test_a_users_module_does_not_shadow_pythons(host: Host) -> None:
+def test_a_users_module_does_not_shadow_pythons(either_host: Host) -> None:
     """`python -P`: the working folder is not on the path."""
-    (host.workspace.folder / "json.py").write_text("raise SystemExit('shadowed')")
+    (either_host.workspace.folder / "json.py").write_text("raise SystemExit('shadowed')")
 
-    assert str(host.workspace.folder) not in host.run("report").outcome["path"]
-
-
-def test_a_job_gives_way_to_heartbeats(host: Host) -> None:
-    host.set(nice=5)
-
-    assert os.nice(0) + 5 == host.run("report").outcome["nice"]
+    assert str(either_host.workspace.folder) not in either_host.run("report").outcome["path"]
 
 
-def test_what_a_job_prints_is_its_log(host: Host) -> None:
-    host.run("speak")
+def test_a_job_gives_way_to_heartbeats(either_host: Host) -> None:
+    either_host.set(nice=5)
 
-    assert ["hello from the job", "and from its other mouth"] == host.workspace.log.read_text().splitlines()
+    assert os.nice(0) + 5 == either_host.run("report").outcome["nice"]
 
 
-def test_progress_is_passed_on(host: Host) -> None:
-    host.run("progress")
+def test_what_a_job_prints_is_its_log(either_host: Host) -> None:
+    either_host.run("speak")
 
-    assert Progress(3, 7, "rows") == host.progress[-1]
+    assert ["hello from the job", "and from its other mouth"] == either_host.workspace.log.read_text().splitlines()
+
+
+def test_progress_is_passed_on(either_host: Host) -> None:
+    either_host.run("progress")
+
+    assert Progress(3, 7, "rows") == either_host.progress[-1]
 
 
 # ------------------------------------------------------------------------------------ how it ends
@@ -363,7 +386,8 @@ def test_a_job_that_fails_says_why(
     assert (kind, reason) == failure(lambda: host.run(do, **parameters))
 
 
-def test_a_job_type_that_is_not_installed_fails(host: Host) -> None:
+def test_a_job_type_that_is_not_installed_fails(workspace: Workspace, installed: Path) -> None:
+    host = Host(workspace, installed, None)
     host.set(environment={})
 
     assert (ExecutorError, "unknown_job_type") == failure(lambda: host.run("report"))
@@ -540,16 +564,14 @@ def test_work_that_ends_in_the_moment_of_the_wish_is_kept_if_anybody_wants_it(
 # ------------------------------------------------------------------------------------ nothing outlives a job
 
 
-@pytest.mark.usefixtures("guarded")
-def test_a_process_that_forked_twice_into_its_own_session_is_killed(host: Host) -> None:
-    pid = host.run("stray").outcome["pid"]
+def test_a_process_that_forked_twice_into_its_own_session_is_killed(either_host: Host) -> None:
+    pid = either_host.run("stray").outcome["pid"]
 
     assert not is_alive(pid)
 
 
-@pytest.mark.usefixtures("guarded")
-def test_a_process_that_hid_its_mark_is_killed(host: Host) -> None:
-    pid = host.run("hidden").outcome["pid"]
+def test_a_process_that_hid_its_mark_is_killed(either_host: Host) -> None:
+    pid = either_host.run("hidden").outcome["pid"]
 
     assert not is_alive(pid)
 
@@ -568,26 +590,23 @@ def test_what_outlived_an_agent_is_found_by_the_next_one() -> None:
         other.wait()
 
 
-@pytest.mark.usefixtures("guarded")
-def test_a_stray_is_killed_also_when_its_job_was(host: Host) -> None:
-    assert (ExecutorError, "killed_by_signal") == failure(lambda: host.run("stray", then="die"))
+def test_a_stray_is_killed_also_when_its_job_was(either_host: Host) -> None:
+    assert (ExecutorError, "killed_by_signal") == failure(lambda: either_host.run("stray", then="die"))
 
-    assert not is_alive(int((host.workspace.folder / "stray").read_text()))
+    assert not is_alive(int((either_host.workspace.folder / "stray").read_text()))
 
 
-@pytest.mark.usefixtures("guarded")
-def test_what_a_job_started_in_its_group_is_killed(host: Host) -> None:
-    pids = host.run("family").outcome["pids"]
+def test_what_a_job_started_in_its_group_is_killed(either_host: Host) -> None:
+    pids = either_host.run("family").outcome["pids"]
 
     assert [False] * 3 == [is_alive(pid) for pid in pids]
 
 
-@pytest.mark.usefixtures("guarded")
-def test_processes_of_others_are_left_alone(host: Host) -> None:
+def test_processes_of_others_are_left_alone(either_host: Host) -> None:
     """Another job's process is a child of the agent as well."""
     other = os.posix_spawn("/bin/sleep", ["sleep", "600"], {processes.MARK: "another-job/1/xyz"}, setsid=True)
     try:
-        host.run("stray")
+        either_host.run("stray")
         survived = is_alive(other)
     finally:
         os.kill(other, signal.SIGKILL)
@@ -596,17 +615,16 @@ def test_processes_of_others_are_left_alone(host: Host) -> None:
     assert survived
 
 
-@pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize(("do", "then"), [("stray", None), ("stray", "die"), ("orphan", None)])
-def test_no_zombie_is_left(host: Host, do: str, then: str | None) -> None:
+def test_no_zombie_is_left(either_host: Host, do: str, then: str | None) -> None:
     """A daemon that runs for months would have no process numbers left."""
     with suppress(ExecutorError):
-        host.run(do, then=then)
+        either_host.run(do, then=then)
 
     deadline = time.monotonic() + 10
     while zombies() and time.monotonic() < deadline:
-        host.workspace.result.unlink(missing_ok=True)
-        host.run("progress")  # one that was still dying is let go of with the next job
+        either_host.workspace.result.unlink(missing_ok=True)
+        either_host.run("progress")  # one that was still dying is let go of with the next job
 
     assert [] == zombies()
 
@@ -618,23 +636,22 @@ def zombies() -> list[int]:
     return [pid for pid in pids if not is_alive(pid)]
 
 
-@pytest.mark.usefixtures("guarded")
-def test_the_exit_code_of_another_slots_child_is_left_to_it(host: Host) -> None:
+def test_the_exit_code_of_another_slots_child_is_left_to_it(either_host: Host) -> None:
     other = processes.start(["/bin/sh", "-c", "exit 7"])
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
 
-    host.run("progress")
+    either_host.run("progress")
 
     assert 7 == other.wait(10)
-    processes.end_tree(other, "no such mark", pause=lambda _: None)
+    processes.let_go(other)
 
 
-def test_no_descriptor_is_left(host: Host) -> None:
-    host.run("progress")
+def test_no_descriptor_is_left(either_host: Host) -> None:
+    either_host.run("progress")
     before = open_descriptors()
 
-    host.workspace.result.unlink()
-    failure(lambda: host.run("exit", code=1))
+    either_host.workspace.result.unlink()
+    failure(lambda: either_host.run("exit", code=1))
 
     assert before == open_descriptors()
 
@@ -693,9 +710,10 @@ def read_events(content: bytes) -> list[Progress]:
 
     thread = threading.Thread(target=write)
     thread.start()
-    with os.fdopen(reader, "rb", buffering=0) as pipe, EventReader(pipe, found.append) as events:
-        while events._selector.get_map():
-            events.read(1)
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        events = EventReader(pipe, found.append)
+        while select.select([pipe], [], [], 10)[0] and events.read():
+            pass
     thread.join(10)
     return found
 
@@ -705,10 +723,11 @@ def test_an_event_may_come_in_pieces() -> None:
     reader, writer = os.pipe()
     raw = (GOOD + "\n").encode()
 
-    with os.fdopen(reader, "rb", buffering=0) as pipe, EventReader(pipe, found.append) as events:
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        events = EventReader(pipe, found.append)
         for number in range(len(raw)):
             os.write(writer, raw[number : number + 1])
-            events.read(1)
+            events.read()
         os.close(writer)
 
     assert [Progress(1, 2, "ok")] == found

@@ -1,0 +1,89 @@
+"""What a job's process is given: its environment, which anybody may see, and its order, which has keys in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_agent import processes
+from overmind_agent.jobs import Claim
+from overmind_agent.ports import Workspace
+from overmind_executors.contract import ModelEndpoint
+
+SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class ChildSettings:
+    """
+    What every child of this host gets.
+
+    Attributes:
+        models: the chat models that jobs may name; their keys go to the child's standard input alone.
+        environment: variables on top of the fixed ones; never the agent's own environment.
+        grace_s: between the wish to stop and the kill.
+        timeout_s: the longest time an executor may run here, whatever the job says.
+        nice: added to the child's priority, so that heartbeats come first.
+        owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
+    """
+
+    models: Sequence[ModelEndpoint]
+    data_roots: Sequence[Path]
+    environment: Mapping[str, str]
+    grace_s: float
+    timeout_s: float
+    nice: int
+    owner: str
+
+    def common_environment(self) -> dict[str, str]:
+        """What is the same for all of them."""
+        return {"LANG": "C.UTF-8", "PATH": SAFE_PATH, **self.environment}
+
+    def environment_of(self, claim: Claim, workspace: Workspace, mark: str) -> dict[str, str]:
+        """All that a job's process has in its environment."""
+        return {
+            **self.common_environment(),
+            "HOME": str(workspace.folder),
+            "TMPDIR": str(workspace.folder),
+            "OVERMIND_JOB_ID": claim.job.id,
+            "OVERMIND_JOB_ATTEMPT": str(claim.attempt),
+            processes.MARK: mark,
+        }
+
+    def order_for(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:
+        """What `overmind_executors.order` reads."""
+        here = workspace.folder
+        order = {
+            "job_id": claim.job.id,
+            "attempt": claim.attempt,
+            "job_type": claim.job.job_type,
+            "parameters": dict(parameters),
+            "input_file": str(workspace.input_file.relative_to(here)) if workspace.input_name else None,
+            "input_name": workspace.input_name,
+            "output": str(workspace.output.relative_to(here)),
+            "state": str(workspace.state.relative_to(here)),
+            "models": [asdict(model) for model in self.models],
+            "data_roots": [str(root) for root in self.data_roots],
+        }
+        return json.dumps(order).encode()
+
+
+@contextmanager
+def in_memory(content: bytes) -> Iterator[int]:
+    """
+    A descriptor to read *content* from. It may hold keys, so it is not a file; and it is not a pipe, which a child
+    that does not read would block.
+    """
+    descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""What can be seen of a child while it works: that it lives, what it tells, and how long its log is."""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from overmind_agent.jobs import Progress
+from overmind_agent.plain_files import open_plain
+from overmind_agent.processes import Process
+from overmind_executors import strict_json
+
+# As much as a pipe holds.
+EVENT_BYTES: Final = 64 * 1024
+# A log that grows beyond the first is cut back to the second.
+LOG_BYTES: Final = 64 * 1024 * 1024
+LOG_KEPT_BYTES: Final = 16 * 1024 * 1024
+
+
+class ChildWatch:
+    """
+    Waits for news of one child, whatever comes first: an event, or its end.
+
+    Args:
+        events: the pipe that the child writes to.
+    """
+
+    def __init__(self, child: Process, events: IO[bytes], on_progress: Callable[[Progress], None]) -> None:
+        self._child = child
+        self._pipe = events
+        self._events = EventReader(events, on_progress)
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> ChildWatch:
+        self._life = os.pidfd_open(self._child.pid)
+        self._selector.register(self._life, selectors.EVENT_READ)
+        self._selector.register(self._pipe, selectors.EVENT_READ)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.read()
+        self._selector.close()
+        os.close(self._life)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the child has ended, after waiting for news for at most *timeout_s* seconds."""
+        has_ended = False
+        for key, _ in self._selector.select(timeout_s):
+            if key.fd == self._life:
+                has_ended = True
+            elif not self._events.read():
+                self._selector.unregister(self._pipe)  # the child closed its end; it will be gone in a moment
+        return has_ended
+
+
+class EventReader:
+    """The child's events: JSON lines on a pipe. What is not one of ours is ignored, and so is a line too long."""
+
+    def __init__(self, pipe: IO[bytes], on_progress: Callable[[Progress], None]) -> None:
+        self._pipe = pipe
+        self._on_progress = on_progress
+        self._rest = b""
+        os.set_blocking(pipe.fileno(), False)
+
+    def read(self) -> bool:
+        """Take what is there now; False when nothing will come any more."""
+        chunk = self._pipe.read(EVENT_BYTES)
+        if not chunk:
+            return chunk is None  # nothing now
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._rest = self._rest[-EVENT_BYTES:]
+        for line in lines:
+            self._take(line)
+        return True
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = strict_json.loads(line)
+            if event["event"] == "progress":
+                step, total = event["step"], event["total_steps"]
+                # Goes into the heartbeat of all jobs, which a number that is none would have refused.
+                if type(step) is type(total) is int and step >= 0 and total >= 0:
+                    self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
+        except (strict_json.NotJson, KeyError, TypeError):
+            return
+
+
+def limit_log(log: Path) -> None:
+    """Cut what a job wrote beyond LOG_BYTES, leaving the beginning, and say how much was lost."""
+    try:
+        if (size := log.lstat().st_size) <= LOG_BYTES:
+            return
+        with open_plain(log, append=True) as file:
+            file.truncate(LOG_KEPT_BYTES)
+            file.write(b"\n[%d bytes of this log were cut here]\n" % (size - LOG_KEPT_BYTES))
+    except OSError:
+        return  # the job has put something else there; it is its own log
