@@ -70,6 +70,24 @@ def members(text: str) -> Iterator[Any]:
         raise NotJson("more text after the array")
 
 
+def value_at(text: str, place: int) -> tuple[Any, int]:
+    """
+    The value that begins at *place* of *text*, and the place behind it; what follows there is not looked at.
+
+    Raises:
+        NotJson: as `loads`.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, place)
+    except RecursionError as error:
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
+    except json.JSONDecodeError as error:
+        raise NotJson(error.msg.lower()) from error
+    _refuse_surrogates(value)
+    _refuse_depth(value, MAX_DEPTH)
+    return value, end
+
+
 def dumps(value: Any) -> str:
     """*value* as one line of JSON that `loads` takes back; text stays readable, NaN is refused."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -88,16 +106,9 @@ def _skip(text: str, place: int) -> int:
 
 def _member(text: str, place: int, number: int) -> tuple[Any, int]:
     try:
-        value, end = _DECODER.raw_decode(text, place)
-    except NotJson:
-        raise
-    except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg.lower()} in member {number} of the array") from error
-    except RecursionError as error:
-        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
-    _refuse_surrogates(value)
-    _refuse_depth(value, MAX_DEPTH)
-    return value, end
+        return value_at(text, place)
+    except NotJson as error:
+        raise NotJson(f"{error} in member {number} of the array") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
