@@ -34,7 +34,7 @@ class CaseScore:
     """
     Attributes:
         total: points in [0, total_points].
-        earned: points by component: `structure`, `field:<name>`, `tool_usage`, `llm_judge`; None for what is left out.
+        earned: points by part: `structure`, `field:<name>`, `tool_usage`, `llm_judge`; None for what is left out.
         possible: points that the components that count could earn.
         penalties: points lost, each at most 0: `type`, `consistency`.
     """

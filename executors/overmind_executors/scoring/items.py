@@ -31,7 +31,7 @@ MISSING: Final = _Missing()
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One call of a tool; *arguments* is what the caller wrote when that is no JSON object; *result* if on record."""
+    """One call of a tool; *arguments* is what was written when that is no JSON object; *result* if on record."""
 
     name: str
     arguments: Any
