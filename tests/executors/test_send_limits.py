@@ -67,7 +67,7 @@ def simulate(
     server: RateLimited | Crowded, *, rows: int, seed: int, retry_after_s: float = 0, double_at_s: float = math.inf
 ) -> Run:
     """All rows, each sent again after a while when it was refused; a refusal takes 50 ms."""
-    limits, draw, run = SendLimits(MOST), random.Random(seed), Run()  # noqa: S311
+    limits, draw, run = SendLimits(MOST), random.Random(seed), Run()
     now_s, inside, waiting, number = 0.0, 0, rows, 0
     ahead: list[tuple[float, int, object]] = []
     while len(run.ended_s) < rows:
