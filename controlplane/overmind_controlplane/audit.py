@@ -13,6 +13,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.access import Caller
+from overmind_controlplane.appending import append
 from overmind_controlplane.tables import AuditEntry, now
 
 KEPT_FOR: Final = timedelta(days=90)
@@ -68,18 +69,17 @@ def note(
         http_status, code: of a refusal.
     """
     caller = call.caller
-    session.add(
-        AuditEntry(
-            project_id=caller.project_id if caller else None,
-            token_id=caller.token_id if caller else None,
-            who=caller.name if caller else "",
-            verb=call.verb,
-            object=call.path.replace("\0", "")[:_LONGEST_OBJECT],
-            decision=decision,
-            http_status=http_status,
-            code=code or None,
-        )
-    )
+    line = {
+        "project_id": caller.project_id if caller else None,
+        "token_id": caller.token_id if caller else None,
+        "who": caller.name if caller else "",
+        "verb": call.verb,
+        "object": call.path.replace("\0", "")[:_LONGEST_OBJECT],
+        "decision": decision,
+        "http_status": http_status,
+        "code": code or None,
+    }
+    append(session, AuditEntry, line)
 
 
 def prune(session: Session) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import files, idempotency, outcomes, timers
 from overmind_controlplane.access import Caller
+from overmind_controlplane.appending import append
 from overmind_controlplane.database import is_changing, ring
 from overmind_controlplane.matching import demand_of, job_type, module_of
 from overmind_controlplane.refusals import Conflict, NotFound, wrong
@@ -321,19 +322,17 @@ class Board:
         """The one place where a status is written."""
         job.status = step(job.status, word.status)
         job.updated = now()
-        session.add(
-            JobEvent(
-                id=new_id(),
-                job_id=job.id,
-                name=job.status,
-                created=job.updated,
-                created_by=caller.token_id if caller else None,
-                agent_id=word.agent_id,
-                attempt=job.attempt or None,
-                message=outcomes.shortened(word.message),
-                detail=dict(word.detail) or None,
-            )
-        )
+        line = {
+            "job_id": job.id,
+            "name": job.status,
+            "created": job.updated,
+            "created_by": caller.token_id if caller else None,
+            "agent_id": word.agent_id,
+            "attempt": job.attempt or None,
+            "message": outcomes.shortened(word.message),
+            "detail": dict(word.detail) or None,
+        }
+        append(session, JobEvent, line)
         outcomes.keep(job, word)
         stage = LIFECYCLE[job.status]
         if stage.is_final:
@@ -402,7 +401,8 @@ class Board:
 
     @staticmethod
     def _note(session: Session, job: Job, word: Word) -> None:
-        session.add(Said(job_id=job.id, attempt=job.attempt, sequence=word.sequence, digest=word.digest))
+        said = {"job_id": job.id, "attempt": job.attempt, "sequence": word.sequence, "digest": word.digest}
+        append(session, Said, said)
 
     @staticmethod
     def _must_be_agent(session: Session, caller: Caller, agent_id: str, *loc: str) -> Agent:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, UOWTransaction
 
 from overmind_controlplane import audit
+from overmind_controlplane.appending import AppendingSession
 from overmind_controlplane.migrating import bring_up_to_date
 from overmind_controlplane.stores import Store
 
@@ -60,11 +61,11 @@ class Database:
     @contextmanager
     def _change(self, engine: Engine) -> Iterator[Session]:
         topics: set[str] = set()
-        with Session(engine, expire_on_commit=False, info={"topics": topics}) as session:
+        with AppendingSession(engine, expire_on_commit=False, info={"topics": topics}) as session:
             with self.store.turn(), session.begin():
                 yield session
+                session.flush()
                 if topics:
-                    session.flush()
                     self.store.announce(session, topics)
             if topics:
                 self._ring(*topics)

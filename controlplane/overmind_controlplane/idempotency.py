@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from overmind_controlplane.appending import append
 from overmind_controlplane.refusals import Unavailable, wrong
 from overmind_controlplane.tables import IdempotencyKey, now
 
@@ -41,7 +42,8 @@ def find(session: Session, scope: str, key: str, asked: str) -> IdempotencyKey |
 
 def keep(session: Session, scope: str, key: str, asked: str, *, made: str, attempt: int = 0) -> None:
     """Remember what was granted; `settle` belongs to it."""
-    session.add(IdempotencyKey(scope=scope, key=key, digest=asked, made=made, attempt=attempt))
+    granted = {"scope": scope, "key": key, "digest": asked, "made": made, "attempt": attempt}
+    append(session, IdempotencyKey, granted)
 
 
 def settle(session: Session) -> None:
