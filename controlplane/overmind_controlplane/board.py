@@ -18,14 +18,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import files, idempotency, outcomes, timers
+from overmind_controlplane import claiming, files, idempotency, outcomes, timers
 from overmind_controlplane.access import Caller
 from overmind_controlplane.appending import append
 from overmind_controlplane.database import is_changing, ring
 from overmind_controlplane.matching import demand_of, job_type, module_of
-from overmind_controlplane.refusals import Conflict, NotFound, wrong
+from overmind_controlplane.refusals import Conflict, Invalid, NotFound, wrong
 from overmind_controlplane.steps import path, step
-from overmind_controlplane.stores import StoreClock
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
 from overmind_controlplane.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.words import NewJob, Word
@@ -144,16 +143,22 @@ class Board:
 
     # ------------------------------------------------------------------------------------------ changing
 
-    def report(self, session: Session, caller: Caller, job: Job, word: Word) -> None:
+    def report(
+        self, session: Session, caller: Caller, job: Job, word: Word, known: claiming.Known | None = None
+    ) -> None:
         """
         Apply what an agent says about a job that it wants or holds.
+
+        Args:
+            known: what a claim looks up, if somebody has looked already.
 
         Raises:
             Conflict: `claim_taken`, `superseded`, `expected_sequence`, `illegal_transition`, `files_missing`.
             Invalid: a repeated sequence number or key with other words.
         """
         if word.status is Status.CLAIMED:
-            self._claim(session, caller, job, word)
+            known = claiming.look_up(session, [(job, word)]) if known is None else known
+            self._claim(session, caller, job, word, known)
             return
         if word.attempt is not None and word.attempt != job.attempt:
             raise _superseded(job)
@@ -189,7 +194,7 @@ class Board:
             raise Conflict("an agent holds this job; cancel it instead", code="illegal_transition")
         for status in path(job.status, to):
             if status is Status.CLAIMED:
-                self._grant(job, caller.token_id, is_leased=False)
+                self._grant(session, job, caller.token_id, is_leased=False)
                 job.is_driven = True
             self._move(session, job, Word(status, message=message), caller)
 
@@ -272,15 +277,15 @@ class Board:
 
     # ------------------------------------------------------------------------------------------ inside
 
-    def _claim(self, session: Session, caller: Caller, job: Job, word: Word) -> None:
+    def _claim(self, session: Session, caller: Caller, job: Job, word: Word, known: claiming.Known) -> None:
         agent_id = word.agent_id
         if agent_id is None:
             raise wrong("a claim names the agent that claims", "query", "agent_id", kind="missing")
-        scope = f"{job.project_id}:{agent_id}:claim"
-        asked = idempotency.digest(job.id)
-        with session.no_autoflush:  # what others of the batch changed can be written with the rest
-            agent = self._must_be_agent(session, caller, agent_id, "query", "agent_id")
-            granted = idempotency.find(session, scope, word.key, asked) if word.key is not None else None
+        agent = known.agents.get((caller.project_id, agent_id))
+        if agent is None:
+            raise _no_agent(agent_id, "query", "agent_id")
+        scope, asked = claiming.scope(job, agent_id), idempotency.digest(job.id)
+        granted = idempotency.same(known.granted.get((scope, word.key)), asked) if word.key is not None else None
         if granted is not None:
             if (granted.attempt, agent_id) != (job.attempt, job.holder):
                 raise _superseded(job)
@@ -294,7 +299,7 @@ class Board:
         if job.is_archived:
             raise Conflict("the job is archived", code="illegal_transition")
         step(job.status, Status.CLAIMED)
-        self._grant(job, agent_id, is_leased="lease" in agent.capabilities)
+        self._grant(session, job, agent_id, is_leased="lease" in agent.capabilities)
         self._move(session, job, word, caller)
         if word.key is not None:
             idempotency.keep(session, scope, word.key, asked, made=job.id, attempt=job.attempt)
@@ -307,11 +312,11 @@ class Board:
         free = select(Job.id).where(Job.id == job.id, timers.is_free_for(agent_id))
         return session.scalar(free) is not None
 
-    def _grant(self, job: Job, holder: str, *, is_leased: bool) -> None:
+    def _grant(self, session: Session, job: Job, holder: str, *, is_leased: bool) -> None:
         job.attempt += 1
         job.holder = holder
         job.is_leased = is_leased
-        job.lease_until = StoreClock() + self.lease_s if is_leased else None
+        job.lease_until = timers.end_of_lease(session, self.lease_s) if is_leased else None
         timers.unreserve(job)
         job.sequence = 0
         job.declared = []
@@ -408,8 +413,12 @@ class Board:
     def _must_be_agent(session: Session, caller: Caller, agent_id: str, *loc: str) -> Agent:
         agent = session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
         if agent is None:
-            raise wrong(f"there is no agent {agent_id}; register it", *loc)
+            raise _no_agent(agent_id, *loc)
         return agent
+
+
+def _no_agent(agent_id: str, *loc: str) -> Invalid:
+    return wrong(f"there is no agent {agent_id}; register it", *loc)
 
 
 def _superseded(job: Job) -> Conflict:

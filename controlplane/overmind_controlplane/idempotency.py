@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -34,7 +35,24 @@ def find(session: Session, scope: str, key: str, asked: str) -> IdempotencyKey |
     Raises:
         Invalid: the key was used for another call.
     """
-    granted = session.get(IdempotencyKey, (scope, key))
+    return same(find_all(session, {(scope, key)}).get((scope, key)), asked)
+
+
+def find_all(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], IdempotencyKey]:
+    """What was granted under each of these scopes and keys; those under which nothing was are left out."""
+    if not keys:
+        return {}
+    named = select(IdempotencyKey).where(tuple_(IdempotencyKey.scope, IdempotencyKey.key).in_(keys))
+    return {(granted.scope, granted.key): granted for granted in session.scalars(named)}
+
+
+def same(granted: IdempotencyKey | None, asked: str) -> IdempotencyKey | None:
+    """
+    What was granted, if it was for this call.
+
+    Raises:
+        Invalid: the key was used for another call.
+    """
     if granted is not None and granted.digest != asked:
         raise wrong("this key was used for another call", "header", "Idempotency-Key")
     return granted

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import audit, heartbeats, idempotency, shown
+from overmind_controlplane import audit, claiming, heartbeats, idempotency, shown
 from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.batches import Batches
 from overmind_controlplane.board import Board
@@ -62,12 +62,14 @@ class Reports:
     def _together(self, told: Sequence[Told]) -> Sequence[wire.Job]:
         with self._database.write() as session:
             jobs = self._board.get_all(session, {one.job_id for one in told})
-            for one in told:
-                self._say(session, self._board.of_caller(one.caller, jobs.get(one.job_id)), one)
+            said = [(self._board.of_caller(one.caller, jobs.get(one.job_id)), one) for one in told]
+            known = claiming.look_up(session, [(job, one.word) for job, one in said])
+            for job, one in said:
+                self._say(session, job, one, known)
             idempotency.settle(session)
             return list(self._show(session, [(jobs[one.job_id], one.word) for one in told]))
 
-    def _say(self, session: Session, job: Job, one: Told) -> None:
+    def _say(self, session: Session, job: Job, one: Told, known: claiming.Known) -> None:
         before = job.updated
         word = one.word
         is_person = word.agent_id is None and word.attempt is None and word.sequence is None
@@ -76,7 +78,7 @@ class Reports:
             self._board.cancel(session, one.caller, job, word.message)
         else:
             one.caller.must_be(Role.AGENT)
-            self._board.report(session, one.caller, job, word)
+            self._board.report(session, one.caller, job, word, known)
         if one.call is not None and job.updated != before:
             audit.note(session, one.call, audit.GRANTED)
 

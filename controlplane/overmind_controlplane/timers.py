@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.stores import StoreClock
 from overmind_controlplane.tables import Job
 
 RESERVATION_S: Final = 5.0
+_CLOCK_S: Final = "clock_s"
 
 
 def is_free_for(agent_id: str) -> ColumnElement[bool]:
@@ -39,6 +40,14 @@ def unreserve(job: Job) -> None:
 def has_run_out() -> ColumnElement[bool]:
     """The condition that a job's lease has."""
     return Job.lease_until <= StoreClock()
+
+
+def end_of_lease(session: Session, lease_s: float) -> float:
+    """When a lease that begins now runs out. The clock is read once a transaction: a number costs no statement."""
+    if _CLOCK_S not in session.info:
+        session.info[_CLOCK_S] = session.scalars(select(StoreClock())).one()
+    now_s: float = session.info[_CLOCK_S]
+    return now_s + lease_s
 
 
 def renew(session: Session, job_ids: Collection[str], lease_s: float) -> None:
