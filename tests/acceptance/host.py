@@ -28,6 +28,7 @@ name = "test host"
 state_dir = "{folder}/state"
 grace_s = 2
 drain_s = 30
+{more}
 
 [models.local]
 base_url = "{models}"
@@ -103,14 +104,19 @@ class Agent:
 
 
 class Host:
-    """A folder with a configuration, a token and a state folder."""
+    """
+    A folder with a configuration, a token and a state folder.
 
-    def __init__(self, folder: Path, url: str, token: str, models: str) -> None:
+    Args:
+        more: lines of the configuration's section `[agent]`.
+    """
+
+    def __init__(self, folder: Path, url: str, token: str, models: str, *, more: str = "") -> None:
         folder.mkdir()
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "agent.toml"
-        self.config.write_text(CONFIG.format(url=url, folder=folder, models=models))
+        self.config.write_text(CONFIG.format(url=url, folder=folder, models=models, more=more))
         self.write_token(token)
         self._started: list[Agent] = []
 
@@ -192,6 +198,7 @@ class Submitter:
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
+        self.token = token
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
 

@@ -11,14 +11,16 @@ from typing import Any
 import requests
 
 
-def make_job(url: str, token: str, content: bytes, name: str, parameters: dict[str, Any]) -> str:
-    """The id of an inference job over a model file that is uploaded first."""
+def make_job(
+    url: str, token: str, content: bytes, name: str, parameters: dict[str, Any], *, job_type: str = "inference"
+) -> str:
+    """The id of a job over a model file that is uploaded first."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
     with session:
         model = _post(session, f"{url}/api/v2/models", _upload(session, url, content, name))
         body = _upload(session, url, json.dumps(parameters).encode(), "parameters.json")
-        path = f"{url}/api/v2/models/{model['id']}/jobs?function_name=%40overmind%3Ainference"
+        path = f"{url}/api/v2/models/{model['id']}/jobs?function_name=%40overmind%3A{job_type}"
         return str(_post(session, path, body)["id"])
 
 

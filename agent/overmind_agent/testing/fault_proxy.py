@@ -1,0 +1,394 @@
+"""
+An HTTP proxy on loopback that spoils what passes through it, as its plan says.
+
+    with FaultProxy(plane.url, Seeded(7, rate=0.1)) as proxy:
+        ... let the agent speak to proxy.url ...
+        assert proxy.passed  # what came, in order, and what was done to it
+
+It reads requests and answers as a whole, so that a fault falls where it hurts: between the effect of a call and its
+answer. The decisions follow from the seed and from how many requests came before; when each one comes does not.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+UPSTREAM_S: Final = 40.0
+_HOP: Final = frozenset({"connection", "transfer-encoding", "keep-alive"})
+# A reset instead of an orderly end: what is on its way to the client is thrown away.
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked: `number` counts the requests of the proxy from 1."""
+
+    number: int
+    verb: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said to it."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+Plan = Callable[[Request], str | None]
+"""Which of FAULTS a request meets, None for none."""
+
+
+class Seeded:
+    """
+    A plan of chance, the same for the same seed.
+
+    Args:
+        rate: the part of all requests that meet a fault, from 0 to 1.
+        kinds: those of FAULTS that are drawn from.
+    """
+
+    def __init__(self, seed: int, *, rate: float, kinds: Sequence[str] = ()) -> None:
+        self._seed = seed
+        self._rate = rate
+        self._kinds = tuple(kinds) or tuple(FAULTS)
+
+    def __call__(self, request: Request) -> str | None:
+        """The fault that this request meets."""
+        draw = random.Random(f"{self._seed}/{request.number}")  # noqa: S311 - it is to be foreseen
+        return draw.choice(self._kinds) if draw.random() < self._rate else None
+
+
+class Scripted:
+    """A plan by hand: `plan.next("Completed", "reset_after")` spoils the next request with that in its path."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    def next(self, text: str, *faults: str) -> None:
+        """The next requests whose verb and path have *text* in them meet *faults*, one each."""
+        with self._lock:
+            self._waiting += [(text, fault) for fault in faults]
+
+    def __call__(self, request: Request) -> str | None:
+        """The fault that this request meets."""
+        with self._lock:
+            for text, fault in self._waiting:
+                if text in f"{request.verb} {request.path}":
+                    self._waiting.remove((text, fault))
+                    return fault
+        return None
+
+
+class FaultProxy:
+    """
+    In front of *upstream*, from the beginning of a `with` block to its end.
+
+    Attributes:
+        plan: what happens to whom; may be exchanged while it runs.
+        passed: number, verb with path, and fault of every request.
+        slow_s: how long a slow thing takes: a delay, a late delivery, a black hole.
+    """
+
+    def __init__(self, upstream: str, plan: Plan | None = None, *, slow_s: float = 1.0) -> None:
+        self.upstream = urlsplit(upstream)
+        self.plan: Plan = plan or (lambda _request: None)
+        self.slow_s = slow_s
+        self.passed: list[tuple[int, str, str | None]] = []
+        self.over = threading.Event()
+        self._unauthorized = 0
+        self._lock = threading.Lock()
+        self._http = _Server(("127.0.0.1", 0), _Handler)
+        self._http.proxy = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.over.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How often each fault was met."""
+        return Counter(fault for _, _, fault in tuple(self.passed) if fault)
+
+    def decide(
+        self, verb: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> tuple[Request, str | None]:
+        """Number the request and ask the plan about it."""
+        with self._lock:
+            request = Request(len(self.passed) + 1, verb, path, headers, body)
+            fault = self.plan(request)
+            if fault == "unauthorized":
+                self._unauthorized = 3
+            if self._unauthorized and fault in (None, "unauthorized"):
+                self._unauthorized -= 1
+                fault = "unauthorized"
+            self.passed.append((request.number, f"{verb} {path}", fault))
+        return request, fault
+
+    def forward(self, request: Request, *, only_bytes: int | None = None) -> Answer | None:
+        """
+        The server's answer, None when there was none.
+
+        Args:
+            only_bytes: after so many of the body the connection is cut.
+        """
+        connection = http.client.HTTPConnection(str(self.upstream.hostname), self.upstream.port, timeout=UPSTREAM_S)
+        try:
+            connection.putrequest(request.verb, request.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers:
+                connection.putheader(name, value)
+            connection.endheaders(request.body[:only_bytes])
+            if only_bytes is not None:
+                return None
+            found = connection.getresponse()
+            return Answer(found.status, found.getheaders(), found.read())
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    proxy: FaultProxy
+
+    def handle_error(self, *_request: Any) -> None:
+        """A client that went away is nothing to talk about."""
+
+
+class Exchange:
+    """One request on its way: what a fault may do with it."""
+
+    def __init__(self, handler: _Handler, proxy: FaultProxy, request: Request) -> None:
+        self._handler = handler
+        self.proxy = proxy
+        self.request = request
+
+    def forward(self, *, only_bytes: int | None = None) -> Answer | None:
+        """Let the server have it."""
+        return self.proxy.forward(self.request, only_bytes=only_bytes)
+
+    def say(self, answer: Answer | None, *, length: int | None = None, body: bytes | None = None) -> None:
+        """
+        Let the client have *answer*; without one the connection ends, as the server's did.
+
+        Args:
+            length: what is said of the body's length, if not the truth.
+            body: what is sent of it, if not all.
+        """
+        if answer is None:
+            self.end()
+            return
+        lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, 'Status')}"]
+        kept = [(name, value) for name, value in answer.headers if name.lower() not in _HOP | {"content-length"}]
+        lines += [f"{name}: {value}" for name, value in kept]
+        lines += [f"Content-Length: {len(answer.body) if length is None else length}", "", ""]
+        self.write("\r\n".join(lines).encode("latin-1"))
+        self.write(answer.body if body is None else body)
+
+    def write(self, data: bytes) -> None:
+        """Bytes to the client, as they are."""
+        self._handler.wfile.write(data)
+
+    def pause(self, seconds: float) -> bool:
+        """Let time pass, but not beyond the proxy's end; whether that has come."""
+        return self.proxy.over.wait(seconds)
+
+    def end(self) -> None:
+        """End the connection in order."""
+        self._handler.close_connection = True
+
+    def reset(self) -> None:
+        """End the connection with a reset."""
+        self.end()
+        with suppress(OSError):
+            self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._handler.wfile.flush()
+            self._handler.connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    timeout = 60
+
+    def _pass_on(self) -> None:
+        proxy = self.server.proxy
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in _HOP]
+        request, fault = proxy.decide(self.command, self.path, headers, body)
+        exchange = Exchange(self, proxy, request)
+        with suppress(OSError):
+            (FAULTS[fault] if fault else _none)(exchange)
+            self.wfile.flush()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass_on  # noqa: N815 - names of http.server
+
+    def finish(self) -> None:
+        """The client may have gone already."""
+        with suppress(OSError, ValueError):
+            super().finish()
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+# ------------------------------------------------------------------------------------------------ the faults
+
+
+def _none(exchange: Exchange) -> None:
+    exchange.say(exchange.forward())
+
+
+def _reset_before(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+def _reset_after(exchange: Exchange) -> None:
+    exchange.forward()
+    exchange.reset()
+
+
+def _truncated(exchange: Exchange) -> None:
+    answer = exchange.forward()
+    if answer is not None:
+        exchange.say(answer, body=answer.body[: len(answer.body) // 2])
+    exchange.reset()
+
+
+def _delayed(exchange: Exchange) -> None:
+    exchange.pause(exchange.proxy.slow_s)
+    exchange.say(exchange.forward())
+
+
+def _black_hole(exchange: Exchange) -> None:
+    exchange.pause(4 * exchange.proxy.slow_s)
+    exchange.reset()
+
+
+def _duplicated(exchange: Exchange) -> None:
+    exchange.forward()
+    exchange.say(exchange.forward())
+
+
+def _thrice(exchange: Exchange) -> None:
+    exchange.forward()
+    exchange.forward()
+    exchange.say(exchange.forward())
+
+
+def _half_request(exchange: Exchange) -> None:
+    exchange.forward(only_bytes=len(exchange.request.body) // 2)
+    exchange.reset()
+
+
+def _dripped(exchange: Exchange) -> None:
+    answer = exchange.forward()
+    if answer is None:
+        exchange.end()
+        return
+    exchange.say(answer, body=b"")
+    pieces = 10
+    step = max(1, len(answer.body) // pieces)
+    for start in range(0, len(answer.body), step):
+        if exchange.pause(exchange.proxy.slow_s / pieces):
+            return
+        exchange.write(answer.body[start : start + step])
+
+
+def _delivered_late(exchange: Exchange) -> None:
+    """The client is told nothing; what it asked for happens when it does not count on it any more."""
+
+    def deliver() -> None:
+        if not exchange.pause(3 * exchange.proxy.slow_s):
+            exchange.forward()
+
+    threading.Thread(target=deliver, daemon=True).start()
+    exchange.reset()
+
+
+def _wrong_length(exchange: Exchange) -> None:
+    answer = exchange.forward()
+    if answer is not None:
+        exchange.say(answer, length=len(answer.body) + 7)
+    exchange.end()
+
+
+def _huge(exchange: Exchange) -> None:
+    answer = exchange.forward()
+    if answer is not None:
+        exchange.say(answer, length=1 << 30, body=b"")
+        for _ in range(1 << 14):
+            exchange.write(b" " * (1 << 16))
+    exchange.end()
+
+
+def _early_hints(exchange: Exchange) -> None:
+    exchange.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
+    exchange.say(exchange.forward())
+
+
+def _said(status: int, body: str = "{}", **headers: str) -> Callable[[Exchange], None]:
+    """An answer of our own; the server hears nothing."""
+    told = [
+        ("Content-Type", "application/json"),
+        *((name.replace("_", "-"), text) for name, text in headers.items()),
+    ]
+    return lambda exchange: exchange.say(Answer(status, told, body.encode()))
+
+
+FAULTS: Final = MappingProxyType(
+    {
+        "reset_before": _reset_before,
+        "reset_after": _reset_after,
+        "truncated": _truncated,
+        "delayed": _delayed,
+        "black_hole": _black_hole,
+        "unavailable": _said(503, Retry_After="1"),
+        "bad_gateway": _said(502, "<h1>Bad Gateway</h1>"),
+        "too_many": _said(429, Retry_After="1"),
+        "unauthorized": _said(401, '{"detail": "not now"}'),
+        "captive_portal": _said(200, "<html><body>please log in</body></html>"),
+        "redirected": _said(307, Location="http://127.0.0.1:9/elsewhere"),
+        "duplicated": _duplicated,
+        "thrice": _thrice,
+        "half_request": _half_request,
+        "dripped": _dripped,
+        "delivered_late": _delivered_late,
+        "wrong_length": _wrong_length,
+        "huge": _huge,
+        "early_hints": _early_hints,
+    }
+)
+"""Everything that may happen to a request; `unauthorized` is a burst of three."""

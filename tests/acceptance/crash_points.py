@@ -1,0 +1,136 @@
+"""Kills an agent, or a job, before one of its boundaries, starts the agent again and sees how the job ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from host import Host, Submitter, inference, reviews
+from plane_files import make_job
+
+from overmind_agent.testing import fail_points
+
+PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"
+JOB_ENV = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", fail_points.PLAN, fail_points.LOG, fail_points.WHOSE)
+AGENT = f"""
+job_types = ["inference", "ledger"]
+job_env = {json.dumps(JOB_ENV)}
+min_free_bytes = 0
+nice = 0
+"""
+STARTS = 5  # of an agent, until its job is at its end
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job: its type, its parameters, given the file of its ledger, and whether it has an input file."""
+
+    job_type: str
+    parameters: Callable[[Path], dict[str, Any]]
+    has_input: bool = False
+
+
+# One line for each job type that is swept.
+KINDS = {
+    "ledger": Kind("ledger", lambda ledger: {"ledger": str(ledger), "seed": "sweep"}, has_input=True),
+    "inference": Kind("inference", lambda _ledger: inference(reviews(3))),
+}
+
+
+@dataclass(frozen=True)
+class Swept:
+    """
+    What became of one job whose agent was killed, or met an error, at one boundary.
+
+    Attributes:
+        where: the boundary, as it was passed.
+        code: of the first start.
+        had_result: whether the work was done when the first start ended.
+        runs: how often the work was begun, in the first start and in all.
+        history: of the job.
+        left: what the journal still waits to say.
+    """
+
+    where: str
+    code: int
+    had_result: bool
+    runs: tuple[int, int]
+    history: list[str]
+    message: str | None
+    left: int
+    children: list[int]
+
+
+class Bench:
+    """A folder for hosts, one for each point; *token* is an agent's."""
+
+    def __init__(self, folder: Path, url: str, token: str, models: str, submitter: Submitter) -> None:
+        self._folder = folder
+        self._parts = (url, token, models)
+        self._submitter = submitter
+
+    def boundaries(self, kind: str, whose: str) -> list[str]:
+        """Those of an undisturbed run."""
+        swept = self.sweep(kind, "0=kill", whose)
+        assert "Completed" == swept.history[-1]
+        return (self._folder / f"{kind}-{whose}-0-kill" / "boundaries").read_text().splitlines()
+
+    def sweep(self, kind: str, plan: str, whose: str = "agent") -> Swept:
+        """One job, disturbed as *plan* says, to its end."""
+        host = Host(self._folder / f"{kind}-{whose}-{plan.replace('=', '-')}", *self._parts, more=AGENT)
+        try:
+            return self._sweep(host, kind, plan, whose)
+        finally:
+            host.stop_all()
+
+    def _submit(self, kind: Kind, ledger: Path) -> str:
+        whom = self._submitter
+        if not kind.has_input:
+            return whom.submit(kind.parameters(ledger), job_type=kind.job_type)
+        return make_job(whom.url, whom.token, b"", "input.txt", kind.parameters(ledger), job_type=kind.job_type)
+
+    def _sweep(self, host: Host, kind: str, plan: str, whose: str) -> Swept:
+        ledger, log = host.folder / "ledger", host.folder / "boundaries"
+        job_id = self._submit(KINDS[kind], ledger)
+        armed = fail_points.environment(plan, whose=whose, log=log)
+        path = {"PYTHONPATH": f"{armed['PYTHONPATH']}:{PYTHON_PATH}"}
+        first = host.start("--once", "--wait", "3", **{**armed, **path})
+        code = first.exit_code()
+        had_result = (host.state / "jobs" / job_id / "result.json").exists()
+        begun = _begun(ledger, job_id)
+        for _ in range(STARTS):
+            if self._submitter.history(job_id)[-1] in ("Completed", "Failed", "Canceled"):
+                break
+            host.start("--once", "--wait", "7", PYTHONPATH=str(PYTHON_PATH)).exit_code()
+        passed = log.read_text().splitlines() if log.exists() else [""]
+        return Swept(
+            where=passed[-1] if code == -signal.SIGKILL else plan,
+            code=code,
+            had_result=had_result,
+            runs=(begun, _begun(ledger, job_id)),
+            history=self._submitter.history(job_id),
+            message=self._submitter.job(job_id)["status_history"][-1].get("message"),
+            left=_left(host.state / "journal.sqlite"),
+            children=host.children(),
+        )
+
+
+def _begun(ledger: Path, job_id: str) -> int:
+    if not ledger.exists():
+        return 0
+    lines = map(json.loads, ledger.read_text().splitlines())
+    return sum(line["what"] == "begun" and line["job_id"] == job_id for line in lines)
+
+
+def _left(journal: Path) -> int:
+    db = sqlite3.connect(journal)
+    try:
+        (found,) = db.execute("SELECT count(*) FROM outbox WHERE fate IS NULL").fetchone()
+    finally:
+        db.close()
+    return int(found)

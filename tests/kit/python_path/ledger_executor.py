@@ -1,0 +1,85 @@
+"""
+An executor whose every run leaves lines in a ledger, so that it is known how often the work was really done.
+
+A line is one JSON object: `job_id`, `attempt`, `what` (`begun`, `ended`), `where` (the host's folder), `at_s`, and
+at the end of the work `sha256` of the output file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overmind_executors.contract import Context, InvalidParameters, Problem, Result, WorkStopped
+
+OUTPUT = "output.bin"
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What to do.
+
+    Attributes:
+        ledger: the file to write to.
+        seed: makes the output of one job differ from that of another.
+        work_s: how long the work takes.
+        size_bytes: of the output.
+    """
+
+    ledger: Path
+    seed: str
+    work_s: float
+    size_bytes: int
+
+
+class LedgerExecutor:
+    """Sleeps, writes a file of bytes that follow from the seed, and says so in the ledger."""
+
+    job_type = "ledger"
+    is_resumable = True
+
+    def validate(self, parameters: Mapping[str, Any]) -> Task:
+        """See Executor."""
+        if not isinstance(parameters.get("ledger"), str):
+            raise InvalidParameters(Problem("ledger", "must be the path of a file"))
+        return Task(
+            Path(parameters["ledger"]),
+            str(parameters.get("seed", "")),
+            float(parameters.get("work_s", 0)),
+            int(parameters.get("size_bytes", 64)),
+        )
+
+    def run(self, task: Task, context: Context) -> Result:
+        """See Executor."""
+        _write(task, context, what="begun", pid=os.getpid())
+        if task.work_s and context.stop.wait(task.work_s):
+            raise WorkStopped
+        content = content_of(task.seed, task.size_bytes)
+        (context.output / OUTPUT).write_bytes(content)
+        print(f"worked on {task.seed}", flush=True)  # noqa: T201 - the job's log
+        digest = hashlib.sha256(content).hexdigest()
+        _write(task, context, what="ended", sha256=digest)
+        return Result((OUTPUT,), {"sha256": digest})
+
+
+def content_of(seed: str, size_bytes: int) -> bytes:
+    """The output of a job."""
+    return (hashlib.sha256(seed.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
+
+
+def _write(task: Task, context: Context, **facts: Any) -> None:
+    where = context.output.parents[3].name  # <host>/state/jobs/<job id>/out
+    told = {"job_id": context.job_id, "attempt": context.attempt, "where": where, "at_s": time.time(), **facts}
+    line = json.dumps(told) + "\n"
+    ledger = os.open(task.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(ledger, line.encode())
+    finally:
+        os.close(ledger)
