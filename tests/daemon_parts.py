@@ -24,7 +24,11 @@ from overmind_agent.ports import Workspace
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
+from overmind_config.redaction import Redactor
 from overmind_executors import strict_json
+
+# What this host knows that nobody else may.
+SECRET = "hunter22-hunter22"
 
 Work = Callable[[Workspace], Result]
 
@@ -57,8 +61,9 @@ class FakeLauncher:
         seen: parameters and input of each run.
     """
 
-    def __init__(self, work: Work = two_files) -> None:
+    def __init__(self, work: Work = two_files, *, step_name: str = "rows") -> None:
         self.work = work
+        self.step_name = step_name
         self.runs = 0
         self.seen: list[tuple[Mapping[str, Any], bytes | None]] = []
 
@@ -76,7 +81,7 @@ class FakeLauncher:
             self.runs += 1
             self.seen.append((parameters, workspace.input_file.read_bytes() if workspace.input_name else None))
             workspace.log.write_bytes(b"working\n")
-            on_progress(Progress(1, 2, "rows"))
+            on_progress(Progress(1, 2, self.step_name))
             result = self.work(workspace)
             files = [{**asdict(file), "path": str(file.path)} for file in result.files]
             told = {"status": "done", "files": files, "outcome": dict(result.outcome)}
@@ -123,6 +128,7 @@ class Daemon:
             clock=self.clock,
             validate=self.validate,
             on_change=lambda _held, status: self.seen.append(status),
+            redactor=Redactor([SECRET]),
             log=self.log,
         )
         self.worker = self.another_worker()

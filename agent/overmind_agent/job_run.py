@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +33,7 @@ from overmind_agent.jobs import Ended, Progress, RemoteFile, Result, ResultFile,
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipper import LogShipper
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Workspace, Workspaces
+from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class JobRun:
     Attributes:
         validate: raises InvalidParameters when a job of that type cannot be run with those parameters.
         on_change: told of each status and each progress, for whoever watches.
+        redactor: masks secrets in all words about the job before they are written down; not in its result files.
     """
 
     control_plane: ControlPlane
@@ -58,6 +60,7 @@ class JobRun:
     validate: Callable[[str, Mapping[str, Any]], object]
     on_change: Callable[[HeldJob, Status], None]
     log: FilteringBoundLogger
+    redactor: Redactor = field(default_factory=Redactor)
 
     def __call__(self, held: HeldJob) -> Ended:
         """
@@ -127,6 +130,7 @@ class _Run:
             finally:
                 with suppress(ControlPlaneError, ProtocolError, OSError):
                     shipper.ship()  # a log is worth one try; the job's end is not held up for it
+            result = self._redacted(result)
             self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
             self._upload(result)
         return result
@@ -174,7 +178,14 @@ class _Run:
         self._room.journal.note_upload(self._claim, file, remote_id)
         self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
 
+    def _redacted(self, result: Result) -> Result:
+        """*result* without secrets in its names and its outcome; the files themselves are the job's product."""
+        redactor = self._room.redactor
+        files = tuple(replace(file, name=redactor.text(file.name)) for file in result.files)
+        return Result(files, redactor.value(result.outcome))
+
     def _on_progress(self, progress: Progress) -> None:
+        progress = replace(progress, step_name=self._room.redactor.text(progress.step_name))
         self._held.progress = progress
         self._room.on_change(self._held, self._said[-1])
 
@@ -217,7 +228,7 @@ class _Run:
         detail: dict[str, Any] = {"reason": reason} if reason else {}
         if result is not None:
             detail["outcome"] = dict(result.outcome)
-        text = _clean(message[:MESSAGE_CHARS]) if message else None
+        text = _clean(self._room.redactor.text(message))[:MESSAGE_CHARS] if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
         self._room.journal.post(self._claim, status, message=shown, detail=detail)
         return self._ended(status, reason=reason, message=text, result=result)

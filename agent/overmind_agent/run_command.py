@@ -28,6 +28,7 @@ from overmind_agent.lifecycle import Status
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
 from overmind_config.problems import SettingsError
+from overmind_config.redaction import Redactor
 from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
 
@@ -38,6 +39,7 @@ EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (StateInUse, cli.CANT_CREATE),
     (JournalError, cli.CANT_CREATE),
 )
+TOO_COMMON: Final = "a secret that is short or a common word is shown wherever it stands; take a longer one"
 OUTCOMES: Final = {
     Status.COMPLETED: "completed",
     Status.FAILED: "failed",
@@ -63,8 +65,8 @@ def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) 
     try:
         if wait_s is not None:
             return _once(settings, wait_s)
-        with _logging(settings, sys.stdout):
-            Service(settings, _outside(settings, lambda *_: None), structlog.get_logger()).run()
+        with _logging(settings, sys.stdout) as redactor:
+            Service(settings, _outside(settings, lambda *_: None, redactor), structlog.get_logger()).run()
         return cli.OK
     except Exception as error:
         return _explain(error)
@@ -72,8 +74,8 @@ def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) 
 
 def _once(settings: Settings, wait_s: float) -> int:
     # The bar takes standard error over before the log does, so that the two share the terminal.
-    with watching() as display, _logging(settings, sys.stderr):
-        service = Service(settings, _outside(settings, display.show), structlog.get_logger())
+    with watching() as display, _logging(settings, sys.stderr) as redactor:
+        service = Service(settings, _outside(settings, display.show, redactor), structlog.get_logger())
         outcome = service.once(wait_s=wait_s)
     _print(json.dumps(summary(outcome)))
     if isinstance(outcome.step, NoJob):
@@ -110,7 +112,7 @@ def _word(step: Ended, fate: str) -> str:
 
 
 @contextmanager
-def _logging(settings: Settings, stream: TextIO) -> Iterator[None]:
+def _logging(settings: Settings, stream: TextIO) -> Iterator[Redactor]:
     known = {"agent": settings.agent.name, "agent_version": __version__}
     configured = logs.configure(
         level=settings.logging.level,
@@ -119,20 +121,23 @@ def _logging(settings: Settings, stream: TextIO) -> Iterator[None]:
         secrets=settings.secrets(),
         bound=known,
     )
+    if refused := configured.redactor.refused:
+        structlog.get_logger().warning("secret.not_masked", secrets=refused, hint=TOO_COMMON)
     try:
-        yield
+        yield configured.redactor
     finally:
         configured.close()
 
 
-def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None]) -> Outside:
+def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], redactor: Redactor) -> Outside:
     plane = settings.control_plane
-    token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file)
+    token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file, redactor.add)
     return Outside(
         token=token.current,
         job_environment=host.job_environment(settings.agent.job_env),
         notify_socket=host.service_manager().notify_socket,
         on_change=on_change,
+        redactor=redactor,
     )
 
 

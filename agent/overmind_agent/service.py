@@ -54,6 +54,7 @@ from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.supervisor import Supervisor
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
+from overmind_config.redaction import Redactor
 from overmind_config.settings import Settings
 from overmind_executors import registry
 from overmind_executors.contract import InvalidParameters, ModelEndpoint
@@ -75,12 +76,14 @@ class Outside:
         job_environment: what children get on top of the fixed variables.
         notify_socket: systemd's, None without it.
         on_change: told of each status and each progress of a job, from any thread.
+        redactor: masks secrets in whatever leaves this host.
     """
 
     token: Callable[[], str]
     job_environment: Mapping[str, str]
     notify_socket: str | None
     on_change: Callable[[HeldJob, Status], None]
+    redactor: Redactor
 
 
 @dataclass(frozen=True)
@@ -348,6 +351,7 @@ class Service:
             clock=clock,
             validate=validate,
             on_change=self._outside.on_change,
+            redactor=self._outside.redactor,
             **shared,
         )
         worker = Worker(

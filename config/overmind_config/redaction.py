@@ -1,43 +1,148 @@
-"""Masking of secrets in whatever is about to be shown."""
+"""
+Masking of secrets in whatever is about to be shown, stored or sent.
+
+Two things are masked: secrets that we know, in every form of theirs (`secret_forms`), and what looks like a key.
+Texts get a mask that can be read. Streams of bytes, such as a job's log, get one of the same length, so that an
+offset means the same before and after, however the stream is cut into pieces.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import quote
+
+from overmind_config.secret_forms import forms, is_maskable
 
 MASK: Final = "[redacted]"
-MIN_LETTERS: Final = 6  # anything shorter would also mask ids, digits and common words
 MAX_DEPTH: Final = 32
+# The longest thing that is taken for a key.
+MOST_KEY_LETTERS: Final = 4096
+
+Span = tuple[int, int]
 
 _SECRET_KEYS: Final = frozenset({"authorization", "api_key", "x-api-key", "password", "token"})
-_KINDS: Final = (
-    r"\bovr[a-z]?_[A-Za-z0-9_-]{4,}",
-    r"\bsk-[A-Za-z0-9_-]{4,}",
-    r"(?i:(?<=bearer )|(?<=api-key )|(?<=basic ))[A-Za-z0-9._~+/=-]{4,}",
-    r"(?<=://)[^/\s@'\"]+(?=@)",
-)
+_VALUE: Final = rb"([A-Za-z0-9._~+/=-]{4,%d})" % MOST_KEY_LETTERS
+# What looks like a key, by letters that it has in common with little else; these are searched for, in lower case,
+# many times faster than the patterns. Group 1 is what is masked.
+_KINDS: Final = {
+    b"ovr": re.compile(rb"(\bovr[a-z]?_[A-Za-z0-9_-]{4,%d})" % MOST_KEY_LETTERS),
+    b"sk-": re.compile(rb"(\bsk-[A-Za-z0-9_-]{4,%d})" % MOST_KEY_LETTERS),
+    b"bearer ": re.compile(rb"(?i:bearer )" + _VALUE),
+    b"api-key ": re.compile(rb"(?i:api-key )" + _VALUE),
+    b"basic ": re.compile(rb"(?i:basic )" + _VALUE),
+    b"://": re.compile(rb"://([^/\s@'\"]{1,%d})@" % MOST_KEY_LETTERS),
+}
+_WORD_BYTES: Final = 8
+# A form that is at least so long has a whole aligned word in it, wherever it stands.
+_LONG_BYTES: Final = 2 * _WORD_BYTES - 1
+_LINE_BREAKS: Final = re.compile(rb"[\r\n]")
+
+
+class _Known:
+    """
+    The forms of the known secrets, and how to find them fast.
+
+    Long forms are looked for by their words of eight bytes, in a set: what is read of a text is every so-many-th
+    word, of which each form has one, and one step costs the same however many secrets there are.
+    """
+
+    def __init__(self, known: frozenset[bytes]) -> None:
+        self.all = known
+        self.longest = max(map(len, known), default=0)
+        self._short = [form for form in known if len(form) < _LONG_BYTES]
+        long = [form for form in known if len(form) >= _LONG_BYTES]
+        self._stride = min(((len(form) - _WORD_BYTES + 1) // _WORD_BYTES for form in long), default=0)
+        starts = ((form, at) for form in long for at in range(len(form) - _WORD_BYTES + 1))
+        self._words = {int.from_bytes(form[at : at + _WORD_BYTES], sys.byteorder) for form, at in starts}
+        longest_first = sorted(map(re.escape, known), key=len, reverse=True)
+        # Behind a look-ahead, so that a secret that begins inside another one is found as well.
+        self._pattern = re.compile(b"(?=(" + b"|".join(longest_first) + b"))")
+
+    def spans(self, data: bytes) -> Iterator[Span]:
+        if self._may_be_in(data):
+            yield from (found.span(1) for found in self._pattern.finditer(data))
+
+    def _may_be_in(self, data: bytes) -> bool:
+        if any(form in data for form in self._short):
+            return True
+        if not self._words:
+            return False
+        whole = len(data) - len(data) % _WORD_BYTES
+        words = memoryview(data)[:whole].cast("Q")[:: self._stride]
+        return not self._words.isdisjoint(words)
 
 
 class Redactor:
-    """Replaces configured secrets, and whatever looks like a key, by a mask. Safe to use from any thread."""
+    """
+    Replaces secrets, and whatever looks like a key, by a mask. Safe to use from any thread.
+
+    Attributes:
+        refused: how many secrets were not taken, since they are too short or too common a word to be masked.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: frozenset[str] = frozenset()
-        self._pattern = re.compile("|".join(_KINDS))
+        self._known = _Known(frozenset())
+        self.refused = 0
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Mask these too, from now on: a key that was rotated. What is shorter than six letters is left alone."""
-        long_enough = {secret for secret in secrets if len(secret) >= MIN_LETTERS}
-        self._secrets |= long_enough | {quote(secret, safe="") for secret in long_enough}
-        literal = sorted(map(re.escape, self._secrets), key=len, reverse=True)
-        self._pattern = re.compile("|".join([*literal, *_KINDS]))
+        """Mask these too, from now on: a key that was rotated. Of a secret with several lines, each line."""
+        lines = {line for secret in secrets for line in secret.splitlines() if line}
+        taken = {line for line in lines if is_maskable(line)}
+        self.refused += len(lines - taken)
+        self._known = _Known(self._known.all.union(*map(forms, taken)))
+
+    # ------------------------------------------------------------------------------------------ bytes
+
+    @property
+    def reach(self) -> int:
+        """How many bytes before and behind a place may decide whether it is masked."""
+        return max(MOST_KEY_LETTERS + 16, self._known.longest)
+
+    def masked(self, data: bytes) -> bytes:
+        """*data*, as long as it was, with an asterisk for each byte of a secret."""
+        spans = self._spans(data)
+        if not spans:
+            return data
+        result = bytearray(data)
+        for start, end in spans:
+            result[start:end] = b"*" * (end - start)
+        return bytes(result)
+
+    def settled(self, data: bytes) -> int:
+        """How many bytes of *data* stay as they are, whatever comes behind them. No secret has two lines."""
+        far = max(0, len(data) - self.reach)
+        last = max((found.end() for found in _LINE_BREAKS.finditer(data, far)), default=0)
+        return max(far, last)
+
+    def _spans(self, data: bytes) -> list[Span]:
+        """Where *data* is to be masked, in order, none touching another one."""
+        found = [*self._known.spans(data), *_key_like(data)]
+        if not found:
+            return []
+        found.sort()
+        spans = [found[0]]
+        for start, end in found[1:]:
+            if start <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return spans
+
+    # ------------------------------------------------------------------------------------------ text
 
     def text(self, text: str) -> str:
         """*text* with every secret masked."""
-        return self._pattern.sub(MASK, text)
+        data = text.encode("utf-8", "surrogatepass")
+        spans = self._spans(data)
+        if not spans:
+            return text
+        edges = [0, *(edge for span in spans for edge in span), len(data)]
+        kept = [data[start:end] for start, end in list(pairwise(edges))[::2]]
+        return MASK.encode().join(kept).decode("utf-8", "surrogatepass")
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """
@@ -62,3 +167,14 @@ class Redactor:
     def _entry(self, key: Any, value: Any, depth: int) -> Any:
         is_secret = isinstance(key, str) and key.lower() in _SECRET_KEYS and isinstance(value, (str, bytes))
         return MASK if is_secret and value else self.value(value, depth + 1)
+
+
+def _key_like(data: bytes) -> Iterator[Span]:
+    lower = data.lower()
+    for letters, pattern in _KINDS.items():
+        at = lower.find(letters)
+        while at >= 0:
+            found = pattern.match(data, at)
+            if found is not None:
+                yield found.span(1)
+            at = lower.find(letters, found.end(1) if found is not None else at + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -61,10 +62,12 @@ class RotatingSecret:
     Args:
         secret: as it was read at the start.
         path: None for a secret that did not come from a file.
+        on_new: told of each new secret before anybody gets it, so that it can be masked.
     """
 
-    def __init__(self, secret: str, path: Path | None) -> None:
+    def __init__(self, secret: str, path: Path | None, on_new: Callable[[str], object] = lambda _: None) -> None:
         self._secret = secret
+        self._on_new = on_new
         self._path = path
         self._seen = self._stamp()
 
@@ -73,8 +76,9 @@ class RotatingSecret:
         stamp = self._stamp()
         if self._path is not None and stamp != self._seen:
             with suppress(UnusableSecret):
-                self._secret = read_secret(self._path, check_mode=False)  # the mode was checked at the start
-                self._seen = stamp
+                secret = read_secret(self._path, check_mode=False)  # the mode was checked at the start
+                self._on_new(secret)
+                self._secret, self._seen = secret, stamp
         return self._secret
 
     def _stamp(self) -> tuple[int, int, int] | None:

@@ -58,6 +58,7 @@ CONTRACT: Final = frozenset({"overmind_executors.contract"})
 OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
+REDACTION: Final = frozenset({"overmind_config.redaction"})
 HTTP: Final = _names("http_calls", "refusals")
 BETWEEN_THREADS: Final = _names("held_jobs", "backoff")
 
@@ -75,7 +76,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "loops": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | _names("log_shipper"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | REDACTION | _names("log_shipper"),
+    "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("worker"),
     "heartbeat": VALUES | BETWEEN_THREADS,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from daemon_parts import Daemon, FakeLauncher, down, two_files, unauthorized
+from agent_parts import a_result_file
+from daemon_parts import SECRET, Daemon, FakeLauncher, down, two_files, unauthorized
 from overmind_agent.errors import (
     AuthError,
     ClaimLost,
@@ -528,3 +529,44 @@ def test_progress_reaches_the_heartbeat(start: Start, server: FakeServer) -> Non
 
     assert [Progress(1, 2, "rows")] == found
     assert Progress(2, 2, "upload summary.json") == held.progress
+
+
+# ------------------------------------------------------------------------------------------ secrets
+
+
+def test_no_word_about_a_job_has_a_secret_in_it(start: Start, server: FakeServer) -> None:
+    """Neither in what is sent nor in what waits on disk; what is in a result file is the job's own affair."""
+
+    def work(workspace: Workspace) -> Result:
+        file = a_result_file(workspace.output, f"{SECRET}.txt", SECRET.encode())
+        return Result((file,), {"said": [SECRET], SECRET: 1})
+
+    daemon = start(launcher=FakeLauncher(work))
+    job_id = server.submit()
+    held = daemon.claimed()
+
+    ended = daemon.run(held)
+    waiting = (daemon.folder / "journal.sqlite-wal").read_bytes()
+    daemon.delivery.deliver()
+
+    job = server.jobs[job_id]
+    assert (DONE, [SECRET.encode()]) == (ended.status, list(job.files.values()))
+    assert SECRET not in repr(
+        (ended.files[0].name, ended.outcome, ended.message, job.updates, next(iter(job.files))[0])
+    )
+    assert SECRET.encode() not in waiting
+
+
+def test_no_error_and_no_progress_has_a_secret_in_it(start: Start, server: FakeServer) -> None:
+    def work(_workspace: Workspace) -> Result:
+        raise ExecutorError(f"cannot log in with {SECRET}")
+
+    daemon = start(launcher=FakeLauncher(work, step_name=f"with {SECRET}"))
+    job_id = server.submit()
+    held = daemon.claimed()
+
+    daemon.run(held)
+    daemon.delivery.deliver()
+
+    assert "executor_error: cannot log in with [redacted]" == server.jobs[job_id].updates[-1].message
+    assert Progress(1, 2, "with [redacted]") == held.progress
