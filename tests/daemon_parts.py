@@ -104,7 +104,7 @@ class Daemon:
     clock: VirtualClock
     launcher: FakeLauncher = field(default_factory=FakeLauncher)
     validate: Callable[[str, Mapping[str, Any]], object] = lambda _job_type, _parameters: None
-    min_free_bytes: int = 0
+    refusal: Callable[[], str | None] = lambda: None
 
     def __post_init__(self) -> None:
         self.log: Any = structlog.get_logger()
@@ -112,7 +112,7 @@ class Daemon:
         self.journal = SqliteJournal(self.folder / "journal.sqlite")
         self.plane.register(self.journal.agent_id())
         self.journal.remember_agent(self.plane.agent_id or "")
-        self.workspaces = DiskWorkspaces(self.folder / "jobs", min_free_bytes=self.min_free_bytes)
+        self.workspaces = DiskWorkspaces(self.folder / "jobs")
         self.held_jobs = HeldJobs()
         self.draining = threading.Event()
         self.interrupted = InterruptedWork([*self.journal.held(), *self.journal.intended()])
@@ -156,11 +156,11 @@ class Daemon:
         return Worker(
             control_plane=self.plane,
             journal=self.journal,
-            workspaces=self.workspaces,
             held_jobs=self.held_jobs,
             interrupted=self.interrupted,
             job_run=self.job_run,
             job_types=["inference"],
+            refusal=self.refusal,
             poll_turn=threading.Lock(),
             is_draining=self.draining.is_set,
             clock=self.clock,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from overmind_agent import wire
+from overmind_agent import disk, wire
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
@@ -170,13 +170,9 @@ class Doctor:
     def _disk(self) -> str:
         state = self._settings.agent.state_dir
         folder = state if state.exists() else next(folder for folder in state.parents if folder.exists())
-        free, least = shutil.disk_usage(folder).free, self._settings.agent.min_free_bytes
-        if free < least:
-            raise Failed(
-                f"{free:,} bytes are free, fewer than agent.min_free_bytes {least:,}",
-                "make room; until then no job is taken",
-            )
-        return f"{free:,} bytes free"
+        if (short := disk.lack(folder, self._settings.agent.min_free_bytes)) is not None:
+            raise Failed(short, "make room, or set agent.min_free_bytes; until then no job is taken")
+        return f"{shutil.disk_usage(folder).free:,} bytes free"
 
     def _job_types(self) -> str:
         for name in self._settings.agent.job_types:

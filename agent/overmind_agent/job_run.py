@@ -7,7 +7,6 @@ posted is not posted again, work that has ended is not done again, a file that i
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -35,6 +34,7 @@ from overmind_agent.log_shipper import LogShipper
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Workspace, Workspaces
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
+from overmind_executors.host_faults import reason_of
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class _Run:
             return self._end(Status.FAILED, reason="rejected", message=str(error))
         except OSError as error:
             self._log.exception("job.crashed")
-            reason = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal_error"
+            reason = reason_of(error) or "internal_error"
             return self._end(Status.FAILED, reason=reason, message=f"on this host: {error.strerror or error}")
         except Exception as error:
             self._log.exception("job.crashed")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -58,8 +59,31 @@ _DISK_ERRORS: Final = (
     "SQLITE_PERM",
     "SQLITE_READONLY",
 )
+# The second when the index of the write-ahead log cannot grow.
+_FULL: Final = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 _JOB: Final = TypeAdapter(Job)
 _CLAIM: Final = TypeAdapter(Claim)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _saying_what_must_be_said(
+    method: Callable[Concatenate[SqliteJournal, P], T],
+) -> Callable[Concatenate[SqliteJournal, P], T]:
+    """A write that finds the disk full is tried once more with the room that was kept back for it."""
+
+    @functools.wraps(method)
+    def write(journal: SqliteJournal, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(journal, *args, **kwargs)
+        except JournalError as error:
+            if not (_name_of(error.__cause__) in _FULL and journal._make_room()):
+                raise
+        return method(journal, *args, **kwargs)
+
+    return write
 
 
 class SqliteJournal:
@@ -72,9 +96,19 @@ class SqliteJournal:
     Args:
         path: created with mode 0600 when missing. A damaged file is set aside as `<name>.corrupt-<time>`.
         on_set_aside: told the new path when that happens.
+        make_room: called when a write finds the disk full; whether there is room now, so that it is tried again.
     """
 
-    def __init__(self, path: Path, *, on_set_aside: Callable[[Path], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_set_aside: Callable[[Path], None] = lambda _: None,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._path = path
+        self._make_room = make_room
+        self._is_suspect = False
         self._lock = threading.Lock()
         self._outbox_changed = threading.Condition(self._lock)
         try:
@@ -97,6 +131,7 @@ class SqliteJournal:
         row = self._one("SELECT value FROM identity WHERE name = 'agent_id'")
         return str(row[0]) if row else None
 
+    @_saying_what_must_be_said
     def remember_agent(self, agent_id: str) -> None:
         """See Journal."""
         with self._write() as db:
@@ -104,6 +139,7 @@ class SqliteJournal:
 
     # ------------------------------------------------------------------------------------------ claims
 
+    @_saying_what_must_be_said
     def intend(self, job: Job, key: str) -> None:
         """See Journal."""
         with self._write() as db:
@@ -112,6 +148,7 @@ class SqliteJournal:
                 (job.id, key, _JOB.dump_json(job).decode(), _now()),
             )
 
+    @_saying_what_must_be_said
     def hold(self, claim: Claim) -> bool:
         """See Journal."""
         said = self.statuses(claim)
@@ -138,6 +175,7 @@ class SqliteJournal:
             )
             db.execute("UPDATE claim SET state = 'ended', changed_at = ? WHERE job_id = ?", (_now(), claim.job.id))
 
+    @_saying_what_must_be_said
     def lose(self, job_id: str) -> None:
         """See Journal."""
         with self._write() as db:
@@ -161,6 +199,14 @@ class SqliteJournal:
         rows = self._all("SELECT document FROM claim WHERE state = 'held' ORDER BY changed_at")
         return [_CLAIM.validate_json(document) for (document,) in rows]
 
+    def is_in_use(self, job_id: str) -> bool:
+        """Whether *job_id* is at work here, or has something left to say."""
+        row = self._one("SELECT state FROM claim WHERE job_id = ?", (job_id,))
+        if row is None:
+            return False
+        waits = self._one("SELECT 1 FROM outbox WHERE job_id = ? AND fate IS NULL LIMIT 1", (job_id,))
+        return row[0] in ("intended", "held") or waits is not None
+
     def is_needed(self, job_id: str) -> bool:
         """
         Whether the folder of *job_id* may still be of use.
@@ -168,19 +214,21 @@ class SqliteJournal:
         Until its completion is delivered; a job that ended otherwise keeps its folder for a day, for whoever
         wants to know why, and because the control plane may hand the job to this agent again.
         """
-        row = self._one("SELECT state, changed_at FROM claim WHERE job_id = ?", (job_id,))
-        if row is None:
-            return False
-        state, changed_at = row
-        fates = dict(self._all("SELECT status, coalesce(fate, 'waiting') FROM outbox WHERE job_id = ?", (job_id,)))
-        if state in ("intended", "held") or "waiting" in fates.values():
+        if self.is_in_use(job_id):
             return True
-        if fates.get(Status.COMPLETED) == "delivered":
+        row = self._one("SELECT changed_at FROM claim WHERE job_id = ?", (job_id,))
+        is_done = self._one(
+            "SELECT 1 FROM outbox WHERE job_id = ? AND status = ? AND fate = 'delivered'",
+            (job_id, Status.COMPLETED),
+        )
+        if row is None or is_done:
             return False
+        (changed_at,) = row
         return datetime.now(UTC) - datetime.fromisoformat(changed_at) < KEEP_UNFINISHED
 
     # ------------------------------------------------------------------------------------------ outbox
 
+    @_saying_what_must_be_said
     def post(
         self, claim: Claim, status: Status, *, message: str | None = None, detail: Mapping[str, Any] | None = None
     ) -> None:
@@ -231,11 +279,13 @@ class SqliteJournal:
             for position, job_id, attempt, sequence, status, message, detail in rows
         ]
 
+    @_saying_what_must_be_said
     def delivered(self, posted: Posted) -> None:
         """See Outbox."""
         with self._write() as db:
             db.execute("UPDATE outbox SET fate = 'delivered' WHERE position = ?", (posted.position,))
 
+    @_saying_what_must_be_said
     def refused(self, posted: Posted, why: str) -> None:
         """See Outbox."""
         update = posted.update
@@ -269,10 +319,14 @@ class SqliteJournal:
 
     def _is_waiting(self) -> bool:
         query = "SELECT 1 FROM outbox WHERE fate IS NULL LIMIT 1"
-        return self._db.execute(query).fetchone() is not None
+        try:
+            return self._db.execute(query).fetchone() is not None
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}") from error
 
     # ------------------------------------------------------------------------------------------ uploads
 
+    @_saying_what_must_be_said
     def note_upload(self, claim: Claim, file: ResultFile, remote_id: str) -> None:
         """See Journal."""
         with self._write() as db:
@@ -309,20 +363,40 @@ class SqliteJournal:
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
+                self._mend()
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException as error:
-                if self._db.in_transaction:  # a full disk has ended it already
-                    self._db.execute("ROLLBACK")
+                self._roll_back()
                 if isinstance(error, sqlite3.Error):
+                    self._is_suspect = self._is_suspect or _name_of(error).startswith("SQLITE_IOERR")
                     raise JournalError(f"the journal cannot be written: {error}") from error
                 raise
             self._outbox_changed.notify_all()
 
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
+
+    def _mend(self) -> None:
+        """
+        After a write that failed in the disk, open the file anew and write the log's content into it.
+
+        What could not be synced the kernel may call clean and forget, so a second sync of the same file proves
+        nothing; the checkpoint writes and syncs all of it once more.
+        """
+        if self._is_suspect:
+            self._db.close()
+            self._db = _open(self._path)
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._is_suspect = False
+
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
             try:
+                self._mend()
                 return self._db.execute(query, values).fetchall()
             except (sqlite3.Error, ValidationError) as error:
                 raise JournalError(f"the journal cannot be read: {error}") from error
@@ -372,7 +446,11 @@ def _read_what_matters(db: sqlite3.Connection) -> None:
 
 def _is_of_the_disk(error: Exception) -> bool:
     """Whether *error* says that the file cannot be used now, rather than that its content is damaged."""
-    return str(getattr(error, "sqlite_errorname", "")).startswith(_DISK_ERRORS)
+    return _name_of(error).startswith(_DISK_ERRORS)
+
+
+def _name_of(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlite_errorname", ""))
 
 
 def _set_aside(path: Path) -> Path:

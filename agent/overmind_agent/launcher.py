@@ -23,6 +23,7 @@ from overmind_agent.jobs import Claim, Progress, Result, StopReason
 from overmind_agent.nursery import Nursery
 from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Clock, Workspace
+from overmind_executors.host_faults import NO_ROOM, reason_of
 
 # How often a wish to stop, the time and the log are looked at; the child's end and its events come by themselves.
 TICK_S: Final = 0.1
@@ -148,13 +149,15 @@ def _open_log(workspace: Workspace) -> IO[bytes]:
     try:
         return open_plain(workspace.log, append=True)
     except OSError as error:
-        raise ExecutorError(f"the job's log cannot be written: {error}") from error
+        raise ExecutorError(f"the job's log cannot be written: {error}", reason=reason_of(error)) from error
 
 
 def _how_it_died(returncode: int | None) -> JobError:
     if returncode is not None and returncode < 0:
         name = _signal_name(-returncode)
         return ExecutorError(f"the job's process was killed by {name}", reason="killed_by_signal")
+    if returncode == NO_ROOM:
+        return ExecutorError("the disk is full: the job's last word could not be written", reason="disk_full")
     return ExecutorError(f"the job's process ended with {returncode} and left no result", reason="no_result")
 
 

@@ -243,8 +243,5 @@ class Workspaces(Protocol):
         It stays when the block ends; `sweep` removes it when nothing of it is needed any more.
         """
 
-    def has_room(self) -> bool:
-        """Whether the disk has room for another job."""
-
     def sweep(self, needed: Callable[[str], bool]) -> int:
         """Remove the folders of jobs that are not *needed*; returns how many."""

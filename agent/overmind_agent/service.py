@@ -32,6 +32,7 @@ from overmind_agent.backoff import insist
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.delivery import Delivery
+from overmind_agent.disk import Disk, Reserve
 from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError, StateInUse
 from overmind_agent.heartbeat import Heartbeat
@@ -64,6 +65,7 @@ ONCE_REACH_S: Final = 15.0
 # What the last statuses are given at the end; whatever is left then is sent by the next start.
 FLUSH_S: Final = 30.0
 SWEEP_EVERY_S: Final = 600.0
+TEND_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,20 @@ class Service:
                 self._log.warning("agent.strangers_killed", processes=strangers)
             agent = self._settings.agent
             try:
-                self._journal = SqliteJournal(state / "journal.sqlite", on_set_aside=self._on_set_aside)
+                reserve = Reserve(state / "reserve")
+                self._journal = SqliteJournal(
+                    state / "journal.sqlite", on_set_aside=self._on_set_aside, make_room=reserve.give_up
+                )
                 at_end.callback(self._journal.close)
-                self._workspaces = DiskWorkspaces(state / "jobs", min_free_bytes=agent.min_free_bytes)
+                self._workspaces = DiskWorkspaces(state / "jobs")
+                self._disk = Disk(
+                    state,
+                    min_free_bytes=agent.min_free_bytes,
+                    reserve=reserve,
+                    clean=lambda: self._workspaces.sweep(self._journal.is_in_use),
+                    log=self._log,
+                )
+                self._disk.tend()
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
             notifier = Notifier(self._outside.notify_socket)
@@ -186,7 +199,7 @@ class Service:
             )
             notifier.tell(READY="1", STATUS="0 jobs")
             duties = Duties(self._log)
-            duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep))
+            duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep), Duty("disk", TEND_EVERY_S, self._disk.tend))
             at_end.callback(duties.stop)
             on_refused = supervisor.fail if math.isfinite(reach_s) else self._on_refused
             for thread in self._messengers(supervisor, on_refused):
@@ -343,12 +356,12 @@ class Service:
         shared: dict[str, Any] = {
             "control_plane": plane,
             "journal": self._journal,
-            "workspaces": self._workspaces,
             "log": self._log,
         }
         job_run = JobRun(
             launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
             clock=clock,
+            workspaces=self._workspaces,
             validate=validate,
             on_change=self._outside.on_change,
             redactor=self._outside.redactor,
@@ -359,6 +372,7 @@ class Service:
             interrupted=interrupted,
             job_run=job_run,
             job_types=self._job_types,
+            refusal=self._disk.refusal,
             poll_turn=poll_turn,
             is_draining=self._draining.is_set,
             clock=until_drain,

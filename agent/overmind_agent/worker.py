@@ -28,7 +28,7 @@ from overmind_agent.errors import (
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
-from overmind_agent.ports import Clock, ControlPlane, Journal, Workspaces
+from overmind_agent.ports import Clock, ControlPlane, Journal
 
 CLAIM_TRIES: Final = 3
 # So many times three answers to one claim may be nonsense, before the job is left to whoever can read them.
@@ -86,6 +86,7 @@ class Worker:
 
     Args:
         job_types: what this host runs; a job of another type is left for another agent.
+        refusal: why no job can be taken now, None when one can.
         poll_turn: held while a worker asks, so that idle workers ask one at a time.
         is_draining: whether no new job may be taken.
     """
@@ -95,11 +96,11 @@ class Worker:
         *,
         control_plane: ControlPlane,
         journal: Journal,
-        workspaces: Workspaces,
         held_jobs: HeldJobs,
         interrupted: InterruptedWork,
         job_run: JobRun,
         job_types: Collection[str],
+        refusal: Callable[[], str | None],
         poll_turn: threading.Lock,
         is_draining: Callable[[], bool],
         clock: Clock,
@@ -107,11 +108,11 @@ class Worker:
     ) -> None:
         self._control_plane = control_plane
         self._journal = journal
-        self._workspaces = workspaces
         self._held_jobs = held_jobs
         self._interrupted = interrupted
         self._job_run = job_run
         self._job_types = frozenset(job_types)
+        self._refusal = refusal
         self._poll_turn = poll_turn
         self._is_draining = is_draining
         self._clock = clock
@@ -186,8 +187,8 @@ class Worker:
         with self._turn():
             refused: set[str] = set()
             while not self._is_draining():
-                if not self._workspaces.has_room():
-                    return NoJob("the disk has no room for another job")
+                if (refusal := self._refusal()) is not None:
+                    return NoJob(refusal)
                 try:
                     offer = self._control_plane.next_job(wait_s=wait_s)
                 except BrokenJob as broken:

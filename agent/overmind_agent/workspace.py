@@ -31,13 +31,11 @@ class DiskWorkspaces:
 
     Args:
         root: made with mode 0700 when missing.
-        min_free_bytes: what must be free on its disk before another job is taken.
     """
 
-    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+    def __init__(self, root: Path) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root
-        self._min_free_bytes = min_free_bytes
 
     @contextmanager
     def open(self, job: Job, input_file: RemoteFile | None) -> Iterator[Workspace]:
@@ -58,10 +56,6 @@ class DiskWorkspaces:
             log=folder / "log.txt",
             result=folder / "result.json",
         )
-
-    def has_room(self) -> bool:
-        """See Workspaces."""
-        return shutil.disk_usage(self._root).free >= self._min_free_bytes
 
     def sweep(self, needed: Callable[[str], bool]) -> int:
         """See Workspaces."""

@@ -23,9 +23,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +34,7 @@ from structlog.typing import FilteringBoundLogger
 from overmind_executors import durable, order, own_process, registry, result_files, strict_json
 from overmind_executors.child_events import Events
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, WorkStopped
+from overmind_executors.host_faults import NO_ROOM, reason_of
 from overmind_executors.order import Order
 from overmind_executors.stopping import StopFlag, on_signal
 
@@ -83,7 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events.start()
     told = _carry_out(job, events, signals.stop, log.bind(job_id=job.job_id, job_type=job.job_type))
     events.close()
-    durable.write(workspace / RESULT, strict_json.dumps(told).encode())
+    try:
+        durable.write(workspace / RESULT, strict_json.dumps(told).encode())
+    except OSError as error:
+        if reason_of(error) != "disk_full":
+            raise
+        return NO_ROOM
     return 0
 
 
@@ -98,8 +105,10 @@ def _carry_out(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLo
     except registry.UnknownJobType as error:
         return _failed(job, "unknown_job_type", str(error))
     except ExecutionFailed as error:
-        return _failed(job, error.reason, str(error))
+        return _failed(job, reason_of(error) or error.reason, str(error))
     except Exception as error:
+        if (reason := reason_of(error)) is not None:
+            return _failed(job, reason, f"on this host: {error}")
         log.error("executor.broke", traceback=job.redact(traceback.format_exc()))
         return _failed(job, "executor_error", f"{type(error).__name__}: {error}")
 
@@ -154,6 +163,21 @@ def _failed(job: Order, reason: str, message: str) -> dict[str, Any]:
     return {"status": "failed", "reason": reason, "message": text[:_MAX_MESSAGE]}
 
 
+class _Lossy:
+    """A log that a full disk does not take is lost, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def _logger() -> FilteringBoundLogger:
     # It quotes what a broken server sent, which may be anything, a row of the user's too.
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -163,7 +187,7 @@ def _logger() -> FilteringBoundLogger:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str),
         ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     log: FilteringBoundLogger = structlog.get_logger()
@@ -180,8 +204,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def leave(code: int) -> NoReturn:
     """End without waiting for threads, which may hang in a call that nobody needs any more."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

@@ -44,10 +44,13 @@ level = "debug"
 class Agent:
     """A running `overmind-agent`; `lines` are its log events as they come."""
 
-    def __init__(self, arguments: Iterable[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: Iterable[str], environment: dict[str, str], *, within: Iterable[str] = ()
+    ) -> None:
         self.process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [*within, COMMAND, *arguments],
             env=environment,
+            stdin=subprocess.PIPE if within else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -82,6 +85,12 @@ class Agent:
             assert self._changed.wait_for(lambda: len(found()) >= times, TIMEOUT_S), (event, self.raw)
             return found()[times - 1]
 
+    def say(self, line: str) -> None:
+        """Have the shell that it runs within carry out *line*."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -91,9 +100,9 @@ class Agent:
         code = self.process.wait(TIMEOUT_S)
         for reader in self._readers:
             reader.join()
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
+        for stream in (self.process.stdout, self.process.stderr, self.process.stdin):
+            if stream is not None:
+                stream.close()
         return code
 
     @property
@@ -130,6 +139,21 @@ class Host:
         """Start `overmind-agent run` with the host's configuration."""
         clean = {"PATH": os.environ["PATH"], "SECRET_OF_THE_HOST": "not for jobs", **environment}
         agent = Agent(["run", "--config", str(self.config), *arguments], clean)
+        self._started.append(agent)
+        return agent
+
+    def start_on_small_disk(self, size_mib: int) -> Agent:
+        """
+        `overmind-agent run` with a state folder that is a disk of its own, in a namespace where we may mount one.
+
+        `agent.say` runs a line of shell there.
+        """
+        self.state.mkdir(exist_ok=True)
+        script = f"mount -t tmpfs -o size={size_mib}m small {self.state} && cd {self.state} || exit 96; "
+        script += '"$@" & while read -r line; do eval "$line"; done; wait $!'
+        clean = {"PATH": os.environ["PATH"]}
+        within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+        agent = Agent(["run", "--config", str(self.config)], clean, within=within)
         self._started.append(agent)
         return agent
 

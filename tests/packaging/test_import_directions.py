@@ -54,6 +54,7 @@ def _names(*names: str, package: str = "overmind_agent") -> frozenset[str]:
 PACKAGE: Final = frozenset({"overmind_agent"})  # the version stands there
 VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
 JSON: Final = frozenset({"overmind_executors.strict_json"})
+FAULTS: Final = frozenset({"overmind_executors.host_faults"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
 OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
@@ -76,7 +77,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "loops": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | REDACTION | _names("log_shipper"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("log_shipper"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("worker"),
@@ -104,6 +105,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "deadline": _names("errors"),
     "journal": VALUES,
     "launcher": VALUES
+    | FAULTS
     | _names("processes", "child_order", "child_result", "child_watch", "nursery", "plain_files"),
     "child_order": VALUES | CONTRACT | _names("processes"),
     "child_watch": VALUES | JSON | _names("processes", "plain_files"),
@@ -112,6 +114,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "processes": VALUES,
     "workspace": VALUES | _names("plain_files"),
     "clock": VALUES,
+    "disk": frozenset(),
     # what a test is given; nothing of the daemon knows it
     **dict.fromkeys(("testing", "testing.clock", "testing.fake_control_plane", "testing.fake_server"), TESTING),
     "duties": VALUES,

@@ -241,7 +241,7 @@ def environment_of(installed: Path) -> dict[str, str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspaces = DiskWorkspaces(tmp_path / "jobs", min_free_bytes=0)
+    workspaces = DiskWorkspaces(tmp_path / "jobs")
     with workspaces.open(a_claim().job, a_file("rows.jsonl")) as workspace:
         workspace.input_file.write_text("a row")
         yield workspace
