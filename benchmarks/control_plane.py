@@ -255,7 +255,11 @@ async def updates(site: Site, agent_count: int, seconds: float) -> dict[str, Any
             job_id = waiting.pop()
             for sequence, status in enumerate(WALK):
                 path = f"/api/v2/jobs/{job_id}/status?status_name={status}&agent_id={agent_id}"
-                told: dict[str, Any] = {"Overmind_Attempt": 1, "Overmind_Sequence": sequence}
+                told: dict[str, Any] = {
+                    "Overmind_Attempt": 1,
+                    "Overmind_Sequence": sequence,
+                    "Prefer": "return=minimal",
+                }
                 await clocked(
                     connection.call("PUT", path, **(told if sequence else {"Idempotency_Key": job_id})), samples
                 )

@@ -239,7 +239,11 @@ class HttpControlPlane:
             "PUT",
             f"/api/v2/jobs/{segment(update.job_id)}/status",
             query={"status_name": update.status, "agent_id": self._agent},
-            headers={"Overmind-Attempt": str(update.attempt), "Overmind-Sequence": str(update.sequence)},
+            headers={
+                "Overmind-Attempt": str(update.attempt),
+                "Overmind-Sequence": str(update.sequence),
+                "Prefer": "return=minimal",
+            },
             body=body,
         )
 

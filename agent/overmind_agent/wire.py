@@ -316,6 +316,13 @@ class StatusBody(Asked):
     detail: StatusDetail | None = None
 
 
+class Noted(Wire):
+    """Ours: the answer to a status update that asked for `return=minimal`."""
+
+    job_id: Id
+    attempt: int
+
+
 # ------------------------------------------------------------------------------------------------- agents
 
 

@@ -37,7 +37,8 @@ from overmind_controlplane.roles import must_be_declared
 
 log = structlog.get_logger(__name__)
 
-_PARTS: Final = (pull_agents, pull_jobs, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes)
+# A route is found by trying one after the other: those that are called most come first.
+_PARTS: Final = (pull_jobs, pull_agents, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes)
 ROUTERS: Final = tuple(part.router for part in _PARTS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Select, select
 
@@ -35,6 +35,8 @@ router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
 
 MAX_LABELS: Final = 16
+_MINIMAL: Final = "return=minimal"
+"""A preference (RFC 7240): the caller does not need the whole job as it is then."""
 
 JobLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """What a host has to have, such as `gpu`: an agent says `label:gpu` among its capabilities."""
@@ -146,7 +148,11 @@ def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) 
         return answer(shown.job(session, job))
 
 
-@router.put("/jobs/{job_id}/status", response_model=wire.Job, openapi_extra=takes(wire.StatusBody, optional=True))
+@router.put(
+    "/jobs/{job_id}/status",
+    response_model=wire.Job | wire.Noted,
+    openapi_extra=takes(wire.StatusBody, optional=True),
+)
 async def update_job_status(
     job_id: str,
     caller: AnyCaller,
@@ -157,6 +163,7 @@ async def update_job_status(
     attempt: Fence = None,
     sequence: Sequence = None,
     key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Claim a job, say how it is, give it back, or cancel it: `docs/protocol.md`."""
     word = Word(
@@ -168,7 +175,7 @@ async def update_job_status(
         message=body.message,
         detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
     )
-    return answer(await plane.reports.say(caller, job_id, word))
+    return answer(await plane.reports.say(caller, job_id, word, is_terse=prefer == _MINIMAL))
 
 
 @router.put("/jobs/{job_id}/assigned_agent", response_model=wire.Job, openapi_extra=takes(AssignedAgent))

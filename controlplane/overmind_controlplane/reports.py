@@ -25,12 +25,14 @@ class Told:
 
     Attributes:
         call: for the audit.
+        is_terse: whether the caller knows the job already.
     """
 
     caller: Caller
     job_id: str
     word: Word
     call: audit.Asked | None
+    is_terse: bool
 
 
 class Reports:
@@ -39,18 +41,20 @@ class Reports:
     def __init__(self, database: Database, board: Board) -> None:
         self._database = database
         self._board = board
-        self._batches = Batches(self._carry_out)
+        self._batches: Batches[Told, wire.Job | wire.Noted] = Batches(self._carry_out)
 
-    async def say(self, caller: Caller, job_id: str, word: Word) -> wire.Job:
+    async def say(
+        self, caller: Caller, job_id: str, word: Word, *, is_terse: bool = False
+    ) -> wire.Job | wire.Noted:
         """
-        Carry out *word*; the job as it is then.
+        Carry out *word*; the job as it is then, or if asked for only that it was noted.
 
         Raises:
             Refused: as `Board.report` and `Board.cancel`.
         """
-        return await self._batches.ask(Told(caller, job_id, word, audit.present_call()))
+        return await self._batches.ask(Told(caller, job_id, word, audit.present_call(), is_terse))
 
-    def _carry_out(self, told: Sequence[Told]) -> Sequence[wire.Job | Exception]:
+    def _carry_out(self, told: Sequence[Told]) -> Sequence[wire.Job | wire.Noted | Exception]:
         try:
             return self._together(told)
         except Exception as error:
@@ -59,7 +63,7 @@ class Reports:
         # One of them was refused, and the transaction is undone: each for itself.
         return [answer for one in told for answer in self._carry_out([one])]
 
-    def _together(self, told: Sequence[Told]) -> Sequence[wire.Job]:
+    def _together(self, told: Sequence[Told]) -> Sequence[wire.Job | wire.Noted]:
         with self._database.write() as session:
             jobs = self._board.get_all(session, {one.job_id for one in told})
             said = [(self._board.of_caller(one.caller, jobs.get(one.job_id)), one) for one in told]
@@ -67,7 +71,10 @@ class Reports:
             for job, one in said:
                 self._say(session, job, one, known)
             idempotency.settle(session)
-            return list(self._show(session, [(jobs[one.job_id], one.word) for one in told]))
+            whole = self._show(session, [(job, one.word) for job, one in said if not one.is_terse])
+            return [
+                wire.Noted(job_id=job.id, attempt=job.attempt) if one.is_terse else next(whole) for job, one in said
+            ]
 
     def _say(self, session: Session, job: Job, one: Told, known: claiming.Known) -> None:
         before = job.updated
@@ -83,6 +90,8 @@ class Reports:
             audit.note(session, one.call, audit.GRANTED)
 
     def _show(self, session: Session, lines: Sequence[tuple[Job, Word]]) -> Iterator[wire.Job]:
+        if not lines:
+            return
         for (job, word), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
             is_grant = word.status is Status.CLAIMED and job.is_leased
             yield made.model_copy(update={"lease": heartbeats.lease(self._board)}) if is_grant else made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import signal
 import socket
@@ -41,6 +42,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept, then tell."""
         await super().startup(sockets)
+        # What is there now stays: it need not be gone through for garbage again, which would hold up every call.
+        gc.collect()
+        gc.freeze()
         if self.started:
             self._on_started()
 
