@@ -1,0 +1,231 @@
+"""
+Modules: folders with a `module_manifest.json` and a command, in the form of the published client.
+
+```
+<folder>/module_manifest.json ─▶ NewModuleManifest ─▶ one Function for each of its functions, for this host
+```
+
+The owner of a host says which folders there are, so a manifest is trusted to name a command; it is read strictly
+all the same, so that a mistake is found when the agent starts.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from overmind_executors import strict_json
+
+MANIFEST: Final = "module_manifest.json"
+RESERVED_SCOPE: Final = "@overmind:"
+PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+_NEEDED: Final = frozenset({"entrypoint", "input_file", "output_file", "temp_dir"})
+# Two names for one thing: the vendor's documentation has the first, its own modules have the second.
+_CONFIGURATION: Final = frozenset({"module_config", "config_path"})
+_KNOWN: Final = _NEEDED | _CONFIGURATION | {"function_name"}
+_MAX_BYTES: Final = 1 << 20
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]{0,254}$")]
+
+
+class BadManifest(Exception):
+    """A module cannot be used. Names the folder and what is wrong."""
+
+
+class _Read(BaseModel):
+    """Strict about what is read; keys that other readers know are none of ours."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Input(_Read):
+    """One input of a function. `type` is what the input file says of it."""
+
+    type: Literal["user_model", "user_link", "parameter", "auth_info"]
+    validation_types: tuple[str, ...] = Field(default=(), strict=False)
+    optional: bool = False
+
+
+class Output(_Read):
+    """One output that a function may or must make."""
+
+    name: Key
+    type: Literal["file", "directory"] = "file"
+    required: bool = True
+    upload_as: Literal["artifact", "model"] = "artifact"
+
+
+class _Schema(_Read):
+    inputs: dict[Key, Input] = {}
+    outputs: tuple[Output, ...] = Field(default=(), strict=False)
+
+
+class _Variant(_Read):
+    entrypoint: Annotated[str, Field(min_length=1, max_length=4096)]
+    run_command: Annotated[str, Field(min_length=1, max_length=4096)]
+    function_schema: _Schema | None = None
+    operating_systems: tuple[str, ...] = Field(default=(), strict=False)
+
+    @field_validator("run_command")
+    @classmethod
+    def _check_command(cls, text: str) -> str:
+        named = set(PLACEHOLDER.findall(text))
+        if unknown := named - _KNOWN:
+            raise ValueError(f"has a placeholder {{{sorted(unknown)[0]}}} that nobody fills")
+        if missing := _NEEDED - named:
+            raise ValueError(f"has no {{{sorted(missing)[0]}}}")
+        shlex.split(text)  # raises ValueError for a quotation mark without its other half
+        return text
+
+
+class _Manifest(_Read):
+    module_name: Key | None = None
+    module_key: Key | None = None
+    module_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
+    functions: Annotated[dict[Key, Annotated[tuple[_Variant, ...], Field(strict=False, min_length=1)]], Field()]
+
+
+class Function(BaseModel):
+    """
+    One registered function, ready to run.
+
+    Attributes:
+        name: how jobs ask for it.
+        command: the words of `run_command` with their placeholders; never given to a shell.
+        entrypoint: absolute, or the name of a command.
+        inputs: by key; None when the manifest does not say, and everything is passed on.
+        configuration: the module's configuration file, None for none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    module_version: str
+    command: tuple[str, ...]
+    entrypoint: str
+    inputs: dict[str, Input] | None = None
+    outputs: tuple[Output, ...] = ()
+    configuration: Path | None = None
+    timeout_s: float = 600.0
+    most_output_bytes: int = 1 << 30
+
+
+def read_modules(
+    folders: Sequence[Path],
+    *,
+    host_os: str,
+    configurations: Mapping[str, Path],
+    timeout_s: float,
+    most_output_bytes: int,
+) -> tuple[Function, ...]:
+    """
+    The functions of all modules in *folders*, each a module's folder or a folder of such.
+
+    Args:
+        host_os: such as `Debian GNU/Linux 12`; the variant for it is chosen, else the first that is for a Linux.
+        configurations: configuration files by the module's name.
+
+    Raises:
+        BadManifest: a folder has no module, a manifest cannot be used, or two modules have one function.
+    """
+    found: dict[str, Function] = {}
+    for folder in (module for given in folders for module in _modules_in(given)):
+        manifest = _read(folder / MANIFEST)
+        for name, variants in manifest.functions.items():
+            if name.startswith(RESERVED_SCOPE) or name in found:
+                why = "a name of our own" if name.startswith(RESERVED_SCOPE) else "another module has it too"
+                raise BadManifest(f"{folder}: function {name!r}: {why}")
+            variant = _variant_for(host_os, variants)
+            if variant is None:
+                raise BadManifest(f"{folder}: function {name!r} has no variant for Linux")
+            schema = variant.function_schema
+            found[name] = Function(
+                name=name,
+                module_version=manifest.module_version,
+                command=tuple(shlex.split(variant.run_command)),
+                entrypoint=_entrypoint(folder, variant.entrypoint),
+                inputs=schema.inputs if schema else None,
+                outputs=schema.outputs if schema else (),
+                configuration=_configuration(folder, manifest, variant, configurations),
+                timeout_s=timeout_s,
+                most_output_bytes=most_output_bytes,
+            )
+    return tuple(found.values())
+
+
+def _modules_in(folder: Path) -> list[Path]:
+    if (folder / MANIFEST).is_file():
+        return [folder]
+    try:
+        found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    except OSError as error:
+        raise BadManifest(f"{folder}: cannot be read: {error.strerror}") from error
+    if not found:
+        raise BadManifest(f"{folder}: there is no {MANIFEST} in it, nor in a folder in it")
+    return found
+
+
+def _read(path: Path) -> _Manifest:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
+            raise BadManifest(f"{path}: more than {_MAX_BYTES} bytes")
+        return _Manifest.model_validate(strict_json.loads(raw))
+    except OSError as error:
+        raise BadManifest(f"{path}: cannot be read: {error.strerror}") from error
+    except strict_json.NotJson as error:
+        raise BadManifest(f"{path}: {error}") from error
+    except ValidationError as error:
+        wrong = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise BadManifest(f"{path}: {'; '.join(wrong)}") from None
+
+
+def _variant_for(host_os: str, variants: Sequence[_Variant]) -> _Variant | None:
+    exact = [variant for variant in variants if host_os in variant.operating_systems]
+    foreign = ("windows", "macos", "darwin")
+    for_linux = [
+        variant
+        for variant in variants
+        if not variant.operating_systems
+        or any(not name.lower().startswith(foreign) for name in variant.operating_systems)
+    ]
+    return next(iter([*exact, *for_linux]), None)
+
+
+def _entrypoint(folder: Path, given: str) -> str:
+    """A file of the module, else the name of a command that the search path has."""
+    inside = (folder / given).resolve()
+    if inside.is_file() and inside.is_relative_to(folder.resolve()):
+        return str(inside)
+    if Path(given).name == given and not given.startswith("-"):
+        return given
+    raise BadManifest(f"{folder}: entrypoint {given!r} is neither a file of the module nor a command's name")
+
+
+def _configuration(
+    folder: Path, manifest: _Manifest, variant: _Variant, configurations: Mapping[str, Path]
+) -> Path | None:
+    names = [name for name in (manifest.module_key, manifest.module_name) if name]
+    given = next((configurations[name] for name in names if name in configurations), None)
+    if given is None and not _CONFIGURATION.isdisjoint(PLACEHOLDER.findall(variant.run_command)):
+        raise BadManifest(
+            f"{folder}: needs a file in functions.configurations under {' or '.join(names) or 'a name'}"
+        )
+    return given
+
+
+def values_of(function: Function, places: Mapping[str, Any]) -> list[str]:
+    """The command line: the words of the manifest; placeholders are filled in one pass, so no value is read again."""
+    values = {"entrypoint": function.entrypoint, "function_name": function.name, **places}
+    for name in _CONFIGURATION:
+        values[name] = function.configuration or ""
+    return [PLACEHOLDER.sub(lambda found: str(values[found[1]]), word) for word in function.command]
