@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ class ChildSettings:
         grace_s: between the wish to stop and the kill.
         timeout_s: the longest time an executor may run here, whatever the job says.
         nice: added to the child's priority, so that heartbeats come first.
+        functions: what `overmind_executors.order` reads of each function of this host, by its name.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
@@ -39,6 +40,7 @@ class ChildSettings:
     timeout_s: float
     nice: int
     owner: str
+    functions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -58,6 +60,7 @@ class ChildSettings:
     def order_for(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:
         """What `overmind_executors.order` reads."""
         here = workspace.folder
+        function = self.functions.get(claim.job.job_type)
         order = {
             "job_id": claim.job.id,
             "attempt": claim.attempt,
@@ -67,7 +70,9 @@ class ChildSettings:
             "input_name": workspace.input_name,
             "output": str(workspace.output.relative_to(here)),
             "state": str(workspace.state.relative_to(here)),
-            "models": [asdict(model) for model in self.models],
+            "function": function,
+            # A command of the host's needs no key of a model.
+            "models": [] if function else [asdict(model) for model in self.models],
             "data_roots": [str(root) for root in self.data_roots],
         }
         return json.dumps(order).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from overmind_config.load import load
 from overmind_config.problems import Problem, SettingsError
 from overmind_config.settings import Settings
 from overmind_executors import registry
+from overmind_executors.functions.manifest import BadManifest, Function, read_modules
 
 
 def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
@@ -32,11 +34,35 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
         for name in loaded.settings.agent.job_types
         if name not in known
     ]
-    if not loaded.settings.agent.job_types:
+    if not loaded.settings.agent.job_types and not loaded.settings.functions.modules:
         problems.append(Problem("agent.job_types", "there is none", f"choose from {', '.join(known)}"))
+    try:
+        read_functions(loaded.settings)
+    except BadManifest as error:
+        problems.append(Problem("functions.modules", str(error), "correct the manifest, or take the module out"))
     if problems:
         raise SettingsError(problems)
     return loaded.settings
+
+
+def read_functions(settings: Settings) -> tuple[Function, ...]:
+    """The functions that this host has by manifest. Raises BadManifest."""
+    given = settings.functions
+    return read_modules(
+        given.modules,
+        host_os=host_os(),
+        timeout_s=given.timeout_s,
+        most_output_bytes=given.most_output_bytes,
+    )
+
+
+def host_os() -> str:
+    """Such as `Debian GNU/Linux 12`."""
+    try:
+        found = platform.freedesktop_os_release()
+        return f"{found.get('NAME', 'Linux')} {found.get('VERSION_ID', '')}".strip()
+    except OSError:
+        return platform.system()
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from overmind_agent import disk, wire
+from overmind_agent.configuration import read_functions
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
@@ -111,6 +112,7 @@ class Doctor:
         yield "journal", self._journal
         yield "disk", self._disk
         yield "job_types", self._job_types
+        yield "functions", self._functions
         yield "child", self._child
         yield "data_roots", self._data_roots
         yield "address", self._address
@@ -181,6 +183,10 @@ class Doctor:
             except (registry.UnknownJobType, registry.BrokenExecutor) as error:
                 raise Failed(str(error), "install its package or take it out of agent.job_types") from error
         return ", ".join(self._settings.agent.job_types)
+
+    def _functions(self) -> str:
+        names = [function.name for function in read_functions(self._settings)]
+        return ", ".join(names) or "none"
 
     def _child(self) -> str:
         command = [sys.executable, "-P", "-m", "overmind_executors.child"]

@@ -67,6 +67,7 @@ class HttpControlPlane:
     available jobs, and reads each held job to notice that it was canceled.
 
     Args:
+        functions: those of the job types that are functions of this host, each with its module's version.
         clock: to read held jobs more than once in a heartbeat that the server does not hold; None for once.
         ledger: where uploads in parts are kept over a restart; None to begin them anew.
     """
@@ -80,11 +81,13 @@ class HttpControlPlane:
         slots: int,
         agent_id: Callable[[], str | None],
         clock: Clock | None = None,
+        functions: Mapping[str, str] | None = None,
         ledger: UploadLedger | None = None,
     ) -> None:
         self._calls = calls
         self._uploads = Uploads(calls, has=self._has, ledger=ledger or ForgetfulLedger())
         self._job_types = tuple(job_types)
+        self._functions = dict(functions or {})
         self._display_name = display_name
         self._slots = slots
         self._known_id = agent_id
@@ -103,7 +106,8 @@ class HttpControlPlane:
     def _register(self, known_id: str | None) -> str:
         about: dict[str, Any] = {"agent_version": __version__, "host_os": _host_os()}
         if self._has("lease"):
-            about["capabilities"] = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in self._job_types)]
+            types = [name for name in self._job_types if name not in self._functions]
+            about["capabilities"] = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types)]
         agent_id = known_id
         if agent_id is not None:
             try:
@@ -116,10 +120,15 @@ class HttpControlPlane:
             answer = self._calls.call(REGISTER, "POST", "/api/v2/agents", body=about)
             agent_id = wire.parse(wire.Agent, answer.body).id
         here = f"/api/v2/agents/{segment(agent_id)}"
-        self._calls.call(REGISTER, "PUT", f"{here}/modules", body=[MODULE])
+        self._calls.call(REGISTER, "PUT", f"{here}/modules", body=self._modules())
         self._calls.call(REGISTER, "PUT", f"{here}/display_name", body={"display_name": self._display_name})
         self._calls.call(REGISTER, "PUT", f"{here}/status", body={"name": "Idle"})
         return agent_id
+
+    def _modules(self) -> list[dict[str, str]]:
+        """What this host can run: each function is a module by its own name."""
+        functions = self._functions.items()
+        return [MODULE, *({"module_name": name, "module_version": version} for name, version in functions)]
 
     def _has(self, extension: str) -> bool:
         if self._extensions is None:

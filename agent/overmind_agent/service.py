@@ -31,6 +31,7 @@ from overmind_agent import processes
 from overmind_agent.backoff import insist
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
+from overmind_agent.configuration import read_functions
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
 from overmind_agent.duties import Duties, Duty
@@ -59,6 +60,7 @@ from overmind_config.redaction import Redactor
 from overmind_config.settings import Settings
 from overmind_executors import registry
 from overmind_executors.contract import InvalidParameters, ModelEndpoint
+from overmind_executors.functions import FunctionExecutor
 
 # How long `run --once` tries to reach the control plane before it gives up.
 ONCE_REACH_S: Final = 15.0
@@ -118,7 +120,9 @@ class Service:
         self._planes: list[ControlPlane] = []
         self._slot_planes: list[ControlPlane] = []
         self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
+        self._functions = {function.name: function for function in read_functions(settings)}
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
+        self._job_types += self._functions
         self._children = self._child_settings()
         self._nursery: Nursery | None = None
 
@@ -283,6 +287,7 @@ class Service:
             slots=self._settings.agent.slots,
             agent_id=self._journal.agent_id,
             clock=self._clock,
+            functions={name: function.module_version for name, function in self._functions.items()},
             ledger=self._journal,
         )
 
@@ -362,7 +367,7 @@ class Service:
             launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
             clock=clock,
             workspaces=self._workspaces,
-            validate=validate,
+            validate=self._validate,
             on_change=self._outside.on_change,
             redactor=self._outside.redactor,
             **shared,
@@ -395,7 +400,7 @@ class Service:
         self._nursery = Nursery(
             self._children.common_environment(),
             owner=self._children.owner,
-            job_types=[name for name in self._job_types if name not in registry.BUILT_IN],
+            job_types=[name for name in self._job_types if name not in {*registry.BUILT_IN, *self._functions}],
             clock=self._clock,
             log=self._log,
         )
@@ -415,7 +420,13 @@ class Service:
             timeout_s=agent.job_timeout_s,
             nice=agent.nice,
             owner=str(agent.state_dir),
+            functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
         )
+
+    def _validate(self, job_type: str, parameters: Mapping[str, Any]) -> object:
+        if (function := self._functions.get(job_type)) is not None:
+            return FunctionExecutor(function).validate(parameters)
+        return validate(job_type, parameters)
 
 
 ADAPTERS: Final[Mapping[str, Callable[[Service, HttpCalls], ControlPlane]]] = {

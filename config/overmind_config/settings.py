@@ -180,6 +180,20 @@ class Model(Section):
         return path
 
 
+class Functions(Section):
+    """
+    Commands of this host that jobs may run on their model file.
+
+    Attributes:
+        modules: folders with a `module_manifest.json`, or folders of such.
+        most_output_bytes: of all outputs together, and of any file that a function writes.
+    """
+
+    modules: Paths = ()
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    most_output_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+
+
 class Logging(Section):
     """What is logged and how it looks."""
 
@@ -193,6 +207,7 @@ class Settings(Section):
     control_plane: ControlPlane = ControlPlane()
     agent: Agent = Field(default_factory=Agent)
     models: Mapping[ModelName, Model] = {}
+    functions: Functions = Functions()
     logging: Logging = Logging()
 
     def secrets(self) -> tuple[str, ...]:

@@ -34,12 +34,14 @@ from structlog.typing import FilteringBoundLogger
 from overmind_executors import durable, order, own_process, registry, result_files, strict_json
 from overmind_executors.child_events import Events
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, WorkStopped
+from overmind_executors.functions import FunctionExecutor
 from overmind_executors.host_faults import NO_ROOM, reason_of
 from overmind_executors.order import Order
 from overmind_executors.stopping import StopFlag, on_signal
 
 RESULT: Final = "result.json"
 _MAX_MESSAGE: Final = 2000
+_BEGUN: Final = "begun"
 
 
 class Signals:
@@ -114,9 +116,11 @@ def _carry_out(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLo
 
 
 def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> dict[str, Any]:
-    executor = registry.executor_for(job.job_type)
+    executor = FunctionExecutor(job.function) if job.function else registry.executor_for(job.job_type)
     task = executor.validate(job.parameters)
     context = _context(job, events, stop, log)
+    if not executor.is_resumable:
+        _refuse_to_begin_again(context.state)
     result = executor.run(task, context)
     outcome = result_files.outcome_of(result.outcome)
     files = result_files.seal(context.output, result.files, _manifest_head(job))
@@ -148,7 +152,7 @@ def _manifest_head(job: Order) -> dict[str, Any]:
         "job_id": job.job_id,
         "attempt": job.attempt,
         "job_type": job.job_type,
-        "executor_version": registry.version_of(job.job_type),
+        "executor_version": job.function.module_version if job.function else registry.version_of(job.job_type),
         "input": None,
     }
     if job.input_file is not None:
@@ -156,6 +160,14 @@ def _manifest_head(job: Order) -> dict[str, Any]:
             facts = result_files.digest(file, job.input_name or job.input_file.name)
         head["input"] = {"name": facts.name, "sha256": facts.sha256, "size_bytes": facts.size_bytes}
     return head
+
+
+def _refuse_to_begin_again(state: Path) -> None:
+    """Raise ExecutionFailed if the work has begun before; it is on disk when this returns that now it has."""
+    begun = state / _BEGUN
+    if begun.exists():
+        raise ExecutionFailed("interrupted, and not to be done twice", reason="agent_restarted")
+    durable.write(begun, b"")
 
 
 def _failed(job: Order, reason: str, message: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
+from overmind_executors.functions.manifest import Function
 
 # The order is one object round a job's parameters, which may have all the levels that the agent lets through.
 _LEVELS: Final = strict_json.MAX_DEPTH + 1
@@ -20,6 +21,7 @@ class Order(BaseModel):
 
     Attributes:
         models: with their keys, which are nowhere else: not in the environment, not on disk.
+        function: of the host, when the job's type is one: the job's process has no settings to read it from.
         data_roots: absolute folders that the job may read by path.
     """
 
@@ -35,6 +37,7 @@ class Order(BaseModel):
     state: Path = Path("state")
     models: tuple[ModelEndpoint, ...] = ()
     data_roots: tuple[Path, ...] = ()
+    function: Function | None = None
 
     def within(self, workspace: Path) -> Order:
         """The same with absolute paths in *workspace*: an executor may change the working folder."""

@@ -122,7 +122,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "signals": frozenset(),
     # the outside
     "display": VALUES | _names("held_jobs"),
-    "configuration": SETTINGS | frozenset({"overmind_executors.registry"}),
+    "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
     "run_command": VALUES | PACKAGE | SETTINGS | _names("held_jobs", "display", "service", "cli", "configuration"),
     "cli": PACKAGE | _names("run_command", "check_command", "doctor"),
     "__main__": _names("cli"),
@@ -148,7 +148,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
-    "subprocess": _names("launcher", "nursery", "processes", "doctor"),
+    "subprocess": _names("launcher", "nursery", "processes", "doctor") | {"overmind_executors.commands"},
 }
 
 

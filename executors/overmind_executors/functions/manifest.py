@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from overmind_executors import strict_json
 
 MANIFEST: Final = "module_manifest.json"
+CONFIGURATION: Final = "module_config.json"
 RESERVED_SCOPE: Final = "@overmind:"
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 _NEEDED: Final = frozenset({"entrypoint", "input_file", "output_file", "temp_dir"})
@@ -84,8 +85,6 @@ class _Variant(_Read):
 
 
 class _Manifest(_Read):
-    module_name: Key | None = None
-    module_key: Key | None = None
     module_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
     functions: Annotated[dict[Key, Annotated[tuple[_Variant, ...], Field(strict=False, min_length=1)]], Field()]
 
@@ -119,7 +118,6 @@ def read_modules(
     folders: Sequence[Path],
     *,
     host_os: str,
-    configurations: Mapping[str, Path],
     timeout_s: float,
     most_output_bytes: int,
 ) -> tuple[Function, ...]:
@@ -128,7 +126,6 @@ def read_modules(
 
     Args:
         host_os: such as `Debian GNU/Linux 12`; the variant for it is chosen, else the first that is for a Linux.
-        configurations: configuration files by the module's name.
 
     Raises:
         BadManifest: a folder has no module, a manifest cannot be used, or two modules have one function.
@@ -151,7 +148,7 @@ def read_modules(
                 entrypoint=_entrypoint(folder, variant.entrypoint),
                 inputs=schema.inputs if schema else None,
                 outputs=schema.outputs if schema else (),
-                configuration=_configuration(folder, manifest, variant, configurations),
+                configuration=_configuration(folder, variant),
                 timeout_s=timeout_s,
                 most_output_bytes=most_output_bytes,
             )
@@ -211,20 +208,17 @@ def _entrypoint(folder: Path, given: str) -> str:
     raise BadManifest(f"{folder}: entrypoint {given!r} is neither a file of the module nor a command's name")
 
 
-def _configuration(
-    folder: Path, manifest: _Manifest, variant: _Variant, configurations: Mapping[str, Path]
-) -> Path | None:
-    names = [name for name in (manifest.module_key, manifest.module_name) if name]
-    given = next((configurations[name] for name in names if name in configurations), None)
-    if given is None and not _CONFIGURATION.isdisjoint(PLACEHOLDER.findall(variant.run_command)):
-        raise BadManifest(
-            f"{folder}: needs a file in functions.configurations under {' or '.join(names) or 'a name'}"
-        )
-    return given
+def _configuration(folder: Path, variant: _Variant) -> Path | None:
+    found = (folder / CONFIGURATION).resolve()
+    if found.is_file():
+        return found
+    if _CONFIGURATION.isdisjoint(PLACEHOLDER.findall(variant.run_command)):
+        return None
+    raise BadManifest(f"{folder}: its command asks for a configuration file; put one there as {CONFIGURATION}")
 
 
 def values_of(function: Function, places: Mapping[str, Any]) -> list[str]:
-    """The command line: the words of the manifest; placeholders are filled in one pass, so no value is read again."""
+    """The command line: the manifest's words, placeholders filled in one pass, so that no value is read again."""
     values = {"entrypoint": function.entrypoint, "function_name": function.name, **places}
     for name in _CONFIGURATION:
         values[name] = function.configuration or ""

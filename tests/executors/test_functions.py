@@ -1,0 +1,404 @@
+"""Functions on a model file: a real module, well behaved and not."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, Result, WorkStopped
+from overmind_executors.functions import BadManifest, Function, FunctionExecutor, read_modules
+from overmind_executors.stopping import StopFlag
+
+Make = Callable[..., Context]
+
+# What a module's author would write. The parameter `do` says which of its deeds is wanted.
+SCRIPT: Final = """#!{python}
+import argparse, json, os, pathlib, subprocess, sys, time
+parser = argparse.ArgumentParser()
+for name in ("--input", "--output", "--temp", "--config"):
+    parser.add_argument(name)
+parser.add_argument("function")
+told = parser.parse_args()
+given = json.loads(pathlib.Path(told.input).read_text())
+temp = pathlib.Path(told.temp)
+do = given["do"]["value"]
+
+
+def say(*outputs):
+    lines = [dict(zip(("name", "type", "path"), output)) for output in outputs]
+    pathlib.Path(told.output).write_text(json.dumps(lines))
+
+
+if do == "count":
+    words = pathlib.Path(given["model"]["value"]).read_text().split()
+    (temp / "count.json").write_text(json.dumps({{"words": len(words), "given": given, "argv": sys.argv[1:]}}))
+    say(("result", "file", str(temp / "count.json")))
+elif do == "folder":
+    (temp / "made" / "deep").mkdir(parents=True)
+    (temp / "made" / "a.txt").write_text("a")
+    (temp / "made" / "deep" / "b.txt").write_text("b")
+    (temp / "made" / "link").symlink_to("/etc/passwd")
+    (temp / "r").write_text("r")
+    say(("result", "file", "r"), ("extra", "directory", "made"))
+elif do == "exit":
+    (temp / "r").write_text("r")
+    say(("result", "file", "r"))
+    sys.exit(3)
+elif do == "nothing":
+    pass
+elif do == "raw":
+    pathlib.Path(told.output).write_text(given["text"]["value"])
+elif do == "make":
+    (temp / given["text"]["value"]).write_text("made")
+    say(("result", "file", given["text"]["value"]))
+elif do == "link":
+    (temp / "out").symlink_to(given["text"]["value"])
+    say(("result", "file", "out"))
+elif do == "large":
+    (temp / "made").mkdir()
+    for path in (temp / "r", temp / "made" / "s"):
+        path.write_bytes(b"x" * 1500)
+    say(("result", "file", "r"), ("extra", "directory", "made"))
+elif do == "huge":
+    with open(temp / "r", "wb") as file:
+        for _ in range(1000):
+            file.write(b"x" * 1_000_000)
+    say(("result", "file", "r"))
+elif do == "hang":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (temp / "begun.part").write_text(f"{{os.getpid()}} {{child.pid}}")
+    (temp / "begun.part").rename(temp / "begun")
+    time.sleep(600)
+"""
+MANIFEST: Final[dict[str, Any]] = {
+    "module_key": "@acme:words",
+    "module_version": "1.2.0",
+    "functions": {
+        "@acme:count": [
+            {
+                "entrypoint": "count.bat",
+                "run_command": "{entrypoint} {input_file} {output_file} {temp_dir}",
+                "operating_systems": ["Windows 10"],
+            },
+            {
+                "entrypoint": "main.py",
+                "run_command": "{entrypoint} --input {input_file} --output={output_file} --temp '{temp_dir}' "
+                "{function_name}",
+                "function_schema": {
+                    "inputs": {
+                        "model": {"type": "user_model", "validation_types": ["@extension:txt"]},
+                        "do": {"type": "parameter", "validation_types": ["@string"]},
+                        "text": {"type": "parameter", "optional": True},
+                        "limit": {"type": "parameter", "validation_types": ["@number"], "optional": True},
+                    },
+                    "outputs": [
+                        {"name": "result", "type": "file", "required": True},
+                        {"name": "extra", "type": "directory", "required": False},
+                    ],
+                },
+                "operating_systems": ["Ubuntu 22.04"],
+            },
+        ]
+    },
+}
+
+
+def write_module(folder: Path, manifest: Mapping[str, Any] = MANIFEST) -> Path:
+    """A module's folder, as its owner would put it on a host."""
+    folder.mkdir(parents=True)
+    (folder / "module_manifest.json").write_text(json.dumps(manifest))
+    script = folder / "main.py"
+    script.write_text(SCRIPT.format(python=sys.executable))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+def _functions(*folders: Path, timeout_s: float = 30, most_output_bytes: int = 2000) -> tuple[Function, ...]:
+    return read_modules(
+        folders, host_os="Debian GNU/Linux 12", timeout_s=timeout_s, most_output_bytes=most_output_bytes
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_context: Make) -> Callable[..., tuple[Result, Context]]:
+    """Run the module's function once; the job's model is a text of three words with a hostile name."""
+    folder = write_module(tmp_path / "module")
+    model = tmp_path / "model"
+    model.write_text("one two three")
+
+    def run(
+        parameters: dict[str, Any], *, name: str = "../../-rf;\n$(x).TXT", stop: StopFlag | None = None, **more: Any
+    ) -> tuple[Result, Context]:
+        context = make_context(input_file=model, input_name=name, stop=stop or StopFlag())
+        executor = FunctionExecutor(_functions(folder, **more)[0])
+        return executor.run(executor.validate(parameters), context), context
+
+    return run
+
+
+def test_a_function_reads_its_model_and_its_parameters_and_makes_a_file(run: Any) -> None:
+    result, context = run({"do": "count", "limit": {"value": 3}})
+
+    made = json.loads((context.output / "count.json").read_text())
+    place = context.output.parent / "function"
+    assert ("count.json",) == result.files
+    assert {"function": "@acme:count", "module_version": "1.2.0"} == result.outcome
+    assert 3 == made["words"]
+    assert {
+        "do": {"type": "parameter", "value": "count"},
+        "limit": {"type": "parameter", "value": 3},
+        "model": {"type": "user_model", "value": str(place / "in" / "model.txt")},
+    } == made["given"]
+    assert [
+        "--input",
+        str(place / "in" / "input.json"),
+        f"--output={place / 'tmp' / 'output.json'}",
+        "--temp",
+        str(place / "tmp"),
+        "@acme:count",
+    ] == made["argv"]
+
+
+def test_a_folder_becomes_an_archive_without_the_links_in_it(run: Any) -> None:
+    result, context = run({"do": "folder"})
+
+    with zipfile.ZipFile(context.output / "made.zip") as archive:
+        names = archive.namelist()
+    assert ("r", "made.zip") == result.files
+    assert ["a.txt", "deep/b.txt"] == names
+
+
+FAILURES: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "an exit code, in spite of its output": ({"do": "exit"}, "function_exit_code"),
+    "no output file, in spite of its exit code": ({"do": "nothing"}, "function_no_output"),
+    "no JSON": ({"do": "raw", "text": "{"}, "function_invalid_output"),
+    "no array": ({"do": "raw", "text": "{}"}, "function_invalid_output"),
+    "an entry that is none": ({"do": "raw", "text": "[3]"}, "function_invalid_output"),
+    "an entry without a path": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file"}]'},
+        "function_invalid_output",
+    ),
+    "a required output that is missing": ({"do": "raw", "text": "[]"}, "function_missing_output"),
+    "an output that is not there": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file", "path": "gone"}]'},
+        "function_invalid_output",
+    ),
+    "an output of ours": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file", "path": "../in/input.json"}]'},
+        "function_invalid_output",
+    ),
+    "a file of the host": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file", "path": "/etc/passwd"}]'},
+        "function_invalid_output",
+    ),
+    "its own folder": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file", "path": "."}]'},
+        "function_invalid_output",
+    ),
+    "a path with a NUL": (
+        {"do": "raw", "text": '[{"name": "result", "type": "file", "path": "a\\u0000"}]'},
+        "function_invalid_output",
+    ),
+    "a link to a file of the host": ({"do": "link", "text": "/etc/passwd"}, "function_invalid_output"),
+    "too large an output": ({"do": "large"}, "function_output_too_large"),
+    "a file that grows and grows": ({"do": "huge"}, "function_exit_code"),
+}
+
+
+@pytest.mark.parametrize(("parameters", "reason"), FAILURES.values(), ids=FAILURES)
+def test_success_is_an_exit_code_of_0_and_a_whole_output_file(
+    run: Any, parameters: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ExecutionFailed) as failed:
+        run(parameters)
+
+    assert reason == failed.value.reason, failed.value
+
+
+@pytest.mark.parametrize("name", ["-rf", "a;b", "$(touch x)", "a b"])
+def test_a_file_name_is_only_a_name(run: Any, name: str) -> None:
+    result, context = run({"do": "make", "text": name})
+
+    assert (name,) == result.files
+    assert "made" == (context.output / name).read_text()
+
+
+REFUSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "no parameter": ({}, "function inputs ['do'] not provided"),
+    "a wrong type": ({"do": 3}, "do: must be @string"),
+    "true for a number": ({"do": "count", "limit": True}, "limit: must be @number"),
+    "one that nobody reads": ({"do": "count", "dO": 1}, "dO: the function has no such parameter"),
+}
+
+
+@pytest.mark.parametrize(("parameters", "message"), REFUSED.values(), ids=REFUSED)
+def test_parameters_are_checked_before_anything_is_started(
+    run: Any, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidParameters) as refused:
+        run(parameters)
+
+    assert message == str(refused.value)
+
+
+def test_a_model_of_another_kind_is_refused(run: Any) -> None:
+    with pytest.raises(InvalidParameters, match="model: must be a file of @extension:txt"):
+        run({"do": "count"}, name="model.csv")
+
+
+def test_a_function_has_its_time(run: Any) -> None:
+    with pytest.raises(ExecutionFailed, match=r"the function took longer than 0.5 s"):
+        run({"do": "hang"}, timeout_s=0.5)
+
+
+def test_a_stop_ends_the_function_and_what_it_has_started(run: Any, tmp_path: Path) -> None:
+    stop, stopped = StopFlag(), threading.Event()
+    begun: list[Path] = []
+
+    def watch() -> None:
+        while not (begun[:] or stopped.wait(0.02)):
+            begun.extend(tmp_path.rglob("begun"))
+        stop.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with pytest.raises(WorkStopped):
+            run({"do": "hang"}, stop=stop)
+    finally:
+        stopped.set()
+        watcher.join()
+
+    for pid in map(int, begun[0].read_text().split()):
+        assert not _is_alive(pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in "ZX"
+    except OSError:
+        return False
+
+
+def _with(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(json.dumps(MANIFEST))
+    change(manifest)
+    return manifest
+
+
+def _variant(manifest: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = manifest["functions"]["@acme:count"][1]
+    return found
+
+
+BAD: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "no version": (_with(lambda m: m.pop("module_version")), "module_version: Field required"),
+    "a name of ours": (
+        _with(lambda m: m.update(functions={"@overmind:inference": m["functions"]["@acme:count"]})),
+        "a name of our own",
+    ),
+    "for Windows alone": (_with(lambda m: m["functions"]["@acme:count"].pop()), "no variant for Linux"),
+    "an entry point elsewhere": (_with(lambda m: _variant(m).update(entrypoint="../main.py")), "neither a file"),
+    "an unknown placeholder": (
+        _with(lambda m: _variant(m).update(run_command="{entrypoint} {input_file} {output_file} {temp_dir} {x}")),
+        "has a placeholder {x} that nobody fills",
+    ),
+    "a missing placeholder": (
+        _with(lambda m: _variant(m).update(run_command="{entrypoint}")),
+        "has no {input_file}",
+    ),
+    "half a quotation": (
+        _with(lambda m: _variant(m).update(run_command="{entrypoint} ' {input_file} {output_file} {temp_dir}")),
+        "No closing quotation",
+    ),
+    "a configuration that is not there": (
+        _with(lambda m: _variant(m).update(run_command=_variant(m)["run_command"] + " {config_path}")),
+        "asks for a configuration file",
+    ),
+    "an input of no known type": (
+        _with(lambda m: _variant(m)["function_schema"]["inputs"]["do"].update(type="x")),
+        "inputs.do.type",
+    ),
+}
+
+
+@pytest.mark.parametrize(("manifest", "message"), BAD.values(), ids=BAD)
+def test_a_mistake_in_a_manifest_is_found_when_it_is_read(
+    tmp_path: Path, manifest: dict[str, Any], message: str
+) -> None:
+    folder = write_module(tmp_path / "module", manifest)
+
+    with pytest.raises(BadManifest) as bad:
+        _functions(folder)
+
+    assert message in str(bad.value)
+    assert str(folder) in str(bad.value)
+
+
+def test_a_folder_may_hold_many_modules_and_a_function_belongs_to_one(tmp_path: Path) -> None:
+    write_module(tmp_path / "modules" / "a")
+    other = _with(lambda m: m.update(functions={"@acme:other": m["functions"]["@acme:count"]}))
+    write_module(tmp_path / "modules" / "b", other)
+
+    found = _functions(tmp_path / "modules")
+
+    assert ["@acme:count", "@acme:other"] == [function.name for function in found]
+    with pytest.raises(BadManifest, match="another module has it too"):
+        _functions(tmp_path / "modules", write_module(tmp_path / "again"))
+
+
+def test_both_words_for_the_configuration_file_are_understood(tmp_path: Path) -> None:
+    for word in ("config_path", "module_config"):
+        command = f"{_variant(MANIFEST)['run_command']} --config {{{word}}}"
+        folder = tmp_path / word
+        write_module(folder, _with(lambda m, command=command: _variant(m).update(run_command=command)))
+        (folder / "module_config.json").write_text("{}")
+
+        assert folder / "module_config.json" == _functions(folder)[0].configuration
+
+
+def test_an_entry_point_may_be_a_command_of_the_host(tmp_path: Path) -> None:
+    folder = write_module(tmp_path / "module", _with(lambda m: _variant(m).update(entrypoint="env")))
+
+    assert "env" == _functions(folder)[0].entrypoint
+
+
+def test_a_folder_without_a_module_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match=r"there is no module_manifest\.json in it"):
+        _functions(tmp_path)
+
+
+def test_a_function_that_cannot_be_started_says_so(run: Any, tmp_path: Path) -> None:
+    os.chmod(tmp_path / "module" / "main.py", 0o600)  # noqa: PTH101
+
+    with pytest.raises(ExecutionFailed) as failed:
+        run({"do": "count"})
+
+    assert "function_not_started" == failed.value.reason
+
+
+def test_a_function_that_was_cut_off_is_not_run_again(tmp_path: Path, start_child: Callable[..., Any]) -> None:
+    """Nobody knows what it had done already; the control plane's reader decides."""
+    (function,) = _functions(write_module(tmp_path / "module"))
+    order = {"job_type": function.name, "function": function.model_dump(mode="json"), "parameters": {"do": "exit"}}
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "model.txt").write_text("one")
+    reasons = []
+
+    for _ in range(2):
+        child = start_child(folder).order(**order, input_file="model.txt", input_name="model.txt")
+        child.events()
+        child.process.wait(20)
+        reasons.append(json.loads((folder / "result.json").read_text())["reason"])
+
+    assert ["function_exit_code", "agent_restarted"] == reasons
