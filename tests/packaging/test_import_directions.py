@@ -60,6 +60,7 @@ OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
 REDACTION: Final = frozenset({"overmind_config.redaction"})
+ARMED: Final = _names("testing.armed.sitecustomize")
 HTTP: Final = _names("http_calls", "refusals")
 BETWEEN_THREADS: Final = _names("held_jobs", "backoff")
 
@@ -116,7 +117,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "clock": VALUES,
     "disk": frozenset(),
     # what a test is given; nothing of the daemon knows it
-    **dict.fromkeys(("testing", "testing.clock", "testing.fake_control_plane", "testing.fake_server"), TESTING),
+    **dict.fromkeys((name.removeprefix("overmind_agent.") for name in _of("overmind_agent.testing")), TESTING),
     "duties": VALUES,
     "notify": frozenset(),
     "signals": frozenset(),
@@ -205,8 +206,9 @@ def _uses(module: str, owner: str, name: str) -> bool:
 
 @pytest.mark.parametrize("name", ["environ", "environb", "getenv", "putenv"])
 def test_only_the_settings_read_the_environment(name: str) -> None:
-    # The control plane stands alone, and its command line is its settings. A job's process replaces its own.
-    doors = SETTINGS | OWN_ENVIRONMENT | {"overmind_controlplane.cli"}
+    # The control plane stands alone, and its command line is its settings. A job's process replaces its own,
+    # and a process that is armed for a test does not know of it.
+    doors = SETTINGS | OWN_ENVIRONMENT | ARMED | {"overmind_controlplane.cli"}
 
     assert [] == [m for m in MODULES if _uses(m, "os", name) and m not in doors]
 
