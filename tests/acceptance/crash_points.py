@@ -37,7 +37,7 @@ class Kind:
 
 # One line for each job type that is swept.
 KINDS = {
-    "ledger": Kind("ledger", lambda ledger: {"ledger": str(ledger), "seed": "sweep"}, has_input=True),
+    "ledger": Kind("ledger", lambda ledger: {"ledger": str(ledger)}, has_input=True),
     "inference": Kind("inference", lambda _ledger: inference(reviews(3))),
 }
 

@@ -15,13 +15,28 @@ def make_job(
     url: str, token: str, content: bytes, name: str, parameters: dict[str, Any], *, job_type: str = "inference"
 ) -> str:
     """The id of a job over a model file that is uploaded first."""
+    (job_id,) = make_jobs(url, token, content, name, parameters, job_type=job_type, number=1)
+    return job_id
+
+
+def make_jobs(
+    url: str,
+    token: str,
+    content: bytes,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    job_type: str,
+    number: int,
+) -> list[str]:
+    """The ids of jobs that have their model file and their parameters in common."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
     with session:
         model = _post(session, f"{url}/api/v2/models", _upload(session, url, content, name))
-        body = _upload(session, url, json.dumps(parameters).encode(), "parameters.json")
         path = f"{url}/api/v2/models/{model['id']}/jobs?function_name=%40overmind%3A{job_type}"
-        return str(_post(session, path, body)["id"])
+        body = _upload(session, url, json.dumps(parameters).encode(), "parameters.json")
+        return [str(_post(session, path, {**body, "id": str(uuid.uuid4())})["id"]) for _ in range(number)]
 
 
 def _post(session: requests.Session, url: str, body: Any) -> Any:

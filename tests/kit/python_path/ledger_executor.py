@@ -28,19 +28,17 @@ class Task:
 
     Attributes:
         ledger: the file to write to.
-        seed: makes the output of one job differ from that of another.
         work_s: how long the work takes.
         size_bytes: of the output.
     """
 
     ledger: Path
-    seed: str
     work_s: float
     size_bytes: int
 
 
 class LedgerExecutor:
-    """Sleeps, writes a file of bytes that follow from the seed, and says so in the ledger."""
+    """Sleeps, writes a file of bytes that follow from the job's id, and says so in the ledger."""
 
     job_type = "ledger"
     is_resumable = True
@@ -51,7 +49,6 @@ class LedgerExecutor:
             raise InvalidParameters(Problem("ledger", "must be the path of a file"))
         return Task(
             Path(parameters["ledger"]),
-            str(parameters.get("seed", "")),
             float(parameters.get("work_s", 0)),
             int(parameters.get("size_bytes", 64)),
         )
@@ -61,17 +58,17 @@ class LedgerExecutor:
         _write(task, context, what="begun", pid=os.getpid())
         if task.work_s and context.stop.wait(task.work_s):
             raise WorkStopped
-        content = content_of(task.seed, task.size_bytes)
+        content = content_of(context.job_id, task.size_bytes)
         (context.output / OUTPUT).write_bytes(content)
-        print(f"worked on {task.seed}", flush=True)  # noqa: T201 - the job's log
+        print(f"worked on {context.job_id}", flush=True)  # noqa: T201 - the job's log
         digest = hashlib.sha256(content).hexdigest()
         _write(task, context, what="ended", sha256=digest)
         return Result((OUTPUT,), {"sha256": digest})
 
 
-def content_of(seed: str, size_bytes: int) -> bytes:
+def content_of(job_id: str, size_bytes: int) -> bytes:
     """The output of a job."""
-    return (hashlib.sha256(seed.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
+    return (hashlib.sha256(job_id.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
 
 
 def _write(task: Task, context: Context, **facts: Any) -> None:
