@@ -6,11 +6,12 @@ import json
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host import Host, Submitter, inference, reviews
+from host import Host, Submitter, inference, reviews, wait_until
 from plane_files import make_job
 
 from overmind_agent.testing import fail_points
@@ -23,6 +24,7 @@ job_env = {json.dumps(JOB_ENV)}
 min_free_bytes = 0
 nice = 0
 """
+BUG = 70
 STARTS = 5  # of an agent, until its job is at its end
 
 
@@ -54,6 +56,8 @@ class Swept:
         runs: how often the work was begun, in the first start and in all.
         history: of the job.
         left: what the journal still waits to say.
+        children: the processes of jobs that are still there.
+        said: the last lines of the first start, where it ended with a traceback.
     """
 
     where: str
@@ -64,6 +68,7 @@ class Swept:
     message: str | None
     left: int
     children: list[int]
+    said: str
 
 
 class Bench:
@@ -104,9 +109,11 @@ class Bench:
         had_result = (host.state / "jobs" / job_id / "result.json").exists()
         begun = _begun(ledger, job_id)
         for _ in range(STARTS):
-            if self._submitter.history(job_id)[-1] in ("Completed", "Failed", "Canceled"):
+            is_over = self._submitter.history(job_id)[-1] in ("Completed", "Failed", "Canceled")
+            if is_over and not _left(host.state / "journal.sqlite"):
                 break
-            host.start("--once", "--wait", "7", PYTHONPATH=str(PYTHON_PATH)).exit_code()
+            host.start("--once", "--wait", "0" if is_over else "7", PYTHONPATH=str(PYTHON_PATH)).exit_code()
+        children = _still_there(host)
         passed = log.read_text().splitlines() if log.exists() else [""]
         return Swept(
             where=passed[-1] if code == -signal.SIGKILL else plan,
@@ -116,8 +123,16 @@ class Bench:
             history=self._submitter.history(job_id),
             message=self._submitter.job(job_id)["status_history"][-1].get("message"),
             left=_left(host.state / "journal.sqlite"),
-            children=host.children(),
+            children=children,
+            said="\n".join(first.raw[-12:]) if code == BUG else "",
         )
+
+
+def _still_there(host: Host) -> list[int]:
+    """The processes of jobs that do not go away; a killed one may take a moment."""
+    with suppress(AssertionError):
+        wait_until(lambda: not host.children(), timeout_s=5)
+    return host.children()
 
 
 def _begun(ledger: Path, job_id: str) -> int:
@@ -128,6 +143,8 @@ def _begun(ledger: Path, job_id: str) -> int:
 
 
 def _left(journal: Path) -> int:
+    if not journal.exists():
+        return 0
     db = sqlite3.connect(journal)
     try:
         (found,) = db.execute("SELECT count(*) FROM outbox WHERE fate IS NULL").fetchone()

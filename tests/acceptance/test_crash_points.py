@@ -17,8 +17,8 @@ from host import Submitter
 from server import ControlPlaneProcess
 from zoo import Zoo
 
-AT_ONCE = 3  # an agent that starts waits for the disk half of the time
-SHARE = 4  # points of each sweep in `make test`
+AT_ONCE = 2  # an agent that starts waits for the disk half of the time
+SHARE = 3  # points of each sweep in `make test`
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EDQUOT", "EROFS", "ENOMEM")
 ENDS = ("Completed", "Failed")
 
@@ -82,7 +82,7 @@ def _faults_after_an_error(swept: Swept) -> Iterator[str]:
     if swept.history[-1] not in ENDS:
         yield f"it went {swept.history}: {swept.message}"
     if swept.code not in (0, 1, 69, 73):
-        yield f"the agent ended with {swept.code}"
+        yield f"the agent ended with {swept.code}: {swept.said}"
 
 
 def _faults(swept: Swept) -> Iterator[str]:
