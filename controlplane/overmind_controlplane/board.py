@@ -116,8 +116,8 @@ class Board:
         )
         job.demand = demand_of(session, job).number
         session.add(job)
-        session.flush()
         self._move(session, job, Word(Status.PENDING), caller)
+        session.flush()
         return job
 
     def revise(self, session: Session, caller: Caller, job: Job, revision: files.NewRevision) -> None:

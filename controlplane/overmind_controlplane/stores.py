@@ -139,6 +139,7 @@ class PostgresStore:
             hide_parameters=True,
             pool_size=_CONNECTIONS,
             max_overflow=0,
+            pool_use_lifo=True,  # the connection used last has its statements prepared and its tables known
             pool_timeout=10,
             connect_args={
                 "connect_timeout": 5,
