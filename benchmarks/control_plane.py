@@ -10,7 +10,8 @@ first byte of its request to the last byte of the answer.
 
 | figure | how |
 |---|---|
-| updates, 1 and 50 agents | each agent walks jobs of its own from Claimed to Completed, five updates a job with key, fence and sequence, for `--seconds` |
+| updates, 1 and 50 agents | each agent walks jobs of its own from Claimed to Completed, five updates a job with key, fence and sequence, one after the other as fast as they are answered, for `--seconds`; as the daemon does, all but the claim say `Prefer: return=minimal` |
+| 500 updates a second | the same calls by 50 agents, each due at its moment, ten a second for each agent; times are counted from the moment when a call was due, so that a server that falls behind is not spared |
 | offer, claim | an agent asks for a job and claims it, 200 times; with 100 and with 100,000 jobs waiting, half of them for agents with a label that this one has not |
 | submit to offer | an agent waits in a held poll; from the start of the submitting request until the offer is read, 100 times |
 | submit to claim, two servers | submitted through one, offered and claimed through the other (PostgreSQL) |
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -234,24 +236,26 @@ def timed(samples: list[float]) -> dict[str, float]:
     }
 
 
-async def clocked(call: Awaitable[Any], into: list[float]) -> Any:
-    """What *call* gives; its seconds go into the list."""
-    began = time.perf_counter()
+async def clocked(call: Awaitable[Any], into: list[float], since: float | None = None) -> Any:
+    """What *call* gives; its seconds go into the list, from the moment when it was due."""
+    began = time.perf_counter() if since is None else since
     answer = await call
     into.append(time.perf_counter() - began)
     return answer
 
 
-async def updates(site: Site, agent_count: int, seconds: float) -> dict[str, Any]:
-    """Durable status updates."""
+async def updates(site: Site, agent_count: int, seconds: float, per_s: float | None = None) -> dict[str, Any]:
+    """Durable status updates: each agent's next one as soon as the last is answered, or *per_s* of all together."""
     agent_ids = register(site, agent_count)
     waiting = fill(site, 200 + int(400 * seconds))
     samples: list[float] = []
-    deadline = time.perf_counter() + seconds
+    used = site.cpu_s()
+    began = time.perf_counter()
 
-    async def work(agent_id: str) -> None:
+    async def work(place: int, agent_id: str) -> None:
         connection = site.connection()
-        while time.perf_counter() < deadline:
+        due = _schedule(began, place, agent_count, per_s)
+        while time.perf_counter() < began + seconds:
             job_id = waiting.pop()
             for sequence, status in enumerate(WALK):
                 path = f"/api/v2/jobs/{job_id}/status?status_name={status}&agent_id={agent_id}"
@@ -260,16 +264,31 @@ async def updates(site: Site, agent_count: int, seconds: float) -> dict[str, Any
                     "Overmind_Sequence": sequence,
                     "Prefer": "return=minimal",
                 }
-                await clocked(
-                    connection.call("PUT", path, **(told if sequence else {"Idempotency_Key": job_id})), samples
-                )
+                call = connection.call("PUT", path, **(told if sequence else {"Idempotency_Key": job_id}))
+                await clocked(call, samples, since=await _until(next(due)))
         connection.close()
 
-    began = time.perf_counter()
-    await asyncio.gather(*(work(agent_id) for agent_id in agent_ids))
+    await asyncio.gather(*(work(place, agent_id) for place, agent_id in enumerate(agent_ids)))
     rate = len(samples) / (time.perf_counter() - began)
+    cpu_ms = 1000 * (site.cpu_s() - used) / len(samples)
     empty(site)
-    return {"per_s": round(rate), **timed(samples)}
+    return {"per_s": round(rate), **timed(samples), "server_cpu_ms": round(cpu_ms, 2)}
+
+
+def _schedule(began: float, place: int, agent_count: int, per_s: float | None) -> Iterator[float | None]:
+    """When the calls of one agent are due, the agents one after the other; None for at once."""
+    if per_s is None:
+        yield from itertools.repeat(None)
+        return
+    yield from (began + (turn * agent_count + place) / per_s for turn in itertools.count())
+
+
+async def _until(due: float | None) -> float:
+    """Wait until *due*, if it is not past; the moment from which the caller counts."""
+    if due is None:
+        return time.perf_counter()
+    await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    return due
 
 
 async def claims(site: Site, waiting: int) -> dict[str, Any]:
@@ -354,6 +373,7 @@ async def measure(site: Site, seconds: float) -> Measured:
     steps: dict[str, Callable[[], Awaitable[Any]]] = {
         "updates, 1 agent": lambda: updates(site, 1, seconds),
         "updates, 50 agents": lambda: updates(site, 50, seconds),
+        "500 updates a second": lambda: updates(site, 50, seconds, per_s=500),
         "100 jobs wait": lambda: claims(site, 100),
         "100,000 jobs wait": lambda: claims(site, 100_000),
         "submit to offer": lambda: wakes(site, 0),
@@ -378,6 +398,11 @@ def table(found: dict[str, Measured]) -> str:
         (
             "status updates, 50 agents",
             lambda m: f"{m['updates, 50 agents']['per_s']}/s, {span(m['updates, 50 agents'])}",
+        ),
+        ("500 status updates a second, 50 agents", lambda m: span(m["500 updates a second"])),
+        (
+            "processor time of the servers for an update",
+            lambda m: f"{m['updates, 50 agents']['server_cpu_ms']} ms",
         ),
         ("offer, 100 jobs wait", lambda m: span(m["100 jobs wait"]["offer"])),
         ("offer, 100,000 jobs wait", lambda m: span(m["100,000 jobs wait"]["offer"])),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from overmind_agent import wire
 from overmind_agent.lifecycle import Status
 from overmind_controlplane import agents
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
@@ -80,18 +81,46 @@ def test_a_caller_that_goes_away_takes_nobody_along() -> None:
     assert 2 == asyncio.run(ask())
 
 
+class Desk:
+    """A board with jobs, one agent, and what is told about them at once."""
+
+    def __init__(self, folder: Path, database_url: str | None, job_count: int) -> None:
+        self.database, self.board = open_database(folder, database_url), Board(60.0)
+        with self.database.write() as session:
+            make_project(session, "demo")
+            self.caller = authenticate(session, make_token(session, "demo", Role.ADMIN)[0])
+            self.agent_id = agents.register(session, self.caller).id
+            new = NewJob("@overmind:inference", REVISION, None)
+            self.job_ids = [self.board.create(session, self.caller, new).id for _ in range(job_count)]
+
+    def tell(self, *words: tuple[str, Word]) -> list[object]:
+        """The answers, in order; errors are among them."""
+
+        async def say() -> list[object]:
+            reports = Reports(self.database, self.board)
+            told = (reports.say(self.caller, job_id, word) for job_id, word in words)
+            return await asyncio.gather(*told, return_exceptions=True)
+
+        return asyncio.run(say())
+
+    def states(self) -> list[tuple[Status, int]]:
+        """Status and attempt of every job, in the order in which they were made."""
+        with self.database.read() as session:
+            found = self.board.get_all(session, self.job_ids)
+            return [(found[job_id].status, found[job_id].attempt) for job_id in self.job_ids]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, database_url: str | None) -> Iterator[Desk]:
+    """Three jobs that wait."""
+    made = Desk(tmp_path, database_url, 3)
+    yield made
+    made.database.close()
+
+
 @pytest.mark.parametrize("refused", ["superseded", "unknown"])
-def test_a_refused_report_undoes_none_of_those_beside_it(
-    tmp_path: Path, database_url: str | None, refused: str
-) -> None:
-    database, board = open_database(tmp_path, database_url), Board(60.0)
-    with database.write() as session:
-        make_project(session, "demo")
-        caller = authenticate(session, make_token(session, "demo", Role.ADMIN)[0])
-        agent_id = agents.register(session, caller).id
-        job_ids = [
-            board.create(session, caller, NewJob("@overmind:inference", REVISION, None)).id for _ in range(3)
-        ]
+def test_a_refused_report_undoes_none_of_those_beside_it(desk: Desk, refused: str) -> None:
+    agent_id, job_ids = desk.agent_id, desk.job_ids
     claims = [Word(Status.CLAIMED, agent_id=agent_id, key=job_id) for job_id in job_ids]
     words = list(zip(job_ids, claims, strict=True))
     words[1] = {
@@ -99,15 +128,38 @@ def test_a_refused_report_undoes_none_of_those_beside_it(
         "unknown": ("nothing", claims[1]),
     }[refused]
 
-    async def say() -> list[object]:
-        reports = Reports(database, board)
-        told = (reports.say(caller, job_id, word) for job_id, word in words)
-        return await asyncio.gather(*told, return_exceptions=True)
+    answers = desk.tell(*words)
 
-    answers = asyncio.run(say())
-
-    with database.read() as session:
-        states = [(job.status, job.attempt) for job in board.get_all(session, job_ids).values()]
-    database.close()
     assert [False, True, False] == [isinstance(answer, Conflict | NotFound) for answer in answers]
-    assert [(Status.CLAIMED, 1), (Status.CLAIMED, 1), (Status.PENDING, 0)] == sorted(states)
+    assert [(Status.CLAIMED, 1), (Status.PENDING, 0), (Status.CLAIMED, 1)] == desk.states()
+
+
+def test_a_claim_and_its_repeat_that_come_together_are_one_grant(desk: Desk) -> None:
+    claim = (desk.job_ids[0], Word(Status.CLAIMED, agent_id=desk.agent_id, key="once"))
+
+    answers = desk.tell(claim, claim)
+
+    assert [1, 1] == [answer.attempt for answer in answers if isinstance(answer, wire.Job)]
+    assert (Status.CLAIMED, 1) == desk.states()[0]
+
+
+def test_a_report_and_its_repeat_that_come_together_are_one_step(desk: Desk) -> None:
+    job_id = desk.job_ids[0]
+    desk.tell((job_id, Word(Status.CLAIMED, agent_id=desk.agent_id, key="once")))
+    checking = (job_id, Word(Status.VALIDATING, agent_id=desk.agent_id, attempt=1, sequence=1))
+
+    answers = desk.tell(checking, checking)
+
+    steps = [len(answer.status_history or []) for answer in answers if isinstance(answer, wire.Job)]
+    assert [3, 3] == steps
+
+
+def test_two_agents_that_claim_one_job_together_are_told_apart(desk: Desk) -> None:
+    with desk.database.write() as session:
+        other_id = agents.register(session, desk.caller).id
+    claims = [Word(Status.CLAIMED, agent_id=agent_id, key="mine") for agent_id in (desk.agent_id, other_id)]
+
+    answers = desk.tell(*((desk.job_ids[0], claim) for claim in claims))
+
+    assert [False, True] == [isinstance(answer, Conflict) for answer in answers]
+    assert (Status.CLAIMED, 1) == desk.states()[0]

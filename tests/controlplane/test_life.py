@@ -44,6 +44,16 @@ def test_a_status_may_follow_as_the_life_of_a_job_says(project: Project, present
     assert allowed == answers
 
 
+def test_who_prefers_a_minimal_answer_is_told_that_the_step_was_noted(project: Project) -> None:
+    job_id, agent_id = bring(project, "Claimed")
+    path = f"/api/v2/jobs/{job_id}/status?status_name=Validating&agent_id={agent_id}"
+
+    answer = project.agent.read("PUT", path, headers={"Prefer": "return=minimal", "Overmind-Attempt": "1"})
+
+    assert {"job_id": job_id, "attempt": 1} == answer
+    assert "Validating" == project.submit.status(job_id)
+
+
 def test_a_name_that_is_no_status_is_refused(project: Project) -> None:
     job_id, agent_id = bring(project, "Claimed")
 
