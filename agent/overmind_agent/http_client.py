@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -95,6 +96,7 @@ class HttpControlPlane:
         self._extensions: frozenset[str] | None = None
         self._said_busy: bool | None = None
         self._damaged: Counter[str] = Counter()
+        self._inline: tuple[RemoteFile | None, str | None] = (None, None)
 
     # ------------------------------------------------------------------------------------- the agent itself
 
@@ -196,7 +198,9 @@ class HttpControlPlane:
             found = self._read(job.id)  # without keys, the answer to an earlier try may have been lost
             if not self._is_ours(found, Status.CLAIMED):
                 raise
-        return self._granted(job, found)
+        granted = self._granted(job, found)
+        self._inline = (granted.job.parameters, found.parameters)
+        return granted
 
     def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
         """See ControlPlane."""
@@ -344,15 +348,31 @@ class HttpControlPlane:
 
     def read_parameters(self, job: Job) -> Mapping[str, Any]:
         """See ControlPlane."""
-        content = io.BytesIO()
-        self._fetch(PARAMETERS, job.parameters, content.write)
+        content = self._inline_parameters(job)
+        if content is None:
+            fetched = io.BytesIO()
+            self._fetch(PARAMETERS, job.parameters, fetched.write)
+            content = fetched.getvalue()
         try:
-            found = strict_json.loads(content.getvalue() or b"{}")
+            found = strict_json.loads(content or b"{}")
         except strict_json.NotJson as error:
             raise InvalidInput(f"parameters: {error}") from error
         if not isinstance(found, dict):
             raise InvalidInput("parameters: must be a JSON object")
         return found
+
+    def _inline_parameters(self, job: Job) -> bytes | None:
+        """What came with the claim, None when nothing came, or not that."""
+        file, encoded = self._inline
+        self._inline = (None, None)
+        if encoded is None or file != job.parameters:
+            return None
+        try:
+            content = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            return None
+        digest = hashlib.sha384(content + job.parameters.salt.encode("ascii")).hexdigest()
+        return content if digest == job.parameters.sha else None
 
     def input_file(self, job: Job) -> RemoteFile | None:
         """See ControlPlane."""

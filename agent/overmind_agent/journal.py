@@ -90,8 +90,9 @@ class SqliteJournal:
     """
     Fills the Journal port.
 
-    A commit is durable (`synchronous=FULL`) before a method returns. Does not own the state folder's lock: one
-    process has the folder to itself before it opens the journal.
+    A commit is durable (`synchronous=FULL`) before a method returns. That a status was delivered, or a file stored,
+    may be forgotten in a power cut: both may be said again, so it costs no sync. Does not own the state folder's
+    lock: one process has the folder to itself before it opens the journal.
 
     Args:
         path: created with mode 0600 when missing. A damaged file is set aside as `<name>.corrupt-<time>`.
@@ -282,7 +283,7 @@ class SqliteJournal:
     @_saying_what_must_be_said
     def delivered(self, posted: Posted) -> None:
         """See Outbox."""
-        with self._write() as db:
+        with self._write(synced=False) as db:
             db.execute("UPDATE outbox SET fate = 'delivered' WHERE position = ?", (posted.position,))
 
     @_saying_what_must_be_said
@@ -329,7 +330,7 @@ class SqliteJournal:
     @_saying_what_must_be_said
     def note_upload(self, claim: Claim, file: ResultFile, remote_id: str) -> None:
         """See Journal."""
-        with self._write() as db:
+        with self._write(synced=False) as db:
             db.execute(
                 "INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?)",
                 (claim.job.id, claim.attempt, file.name, file.sha256, remote_id),
@@ -360,10 +361,11 @@ class SqliteJournal:
     # ------------------------------------------------------------------------------------------ the file
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 self._mend()
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")

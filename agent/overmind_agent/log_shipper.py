@@ -37,6 +37,8 @@ class LogShipper:
             ControlPlaneError: what the control plane said; the next call goes on from where it is.
         """
         if self._remote_bytes is None:
+            if not self._path.exists() or self._path.lstat().st_size == 0:
+                return  # most jobs print nothing, and nothing is worth no call
             self._remote_bytes = self._control_plane.append_log(self._claim, offset=0, data=b"")
             self._theirs_bytes = max(0, self._remote_bytes - self._had_bytes)
         with open_plain(self._path) as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -80,9 +81,14 @@ class Uploads:
         with open_result(file) as content:
             created = datetime.fromtimestamp(os.fstat(content.fileno()).st_mtime, UTC).isoformat()
             content_sha = _checked_key(content, file, salt)
-            self._blobs.put_file(content_sha, content, file.size_bytes, bytes.fromhex(file.sha256))
-        properties_sha = hashlib.sha384(properties + salt.encode("ascii")).hexdigest()
-        self._blobs.put_bytes(properties_sha, properties)
+            properties_sha = hashlib.sha384(properties + salt.encode("ascii")).hexdigest()
+            blobs: dict[str, str] = {}
+            if self._has("inline_files") and file.size_bytes <= wire.INLINE_BYTES:
+                blobs[content_sha] = _base64(os.pread(content.fileno(), file.size_bytes, 0))
+                blobs[properties_sha] = _base64(properties)
+            else:
+                self._blobs.put_file(content_sha, content, file.size_bytes, bytes.fromhex(file.sha256))
+                self._blobs.put_bytes(properties_sha, properties)
 
         def named(part: str, **facts: Any) -> dict[str, Any]:
             return {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}")), "created": created, **facts}
@@ -96,6 +102,7 @@ class Uploads:
             extension=Path(file.name).suffix.removeprefix(".").lower(),
             size=file.size_bytes,
             sources=[{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
+            **({"blobs": blobs} if blobs else {}),
         )
         if not self._has("fence") and (made := self._artifact_of(job.model_id, content_sha)) is not None:
             return made  # the answer to an earlier try was lost, and without a key it would be a second one
@@ -121,6 +128,10 @@ class Uploads:
             if artifact.file.revisions[-1].content_token.sha == content_sha:
                 return artifact.id
         return None
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _checked_key(content: BinaryIO, file: ResultFile, salt: str) -> str:

@@ -100,6 +100,20 @@ class FileRevision(Wire):
     updated: datetime | None = None
 
 
+INLINE_BYTES: Final = 256 * 1024
+"""How much of one blob may come with what names it, instead of by an address of its own."""
+
+
+class NewArtifact(FileRevision):
+    """
+    Ours: a revision for a new artifact, with the blobs that are not stored yet.
+
+    `blobs` has the base64 of each by its `sha`; at most INLINE_BYTES each before that.
+    """
+
+    blobs: Annotated[dict[Sha, str], Field(max_length=2)] | None = None
+
+
 class File(Wire):
     """Revisions, oldest first, and who owns them."""
 
@@ -208,10 +222,11 @@ class Limits(Wire):
 
 class Job(Wire):
     """
-    A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels` and `input`
-    are ours.
+    A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels`, `input`
+    and `parameters` are ours.
 
-    `input` is `none` when the model is there only to own the job's files; absent means `model`.
+    `input` is `none` when the model is there only to own the job's files; absent means `model`. `parameters` is the
+    base64 of the newest revision's content, in the answer to a claim with a lease, where that content is small.
     """
 
     id: Id
@@ -232,6 +247,7 @@ class Job(Wire):
     priority: int | None = None
     labels: list[str] | None = None
     input: Literal["model", "none"] | None = None
+    parameters: str | None = None
 
 
 class Attempt(Wire):
@@ -416,7 +432,7 @@ class LogOffset(Wire):
     offset: Annotated[int, Field(ge=0)]
 
 
-EXTENSIONS: Final = ("next_job", "lease", "fence", "heartbeat", "logs", "release", "declared_files")
+EXTENSIONS: Final = ("next_job", "lease", "fence", "heartbeat", "logs", "release", "declared_files", "inline_files")
 
 # ---------------------------------------------------------------------------------------------- reading
 

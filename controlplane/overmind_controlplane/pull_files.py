@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -109,16 +111,17 @@ def _one_model(session: Session, model: Model) -> Response:
 # --------------------------------------------------------------------------------------------- artifacts
 
 
-@router.post("/models/{model_id}/artifacts", response_model=wire.Artifact, openapi_extra=takes(wire.FileRevision))
+@router.post("/models/{model_id}/artifacts", response_model=wire.Artifact, openapi_extra=takes(wire.NewArtifact))
 def create_artifact(
     model_id: str,
     caller: AgentCaller,
     plane: ThePlane,
-    body: ToldRevision,
+    body: Annotated[wire.NewArtifact, Depends(json_body(wire.NewArtifact))],
     attempt: Fence = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    """A file that a job made: its sources name the job's revision. The fence and the key are ours."""
+    """A file that a job made: its sources name the job's revision. The fence, the key and `blobs` are ours."""
+    _store_inline(plane, caller, body)
     revision = files.check(plane.blobs, caller.project_id, body)
     scope = f"{caller.project_id}:{caller.token_id}:artifact"
     asked = idempotency.digest(model_id, body.model_dump(mode="json", include={"name", "content_token", "sources"}))
@@ -133,6 +136,27 @@ def create_artifact(
             idempotency.keep(session, scope, key, asked, made=made.id)
             idempotency.settle(session)
         return _one_artifact(session, made)
+
+
+def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
+    """
+    Store the blobs that came with the revision.
+
+    Raises:
+        Invalid: one is not what its name says, too long, or not of this revision.
+    """
+    salts = {token.sha: token.salt for token in (body.content_token, body.properties_token)}
+    for sha, encoded in (body.blobs or {}).items():
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise wrong("not base64", "body", "blobs", sha) from None
+        if len(data) > wire.INLINE_BYTES:
+            raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
+        if hashlib.sha384(data + salts.get(sha, "").encode("ascii")).hexdigest() != sha:
+            raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
+        if not plane.blobs.has(caller.project_id, sha):
+            plane.blobs.put(caller.project_id, sha, data)
 
 
 def _source_jobs(session: Session, caller: Caller, revision: files.NewRevision) -> list[Job]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Final
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Select, select
@@ -175,7 +177,17 @@ async def update_job_status(
         message=body.message,
         detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
     )
-    return answer(await plane.reports.say(caller, job_id, word, is_terse=prefer == _MINIMAL))
+    said = await plane.reports.say(caller, job_id, word, is_terse=prefer == _MINIMAL)
+    if isinstance(said, wire.Job) and said.lease is not None:
+        said = await run_sync(_with_parameters, plane, caller, said)
+    return answer(said)
+
+
+def _with_parameters(plane: Plane, caller: Caller, job: wire.Job) -> wire.Job:
+    """*job* with the content of its parameters, when that is small: whoever has a lease asks for them next."""
+    sha = job.file.revisions[-1].content_token.sha
+    content = plane.blobs.read(caller.project_id, sha, limit=wire.INLINE_BYTES)
+    return job if content is None else job.model_copy(update={"parameters": base64.b64encode(content).decode()})
 
 
 @router.put("/jobs/{job_id}/assigned_agent", response_model=wire.Job, openapi_extra=takes(AssignedAgent))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import os
 from typing import Any
 
 import pytest
-from plane_calls import Api, Project, names
+from plane_calls import Api, Project, names, revision
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
 
+SALT = "0" * 32
 WAY = ("Claimed", "Validating", "Running", "Uploading", "Completed")
 REACHED = {"Pending": (), **{status: WAY[: position + 1] for position, status in enumerate(WAY)}}
 REACHED |= {"Failed": ("Claimed", "Failed"), "Canceled": ("Claimed", "Canceled")}
@@ -143,6 +147,55 @@ def test_a_job_completes_when_all_declared_files_are_there(project: Project) -> 
     )
     assert (409, ["rows.jsonl"]) == (wrong.status_code, wrong.json()["missing"])
     assert 200 == done.status_code
+
+
+def inline(job: dict[str, Any], data: bytes) -> dict[str, Any]:
+    """A revision with its blobs."""
+    blobs = {hashlib.sha384(part + SALT.encode()).hexdigest(): part for part in (data, b"{}")}
+    source = job["file"]["revisions"][-1]["id"]
+    told = revision("result.json", len(data), list(blobs), SALT, (source,))
+    return told | {"blobs": {sha: base64.b64encode(part).decode() for sha, part in blobs.items()}}
+
+
+def test_small_files_may_come_with_what_names_them(project: Project) -> None:
+    job = project.submit.make_job()
+    data = os.urandom(1000)
+
+    project.agent.read("POST", f"/api/v2/models/{job['model_id']}/artifacts", inline(job, data))
+
+    assert data == project.submit.get_blob(hashlib.sha384(data + SALT.encode()).hexdigest())
+
+
+@pytest.mark.parametrize("case", ["damaged", "not base64", "too long", "not of this revision"])
+def test_what_came_with_a_revision_is_checked(project: Project, case: str) -> None:
+    job = project.submit.make_job()
+    told = inline(job, b"x" * (256 * 1024 + 1) if case == "too long" else b"data")
+    content = told["content_token"]["sha"]
+    wrong = {
+        "damaged": {content: base64.b64encode(b"other").decode()},
+        "not base64": {content: "!"},
+        "too long": told["blobs"],
+        "not of this revision": {"a" * 96: base64.b64encode(b"stray").decode()},
+    }
+
+    answer = project.agent.call(
+        "POST", f"/api/v2/models/{job['model_id']}/artifacts", told | {"blobs": wrong[case]}
+    )
+
+    assert (422, "blobs") == (answer.status_code, answer.json()["detail"][0]["loc"][1])
+    assert 404 == project.submit.call("GET", f"/api/v2/tokens/{content}/download-url").status_code
+
+
+@pytest.mark.parametrize(("capability", "size_bytes"), [("lease", 10), ("lease", 256 * 1024), ("other", 10)])
+def test_small_parameters_come_with_a_lease(project: Project, capability: str, size_bytes: int) -> None:
+    parameters = {"text": "x" * size_bytes}
+    job = project.submit.make_job(parameters)
+    agent_id = project.agent.register(capability)
+
+    told = project.agent.say(job["id"], "Claimed", agent_id).json()["parameters"]
+
+    is_told = capability == "lease" and size_bytes < 1000
+    assert (json.dumps(parameters).encode() if is_told else None) == (base64.b64decode(told) if told else None)
 
 
 def test_a_file_of_another_job_is_not_the_declared_one(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ from overmind_agent.jobs import (
     StatusUpdate,
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_agent.wire import EXTENSIONS
+from overmind_agent.wire import EXTENSIONS, INLINE_BYTES
 
 BASE = "https://plane.example"
 API = f"{BASE}/api/v2"
@@ -112,6 +113,14 @@ def make_plane() -> Iterator[Callable[..., HttpControlPlane]]:
 
 @pytest.fixture
 def plane(site: Site, make_plane: Callable[..., HttpControlPlane]) -> HttpControlPlane:
+    """Against a server that has every extension but the one that spares small files addresses of their own."""
+    known = [name for name in EXTENSIONS if name != "inline_files"]
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": known})
+    return make_plane()
+
+
+@pytest.fixture
+def newest(site: Site, make_plane: Callable[..., HttpControlPlane]) -> HttpControlPlane:
     """Against a server that has every extension."""
     site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(EXTENSIONS)})
     return make_plane()
@@ -478,6 +487,35 @@ def test_parameters_are_read(
     assert "Authorization" not in site.sent[-1].headers
 
 
+def claimed_with(site: Site, content: bytes, told: str | None) -> RemoteFile:
+    """The answer to a claim of a job with those parameters."""
+    document = sample.job("Claimed", attempt=1, parameters=told)
+    revision = document["file"]["revisions"][-1]
+    file = remote(content)
+    revision["content_token"] |= {"sha": file.sha, "salt": file.salt}
+    site.answers("PUT", f"{JOB}/status", document)
+    return file
+
+
+def test_parameters_that_came_with_the_claim_are_not_asked_for(site: Site, newest: HttpControlPlane) -> None:
+    content = b'{"a": 1}'
+    claimed_with(site, content, base64.b64encode(content).decode())
+    claim = newest.claim(THE_JOB, key="k")
+
+    assert {"a": 1} == newest.read_parameters(claim.job)
+    assert [] == [request.url for request in site.sent if "/tokens/" in request.url]
+
+
+@pytest.mark.parametrize("told", [None, "not base64!", base64.b64encode(b'{"a": 2}').decode()])
+def test_parameters_that_came_damaged_are_asked_for(site: Site, newest: HttpControlPlane, told: str | None) -> None:
+    content = b'{"a": 1}'
+    file = claimed_with(site, content, told)
+    serve(site, file, content)
+    claim = newest.claim(THE_JOB, key="k")
+
+    assert {"a": 1} == newest.read_parameters(claim.job)
+
+
 @pytest.mark.parametrize("content", [b"[]", b"null", b"{", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff"])
 def test_parameters_that_are_no_object_are_the_submitters_fault(
     site: Site, plane: HttpControlPlane, content: bytes
@@ -603,6 +641,25 @@ def test_an_upload_stores_two_blobs_and_names_the_job_as_the_source(
     assert all("Authorization" not in request.headers for request in puts)
     assert "2" == site.sent[-1].headers["Overmind-Attempt"]
     assert 64 == len(site.sent[-1].headers["Idempotency-Key"])
+
+
+@pytest.mark.parametrize(("size_bytes", "is_inline"), [(0, True), (INLINE_BYTES, True), (INLINE_BYTES + 1, False)])
+def test_a_small_file_comes_with_what_names_it(
+    site: Site, newest: HttpControlPlane, tmp_path: Path, size_bytes: int, is_inline: bool
+) -> None:
+    if not is_inline:
+        take_uploads(site)
+    site.answers("POST", ARTIFACTS, sample.artifact(), 201)
+    content = b"x" * size_bytes
+
+    newest.upload(CLAIM, a_result_file(tmp_path, "output.jsonl", content))
+
+    body = site.body()
+    assert is_inline == ("blobs" in body)
+    if is_inline:
+        tokens = [body["content_token"]["sha"], body["properties_token"]["sha"]]
+        assert tokens == list(body["blobs"])
+        assert content == base64.b64decode(body["blobs"][tokens[0]])
 
 
 def test_the_same_upload_twice_is_one_to_the_server(

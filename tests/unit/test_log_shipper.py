@@ -91,6 +91,16 @@ def test_behind_the_log_of_another_agent_ours_is_whole(
     assert b"theirs\nours\n" == log(server, claim)
 
 
+def test_a_log_without_a_line_costs_no_call(daemon: Daemon, server: FakeServer, claim: Claim, path: Path) -> None:
+    shipper = LogShipper(daemon.plane, claim, path)
+
+    shipper.ship()
+    grow(path, b"")
+    shipper.ship()
+
+    assert 0 == server.calls.count("append_log")
+
+
 @pytest.mark.parametrize("error", [down("append_log"), AFTER], ids=["before", "after"])
 def test_a_call_that_broke_is_made_good_by_the_next(
     daemon: Daemon, server: FakeServer, claim: Claim, path: Path, error: Exception
