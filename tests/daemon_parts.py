@@ -22,6 +22,7 @@ from overmind_agent.launcher import has_ended, read_result
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
+from overmind_agent.time_limits import TimeLimits
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.redaction import Redactor
@@ -105,6 +106,7 @@ class Daemon:
     launcher: FakeLauncher = field(default_factory=FakeLauncher)
     validate: Callable[[str, Mapping[str, Any]], object] = lambda _job_type, _parameters: None
     refusal: Callable[[], str | None] = lambda: None
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
     def __post_init__(self) -> None:
         self.log: Any = structlog.get_logger()
@@ -127,6 +129,7 @@ class Daemon:
             workspaces=self.workspaces,
             clock=self.clock,
             validate=self.validate,
+            limits=self.limits,
             on_change=lambda _held, status: self.seen.append(status),
             redactor=Redactor([SECRET]),
             log=self.log,

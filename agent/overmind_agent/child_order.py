@@ -27,7 +27,6 @@ class ChildSettings:
         models: the chat models that jobs may name; their keys go to the child's standard input alone.
         environment: variables on top of the fixed ones; never the agent's own environment.
         grace_s: between the wish to stop and the kill.
-        timeout_s: the longest time an executor may run here, whatever the job says.
         nice: added to the child's priority, so that heartbeats come first.
         functions: what `overmind_executors.order` reads of each function of this host, by its name.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
@@ -37,7 +36,6 @@ class ChildSettings:
     data_roots: Sequence[Path]
     environment: Mapping[str, str]
     grace_s: float
-    timeout_s: float
     nice: int
     owner: str
     functions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

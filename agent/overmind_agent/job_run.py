@@ -25,6 +25,7 @@ from overmind_agent.errors import (
     ProtocolError,
     RejectedError,
     Stopped,
+    TransientError,
     UploadError,
 )
 from overmind_agent.held_jobs import HeldJob
@@ -32,6 +33,7 @@ from overmind_agent.jobs import Ended, Progress, RemoteFile, Result, ResultFile,
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipper import LogShipper
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Workspace, Workspaces
+from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.host_faults import reason_of
@@ -39,6 +41,11 @@ from overmind_executors.host_faults import reason_of
 T = TypeVar("T")
 
 MESSAGE_CHARS: Final = 1000
+
+
+def _never(_error: BaseException | None) -> bool:
+    """An outage only delays a job."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class JobRun:
     Attributes:
         validate: raises InvalidParameters when a job of that type cannot be run with those parameters.
         on_change: told of each status and each progress, for whoever watches.
+        limits: how long each phase may take.
         redactor: masks secrets in all words about the job before they are written down; not in its result files.
     """
 
@@ -61,6 +69,7 @@ class JobRun:
     on_change: Callable[[HeldJob, Status], None]
     log: FilteringBoundLogger
     redactor: Redactor = field(default_factory=Redactor)
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
     def __call__(self, held: HeldJob) -> Ended:
         """
@@ -85,6 +94,7 @@ class _Run:
         self._said = list(room.journal.statuses(self._claim))
         self._started_s = self._phase_s = room.clock.now_s()
         self._phases_s: dict[str, float] = {}
+        self._running: RunningTime | None = None
 
     def ended(self) -> Ended:
         try:
@@ -119,13 +129,14 @@ class _Run:
             self._fetch(input_file, workspace)
             self._enter(Status.RUNNING)
             shipper = LogShipper(plane, self._claim, workspace.log)
+            self._running = RunningTime(self._room.limits, self._job.timeout_s, self._room.clock)
             try:
                 result = self._room.launcher.run(
                     self._claim,
                     parameters,
                     workspace,
                     on_progress=self._on_progress,
-                    stop_reason=lambda: self._held.stop_reason,
+                    stop_reason=self._stop_reason,
                 )
             finally:
                 with suppress(ControlPlaneError, ProtocolError, OSError):
@@ -151,9 +162,16 @@ class _Run:
         self._phases_s[self._said[-1].value.lower()] = round(now_s - self._phase_s, 3)
         self._phase_s = now_s
 
+    def _stop_reason(self) -> StopReason | None:
+        """Why the executor should end."""
+        if (asked := self._held.stop_reason) is not None:
+            return asked
+        return StopReason.TIMEOUT if self._running and self._running.limit() else None
+
     def _check(self, parameters: Mapping[str, Any]) -> None:
+        limit_s = self._room.limits.validating_s
         try:
-            self._room.validate(self._job.job_type, parameters)
+            within(limit_s, lambda: self._room.validate(self._job.job_type, parameters), "validating")
         except InvalidParameters as error:
             raise InvalidInput(str(error)) from error
 
@@ -169,8 +187,13 @@ class _Run:
             self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
 
     def _upload_one(self, file: ResultFile) -> None:
+        time = UploadTime(self._room.limits, file.size_bytes, self._room.clock)
         try:
-            remote_id = self._insist(lambda: self._room.control_plane.upload(self._claim, file))
+            remote_id = self._insist(
+                lambda: self._room.control_plane.upload(self._claim, file), is_over=time.is_over
+            )
+        except (TransientError, ProtocolError) as error:
+            raise OutOfTime(f"uploading {file.name} took longer than {time.limit_s:g} s: {error}") from error
         except (AuthError, ClaimLost):
             raise
         except RejectedError as error:
@@ -186,10 +209,12 @@ class _Run:
 
     def _on_progress(self, progress: Progress) -> None:
         progress = replace(progress, step_name=self._room.redactor.text(progress.step_name))
+        if self._running is not None:
+            self._running.progressed()
         self._held.progress = progress
         self._room.on_change(self._held, self._said[-1])
 
-    def _insist(self, call: Callable[[], T]) -> T:
+    def _insist(self, call: Callable[[], T], *, is_over: Callable[[BaseException | None], bool] = _never) -> T:
         """*call*, until it goes well, is refused, or the work is asked to end: an outage only delays a job."""
         held = self._held
 
@@ -199,7 +224,14 @@ class _Run:
         if held.stop_reason is not None:
             raise Stopped(held.stop_reason)
         try:
-            return insist(call, sleep=held.wait, stop=lambda _: held.stop_reason is not None, on_retry=on_retry)
+            return insist(
+                call,
+                sleep=held.wait,
+                stop=lambda state: (
+                    held.stop_reason is not None or is_over(state.outcome.exception() if state.outcome else None)
+                ),
+                on_retry=on_retry,
+            )
         except (ControlPlaneError, ProtocolError):
             if held.stop_reason is not None:
                 raise Stopped(held.stop_reason) from None
@@ -212,7 +244,8 @@ class _Run:
             case StopReason.USER_REQUEST:
                 return self._end(Status.CANCELED)
             case StopReason.TIMEOUT:
-                return self._end(Status.FAILED, reason=reason, message="its time limit ran out")
+                limit = self._running.limit() if self._running else None
+                return self._end(Status.FAILED, reason=reason, message=limit or "its time limit ran out")
             case StopReason.LEASE_LOST:
                 return self._ended(None, reason=reason, message="the lease was not renewed; it is asked for first")
             case StopReason.AGENT_STOPPING:

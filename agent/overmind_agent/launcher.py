@@ -87,7 +87,7 @@ class ProcessLauncher:
                 child = self._start(environment, workspace.folder, (order, log.fileno(), events_in_child))
             try:
                 with ChildWatch(child, reader, on_progress) as watch:
-                    reason = self._watch(child, watch, claim, workspace, stop_reason)
+                    reason = self._watch(child, watch, workspace, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)
                 if strays:
@@ -123,20 +123,17 @@ class ProcessLauncher:
         self,
         child: processes.Process,
         watch: ChildWatch,
-        claim: Claim,
         workspace: Workspace,
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
         """Until the child has ended, or has had its time to; returns why it was asked to end, if it was."""
-        timeout_s = min(self._settings.timeout_s, claim.job.timeout_s or self._settings.timeout_s)
-        ends_at_s = self._clock.now_s() + timeout_s
         kill_at_s: float | None = None
         reason: StopReason | None = None
         while not watch.wait(TICK_S):
             limit_log(workspace.log)
             now_s = self._clock.now_s()
             if reason is None:
-                reason = stop_reason() or (StopReason.TIMEOUT if now_s >= ends_at_s else None)
+                reason = stop_reason()
                 if reason is not None:
                     processes.interrupt(child)
                     kill_at_s = now_s + self._settings.grace_s

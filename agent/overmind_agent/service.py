@@ -54,6 +54,7 @@ from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.supervisor import Supervisor
+from overmind_agent.time_limits import TimeLimits
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.redaction import Redactor
@@ -368,6 +369,7 @@ class Service:
             clock=clock,
             workspaces=self._workspaces,
             validate=self._validate,
+            limits=TimeLimits(self._settings.agent.job_timeout_s, self._settings.agent.no_progress_s),
             on_change=self._outside.on_change,
             redactor=self._outside.redactor,
             **shared,
@@ -417,7 +419,6 @@ class Service:
             data_roots=agent.data_roots,
             environment=self._outside.job_environment,
             grace_s=agent.grace_s,
-            timeout_s=agent.job_timeout_s,
             nice=agent.nice,
             owner=str(agent.state_dir),
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},

@@ -120,6 +120,7 @@ class Agent(Section):
     grace_s: Annotated[float, Field(ge=0)] = 10.0
     stop_timeout_s: Annotated[float, Field(gt=0)] = 330.0
     job_timeout_s: Annotated[float, Field(gt=0)] = 86_400.0
+    no_progress_s: Annotated[float, Field(gt=0)] | None = None
     min_free_bytes: Annotated[int, Field(ge=0)] | None = None
     job_env: Names = ()
     nice: Annotated[int, Field(ge=0, le=19)] = 5

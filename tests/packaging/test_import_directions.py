@@ -76,9 +76,10 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "backoff": _names("errors"),
     "held_jobs": VALUES,
     "loops": VALUES,
+    "time_limits": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("log_shipper"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("log_shipper", "time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("worker"),

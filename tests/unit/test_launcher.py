@@ -199,7 +199,6 @@ class Host:
             data_roots=[],
             environment=environment_of(installed),
             grace_s=10.0,
-            timeout_s=60.0,
             nice=0,
             owner="test",
         )
@@ -207,12 +206,12 @@ class Host:
         self.begun = threading.Event()
         self.stop: StopReason | None = None
 
-    def run(self, do: str, *, job_timeout_s: float | None = None, **parameters: Any) -> Result:
+    def run(self, do: str, **parameters: Any) -> Result:
         """Do one of the deeds."""
         clock = SystemClock(threading.Event())
         launcher = ProcessLauncher(self.settings, clock, structlog.get_logger(), self.nursery)
         return launcher.run(
-            a_claim(job_type="rude", timeout_s=job_timeout_s),
+            a_claim(job_type="rude"),
             {"do": do, **parameters},
             self.workspace,
             on_progress=self._on_progress,
@@ -528,17 +527,6 @@ def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host) -> None
         host.run("ignore")
 
     assert StopReason.USER_REQUEST is caught.value.reason
-
-
-@pytest.mark.parametrize(("host_s", "job_s"), [(0.8, None), (60, 0.8), (0.8, 60)])
-def test_work_that_takes_too_long_is_stopped(host: Host, host_s: float, job_s: float | None) -> None:
-    """The shorter of the host's time and the job's."""
-    host.set(timeout_s=host_s, grace_s=0.3)
-
-    with pytest.raises(Stopped) as caught:
-        host.run("ignore", job_timeout_s=job_s)
-
-    assert StopReason.TIMEOUT is caught.value.reason
 
 
 @pytest.mark.parametrize(
