@@ -27,7 +27,7 @@ from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, 
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.refusals import Verb
-from overmind_agent.service import owning
+from overmind_agent.state_folder import owning
 from overmind_config.settings import Settings
 from overmind_executors import registry, strict_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -42,6 +42,11 @@ class Duties:
         for duty in duties:
             self._scheduler.add_job(self._run, "interval", seconds=duty.every_s, args=[duty], id=duty.name)
         self._scheduler.start()
+
+    def again(self) -> None:
+        """Do each duty now and count from here: wall time was moved, and the next run may be years away."""
+        for job in self._scheduler.get_jobs():
+            self._scheduler.modify_job(job.id, next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
         """Begin no further run; one that is under way ends by itself."""

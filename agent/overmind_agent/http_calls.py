@@ -58,6 +58,7 @@ class HttpCalls:
         ca_file: PEM file of the only authorities to trust; None for those of the system.
         proxy: URL of the proxy for all calls; None for a direct connection, whatever the environment says.
         on_exchange: told before each call how many seconds it may take.
+        on_date: told the server's time of day, when a successful answer says it.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class HttpCalls:
         ca_file: Path | None = None,
         proxy: str | None = None,
         on_exchange: Callable[[float], object] = lambda _total_s: None,
+        on_date: Callable[[datetime], object] = lambda _date: None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
         self._on_exchange = on_exchange
+        self._on_date = on_date
         self._limit: Deadline | None = None
         self._gives_way = False
         self._session = requests.Session()
@@ -171,7 +174,10 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        return Answer(response.status_code, content, read_date(response.headers.get("Date", "")))
+        date = read_date(response.headers.get("Date", ""))
+        if date is not None:
+            self._on_date(date)
+        return Answer(response.status_code, content, date)
 
     def put_blob(
         self, verb: Verb, url: str, content: bytes | SizedBody, *, headers: Mapping[str, str] | None = None

@@ -15,11 +15,9 @@ the outbox is emptied, and only then does the heartbeat cease.
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,26 +33,25 @@ from overmind_agent.configuration import read_functions
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
 from overmind_agent.duties import Duties, Duty
-from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError, StateInUse
+from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.host_results import HostResults
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
-from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.launcher import ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
+from overmind_agent.planes import Planes
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once, Slot
+from overmind_agent.state_folder import owning
 from overmind_agent.supervisor import Supervisor
 from overmind_agent.time_limits import TimeLimits
+from overmind_agent.wall_clock import WallClock
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.redaction import Redactor
@@ -118,9 +115,7 @@ class Service:
         self._until_drain = SystemClock(self._draining)
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
-        self._planes: list[ControlPlane] = []
         self._slot_planes: list[ControlPlane] = []
-        self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
         self._functions = {function.name: function for function in read_functions(settings)}
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
         self._job_types += self._functions
@@ -185,6 +180,17 @@ class Service:
                 self._disk.tend()
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
+            duties = Duties(self._log)
+            wall_clock = WallClock(self._clock, duties.again, self._log)
+            self._planes = Planes(
+                self._settings,
+                job_types=self._job_types,
+                functions={name: function.module_version for name, function in self._functions.items()},
+                token=self._outside.token,
+                journal=self._journal,
+                clock=self._clock,
+                on_date=wall_clock.compare,
+            )
             notifier = Notifier(self._outside.notify_socket)
             supervisor = Supervisor(
                 signals=signals,
@@ -194,16 +200,16 @@ class Service:
                 drain_s=agent.drain_s,
                 pulses=self._pulses,
                 on_reload=self._reload,
+                on_tick=wall_clock.look,
                 notifier=notifier,
                 clock=self._clock,
                 log=self._log,
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
             supervisor.watch(
-                [threading.Thread(target=self._register, args=[self._plane(Pulse("register")), reach_s])]
+                [threading.Thread(target=self._register, args=[self._planes.make(lambda _s: None), reach_s])]
             )
             notifier.tell(READY="1", STATUS="0 jobs")
-            duties = Duties(self._log)
             duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep), Duty("disk", TEND_EVERY_S, self._disk.tend))
             at_end.callback(duties.stop)
             on_refused = supervisor.fail if math.isfinite(reach_s) else self._on_refused
@@ -217,21 +223,17 @@ class Service:
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
-        self._stop_waiting(self._planes)  # the next heartbeat says so, and no poll holds up the end
+        self._planes.stop_waiting()  # the next heartbeat says so, and no poll holds up the end
 
     def _stop_polling(self) -> None:
-        self._stop_waiting(self._slot_planes)
+        for plane in self._slot_planes:
+            plane.stop_waiting()
 
     def _close(self) -> None:
         self._closing.set()
-        self._stop_waiting(self._planes)
+        self._planes.stop_waiting()
         self._held_jobs.wake()
         self._journal.wake()
-
-    @staticmethod
-    def _stop_waiting(planes: Sequence[ControlPlane]) -> None:
-        for plane in planes:
-            plane.stop_waiting()
 
     def _register(self, plane: ControlPlane, reach_s: float) -> None:
         clock = self._until_drain
@@ -265,43 +267,6 @@ class Service:
 
     # ------------------------------------------------------------------------------------ what fills the ports
 
-    def _plane(self, pulse: Pulse) -> ControlPlane:
-        """A control plane for one thread."""
-        settings = self._settings.control_plane
-        calls = HttpCalls(
-            settings.url,
-            self._outside.token,
-            ca_file=settings.ca_file,
-            proxy=settings.proxy,
-            on_exchange=pulse.turn,
-        )
-        plane = ADAPTERS[settings.adapter](self, calls)
-        self._planes.append(plane)
-        return plane
-
-    def overmind(self, calls: HttpCalls) -> HttpControlPlane:
-        """The agent-pull dialect."""
-        return HttpControlPlane(
-            calls,
-            job_types=self._job_types,
-            display_name=self._settings.agent.name,
-            slots=self._settings.agent.slots,
-            agent_id=self._journal.agent_id,
-            clock=self._clock,
-            functions={name: function.module_version for name, function in self._functions.items()},
-            ledger=self._journal,
-        )
-
-    def overmind_lab(self, calls: HttpCalls) -> LabControlPlane:
-        """Overmind Lab's jobs REST."""
-        return LabControlPlane(
-            calls,
-            job_types=self._job_types,
-            agent_id=self._journal.agent_id,
-            shared=self._lab,
-            clock=self._clock,
-        )
-
     def _on_refused(self, error: AuthError) -> None:
         """A daemon goes on without: a new token may be on its way, and its jobs may still be finished."""
         self._log.error("control_plane.token_refused", error=str(error), hint="put a valid one into its file")
@@ -312,7 +277,7 @@ class Service:
         shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
         beating, delivering = self._pulses.add("heartbeat"), self._pulses.add("delivery")
         heartbeat = Heartbeat(
-            control_plane=self._plane(beating),
+            control_plane=self._planes.make(beating.turn),
             clock=LoopClock(self._clock, beating),
             interval_s=self._settings.control_plane.heartbeat_s,
             is_draining=self._draining.is_set,
@@ -320,7 +285,7 @@ class Service:
             **shared,
         )
         delivery = Delivery(
-            control_plane=self._plane(delivering),
+            control_plane=self._planes.make(delivering.turn),
             clock=LoopClock(self._clock, delivering),
             outbox=self._journal,
             **shared,
@@ -355,7 +320,7 @@ class Service:
         interrupted: InterruptedWork,
         poll_turn: threading.Lock,
     ) -> Slot:
-        plane = self._plane(pulse)
+        plane = self._planes.make(pulse.turn)
         clock = LoopClock(self._clock, pulse)
         until_drain = LoopClock(self._until_drain, pulse)
         self._slot_planes.append(plane)
@@ -428,30 +393,6 @@ class Service:
         if (function := self._functions.get(job_type)) is not None:
             return FunctionExecutor(function).validate(parameters)
         return validate(job_type, parameters)
-
-
-ADAPTERS: Final[Mapping[str, Callable[[Service, HttpCalls], ControlPlane]]] = {
-    "overmind": Service.overmind,
-    "overmind-lab": Service.overmind_lab,
-}
-"""What `control_plane.adapter` may be."""
-
-
-@contextmanager
-def owning(state: Path) -> Iterator[None]:
-    """The state folder, for this process alone."""
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalError(f"the state folder {state} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise StateInUse(f"another overmind-agent works on {state}; give each its own agent.state_dir") from error
-    finally:
-        os.close(lock)
 
 
 def _models(settings: Settings) -> list[ModelEndpoint]:

@@ -37,6 +37,7 @@ class Supervisor:
         drain_s: how long the present jobs may take after that.
         pulses: of the loops to look after.
         on_reload: called for a SIGHUP.
+        on_tick: called every few seconds.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Supervisor:
         drain_s: float,
         pulses: Pulses,
         on_reload: Callable[[], object],
+        on_tick: Callable[[], object],
         notifier: Notifier,
         clock: Clock,
         log: FilteringBoundLogger,
@@ -60,6 +62,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._pulses = pulses
         self._on_reload = on_reload
+        self._on_tick = on_tick
         self._notifier = notifier
         self._clock = clock
         self._log = log
@@ -101,6 +104,7 @@ class Supervisor:
         while any(thread.is_alive() for thread in threads):
             self._hear(self._signals.wait(TICK_S))
             self._look_after_the_loops()
+            self._on_tick()
             self._notifier.tell(WATCHDOG="1", STATUS=self._in_words())
         if self._fatal is not None:
             raise self._fatal

@@ -77,6 +77,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "held_jobs": VALUES,
     "loops": VALUES,
     "time_limits": VALUES,
+    "wall_clock": VALUES,
+    "state_folder": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
     "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("log_shipper", "time_limits"),
@@ -132,6 +134,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
 
 # These put things together, so they may name everything but what stands above them.
 EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
+    "planes": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
     "service": _names("cli", "__main__", "run_command", "check_command"),
     "check_command": _names("__main__", "run_command"),
     "doctor": _names("__main__", "run_command", "check_command", "cli"),

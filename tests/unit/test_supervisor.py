@@ -65,6 +65,7 @@ class Scene:
             drain_s=60.0,
             pulses=Pulses(),
             on_reload=lambda: self.reloads.append(True),
+            on_tick=lambda: None,
             notifier=Notifier(None),
             clock=self.clock,
             log=structlog.get_logger(),
@@ -207,6 +208,7 @@ from overmind_agent.testing import VirtualClock
 supervisor = Supervisor(
     signals=Signals(), held_jobs=HeldJobs(), drain=lambda why: print(why, flush=True),
     while_draining=lambda: None, drain_s=60.0, pulses=Pulses(), on_reload=lambda: None,
+    on_tick=lambda: None,
     notifier=Notifier(None), clock=VirtualClock(), log=structlog.get_logger(),
 )
 print("ready", flush=True)
@@ -244,7 +246,7 @@ from overmind_agent.testing import VirtualClock
 signals, clock, pulses = Signals(), VirtualClock(), Pulses()
 supervisor = Supervisor(
     signals=signals, held_jobs=HeldJobs(), drain=print, while_draining=print, drain_s=60.0, pulses=pulses,
-    on_reload=print, notifier=Notifier(None), clock=clock, log=structlog.get_logger(),
+    on_reload=print, on_tick=str, notifier=Notifier(None), clock=clock, log=structlog.get_logger(),
 )
 pulse = pulses.add("worker-1")
 stop = threading.Event()

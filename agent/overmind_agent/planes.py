@@ -1,0 +1,97 @@
+"""Makes the daemon's control planes: one for each thread, all with the same settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from overmind_agent.host_results import HostResults
+from overmind_agent.http_calls import HttpCalls
+from overmind_agent.http_client import HttpControlPlane
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.lab_client import LabControlPlane, Shared
+from overmind_agent.ports import Clock, ControlPlane
+from overmind_config.settings import Settings
+
+
+class Planes:
+    """
+    What all control planes of a daemon share.
+
+    Args:
+        functions: version by name of what this host can run besides the job types.
+        token: the control plane's token; asked for at every call, so that a new one is used at once.
+        on_date: told the server's time of day, as its answers say it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        job_types: Sequence[str],
+        functions: Mapping[str, str],
+        token: Callable[[], str],
+        journal: SqliteJournal,
+        clock: Clock,
+        on_date: Callable[[datetime], object],
+    ) -> None:
+        self._settings = settings
+        self._job_types = job_types
+        self._functions = functions
+        self._token = token
+        self._journal = journal
+        self._clock = clock
+        self._on_date = on_date
+        self._made: list[ControlPlane] = []
+        self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
+
+    def make(self, on_exchange: Callable[[float], object]) -> ControlPlane:
+        """One for one thread; *on_exchange* is told before each call how many seconds it may take."""
+        settings = self._settings.control_plane
+        calls = HttpCalls(
+            settings.url,
+            self._token,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+            on_exchange=on_exchange,
+            on_date=self._on_date,
+        )
+        plane = _ADAPTERS[settings.adapter](self, calls)
+        self._made.append(plane)
+        return plane
+
+    def stop_waiting(self) -> None:
+        """End what may be held open."""
+        for plane in self._made:
+            plane.stop_waiting()
+
+    def overmind(self, calls: HttpCalls) -> HttpControlPlane:
+        """The agent-pull dialect."""
+        return HttpControlPlane(
+            calls,
+            job_types=self._job_types,
+            display_name=self._settings.agent.name,
+            slots=self._settings.agent.slots,
+            agent_id=self._journal.agent_id,
+            clock=self._clock,
+            functions=self._functions,
+            ledger=self._journal,
+        )
+
+    def overmind_lab(self, calls: HttpCalls) -> LabControlPlane:
+        """Overmind Lab's jobs REST."""
+        return LabControlPlane(
+            calls,
+            job_types=self._job_types,
+            agent_id=self._journal.agent_id,
+            shared=self._lab,
+            clock=self._clock,
+        )
+
+
+_ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], ControlPlane]]] = {
+    "overmind": Planes.overmind,
+    "overmind-lab": Planes.overmind_lab,
+}
+"""What `control_plane.adapter` may be."""
