@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -155,6 +156,7 @@ class Model(Section):
     Attributes:
         api_key: what `load` read from `api_key_file`.
         input_price, output_price: US dollars per million tokens.
+        prices_as_of: the day on which these were the prices.
     """
 
     base_url: str
@@ -165,6 +167,7 @@ class Model(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     input_price: Annotated[float, Field(ge=0)] | None = None
     output_price: Annotated[float, Field(ge=0)] | None = None
+    prices_as_of: date | None = None
 
     @field_validator("base_url")
     @classmethod

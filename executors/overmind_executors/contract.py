@@ -67,6 +67,7 @@ class ModelEndpoint:
         model: the provider's id for it.
         api_key: empty for none. Never written to a file or a log.
         input_price, output_price: US dollars per million tokens, None for unpriced.
+        prices_as_of: the date of these prices, ISO 8601, empty for unknown.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ModelEndpoint:
     timeout_s: float = 120.0
     input_price: float | None = None
     output_price: float | None = None
+    prices_as_of: str = ""
 
 
 class Stop(Protocol):

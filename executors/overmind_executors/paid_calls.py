@@ -27,6 +27,8 @@ from overmind_executors.answers import Answer
 from overmind_executors.budget import Spent
 from overmind_executors.contract import ExecutionFailed
 
+# In place of a row's id, which is never empty: the call is for all rows with that request.
+SHARED: Final = ""
 _MOST_TOGETHER: Final = 256
 
 _SCHEMA: Final = """
@@ -124,8 +126,8 @@ class PaidCalls:
         self.close()
 
     def earlier(self, key: CallKey) -> Earlier:
-        """What an earlier life of the job has left of this call."""
-        if self._was_empty:
+        """What an earlier life of the job has left of this call, and for a shared one this life too."""
+        if self._was_empty and key.row_id != SHARED:
             return Earlier()
         with self._reading:
             found = self._reader.execute(_EARLIER, key.columns()).fetchall()

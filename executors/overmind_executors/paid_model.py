@@ -15,7 +15,7 @@ from overmind_executors.budget import Limits, Purse
 from overmind_executors.contract import Context, ModelEndpoint
 from overmind_executors.model_client import Interrupted, ModelClient, ProviderGone
 from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
+from overmind_executors.paid_calls import SHARED, CallKey, Lives, PaidCalls
 from overmind_executors.prices import Prices, cost_usd, prices_of
 
 JOURNAL: Final = "paid_calls.sqlite"
@@ -25,6 +25,11 @@ AUTH_ERROR: Final = "model_auth_error"
 QUOTA_EXHAUSTED: Final = "model_quota_exhausted"
 # What one row met and every other would meet too.
 _ENDS_ALL: Final = {Kind.AUTH_ERROR: AUTH_ERROR, Kind.QUOTA_EXHAUSTED: QUOTA_EXHAUSTED}
+
+
+def digest_of(body: Mapping[str, Any]) -> bytes:
+    """What two requests have in common when they are one, whichever model is asked."""
+    return hashlib.sha256(strict_json.canonical(body)).digest()
 
 
 class Halt:
@@ -78,6 +83,8 @@ class PaidModel:
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
         self._calls = PaidCalls(context.state / JOURNAL)
         self._purse = Purse(limits, self._calls.spent())
+        self._lock = threading.Lock()
+        self._shared: dict[CallKey, Future[Answer | NotAsked]] = {}
 
     def __enter__(self) -> PaidModel:
         return self
@@ -85,18 +92,41 @@ class PaidModel:
     def __exit__(self, *_raised: object) -> None:
         self._calls.close()
 
-    def ask(self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float) -> Answer | NotAsked:
+    def ask(
+        self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float, is_shared: bool = False
+    ) -> Answer | NotAsked:
         """
         The answer to *body*, from the journal if it is there.
 
         Args:
             body: of a chat completion; `model` is set here.
+            is_shared: ask once for all equal requests of that *repetition*, whichever rows they are of.
 
         Raises:
             ExecutionFailed: the journal cannot be written.
         """
         full = {**body, "model": self.endpoint.model}
-        key = CallKey(hashlib.sha256(strict_json.canonical(full)).hexdigest(), row_id, repetition)
+        key = CallKey(digest_of(full).hex(), SHARED if is_shared else row_id, repetition)
+        return self._ask_for_all(key, full, timeout_s) if is_shared else self._ask(key, full, timeout_s)
+
+    def _ask_for_all(self, key: CallKey, full: Mapping[str, Any], timeout_s: float) -> Answer | NotAsked:
+        with self._lock:
+            running = self._shared.get(key)
+            mine: Future[Answer | NotAsked] = Future()
+            if running is None:
+                self._shared[key] = mine
+        if running is not None:
+            return running.result()
+        try:
+            mine.set_result(self._ask(key, full, timeout_s))
+        except BaseException as error:
+            mine.set_exception(error)
+        finally:
+            with self._lock:
+                del self._shared[key]
+        return mine.result()
+
+    def _ask(self, key: CallKey, full: Mapping[str, Any], timeout_s: float) -> Answer | NotAsked:
         earlier = self._calls.earlier(key)
         if earlier.answer is not None and earlier.is_final:
             self._judge(earlier.answer)

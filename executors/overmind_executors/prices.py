@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from dataclasses import dataclass
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from overmind_executors.answers import Answer
 from overmind_executors.contract import ModelEndpoint
 
 Prices = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PriceNote:
+    """
+    Where a cost comes from, for whoever reads it later.
+
+    Attributes:
+        input_price, output_price: US dollars per million tokens.
+        source: `host`, or the price list with its version.
+        as_of: the date of the prices as the host's owner gave it, ISO 8601; None for what its source does not say.
+    """
+
+    input_price: float
+    output_price: float
+    source: str
+    as_of: str | None
 
 
 def prices_of(endpoint: ModelEndpoint) -> Prices | None:
@@ -24,6 +43,16 @@ def prices_of(endpoint: ModelEndpoint) -> Prices | None:
     if endpoint.input_price is not None or endpoint.output_price is not None or _is_local(endpoint.base_url):
         return None
     return _published(endpoint)
+
+
+def price_note(endpoint: ModelEndpoint) -> PriceNote | None:
+    """The prices of *endpoint* and where they are from, None when they are not known."""
+    prices = prices_of(endpoint)
+    if prices is None:
+        return None
+    if endpoint.input_price is not None:
+        return PriceNote(*prices, source="host", as_of=endpoint.prices_as_of or None)
+    return PriceNote(*prices, source=f"genai-prices {version('genai-prices')}", as_of=None)
 
 
 def cost_usd(answer: Answer, prices: Prices | None) -> float | None:

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Final
 
 # Calls under way at first; each good answer allows one more until a refusal comes.
-START: Final = 4.0
+START: Final = 8.0
 # A limit that was refused falls by this share, and is back after so many seconds.
 FALL: Final = 0.1
 BACK_AFTER_S: Final = 8.0
@@ -115,7 +115,7 @@ class SendLimits:
     def window(self, now_s: float) -> int:
         """Calls that may be under way now."""
         learnt = self._slow_start if self._slow_start is not None else self._window.at(now_s)
-        return max(1, int(min(learnt, self._most)))
+        return max(1, round(min(learnt, self._most)))
 
     def rate(self, now_s: float) -> float:
         """Calls that may be sent a second now; infinite while no refusal was about that."""

@@ -161,7 +161,7 @@ def test_what_a_provider_names_is_believed() -> None:
     rate.end(rate.send(0.0), 0.1, Signal.REFUSED_RATE)
     crowd.end(crowd.send(0.0), 0.1, Signal.REFUSED_CONCURRENCY)
 
-    assert (4, True) == (rate.window(0.1), rate.rate(0.1) < math.inf)
+    assert (8, True) == (rate.window(0.1), rate.rate(0.1) < math.inf)
     assert (1, math.inf) == (crowd.window(0.1), crowd.rate(0.1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import strict_json
@@ -17,6 +18,7 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.inference.comparing import Judgement, judgement
+from overmind_executors.inference.estimate import Estimator, refuse_if_short
 from overmind_executors.inference.output import (
     ERRORS,
     INVALID_ROW,
@@ -26,13 +28,13 @@ from overmind_executors.inference.output import (
     OutputFiles,
 )
 from overmind_executors.inference.parameters import Comparison, InferenceParameters
-from overmind_executors.inference.requests import MissingField, NotMessages, body_of
+from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.inference.source import RowSource, find_rows, survey
 from overmind_executors.inference.summary import Tally, summary
 from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel
+from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
 from overmind_executors.parameters import check, nearest
-from overmind_executors.prices import prices_of
+from overmind_executors.prices import price_note, prices_of
 from overmind_executors.row_engine import in_order
 from overmind_executors.rows import BrokenRow, Row
 
@@ -64,17 +66,27 @@ class InferenceExecutor:
         """Ask the target about every row; see the contract for what is raised."""
         endpoint = _endpoint(task, context)
         source = find_rows(task, context)
-        seen = survey(source, task, context.stop)
+        policy = self._policy or RetryPolicy()
+        estimator = Estimator(task, prices_of(endpoint), policy)
+        seen = survey(source, task, context.stop, look=estimator.look)
+        estimate = estimator.estimate()
+        refuse_if_short(estimate, task)
         is_right = judgement(task.comparison or Comparison(), seen.labels)
-        context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name)
+        context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name, estimate=estimate.as_json())
         with (
-            PaidModel(endpoint, context, limits=task.budget, policy=self._policy) as model,
+            PaidModel(endpoint, context, limits=task.budget, policy=policy) as model,
             OutputFiles(context.output) as files,
         ):
             asking = _Asking(task, model, is_right)
             tally = asking.all_rows(source, seen.total * task.repetitions, context, files)
             facts = summary(
-                task, tally, lives=model.lives(), model_calls=model.spent_calls(), stopped_by=model.halt.reason
+                task,
+                tally,
+                lives=model.lives(),
+                model_calls=model.spent_calls(),
+                stopped_by=model.halt.reason,
+                estimate=estimate,
+                prices=price_note(endpoint),
             )
         if not tally.ok:
             raise _nothing_came(tally, endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
@@ -90,6 +102,7 @@ class _Asking:
         self._task = task
         self._model = model
         self._is_right = is_right
+        self._paid: set[tuple[bytes, int]] = set()
 
     def all_rows(self, source: RowSource, total: int, context: Context, files: OutputFiles) -> Tally:
         """Write a line for every row and repetition; returns the sums."""
@@ -100,7 +113,7 @@ class _Asking:
                 lines = in_order(
                     self._pieces(source), self._one, pool=pool, window=workers * _ROWS_AHEAD, stop=context.stop
                 )
-                for done in lines:
+                for done in map(self._credit, lines):
                     files.write(done)
                     tally.add(done)
                     self._give_up_after_errors(tally)
@@ -127,13 +140,38 @@ class _Asking:
             return Done(
                 row, repetition, INVALID_ROW, message=f"line {row.line}: input is a list, but not of messages"
             )
-        answer = self._model.ask(body, row_id=row.id, repetition=repetition, timeout_s=self._task.item_timeout_s)
+        shared = digest_of(body) if self._task.share_equal_rows and is_shareable(body) else None
+        answer = self._model.ask(
+            body,
+            row_id=row.id,
+            repetition=repetition,
+            timeout_s=self._task.item_timeout_s,
+            is_shared=shared is not None,
+        )
         if isinstance(answer, NotAsked):
             return Done(row, repetition, answer.reason, message=f"not asked: {answer.reason}")
         right = None
         if answer.kind.has_output and row.expected is not None:
             right = self._is_right(answer.output, row.expected)
-        return Done(row, repetition, answer.kind.value, answer, is_right=right)
+        return Done(row, repetition, answer.kind.value, answer, is_right=right, shared=shared)
+
+    def _credit(self, done: Done) -> Done:
+        """*done*; where equal rows share a call, it is the first one of them, in their order, that has paid."""
+        if done.shared is None or done.answer is None:
+            return done
+        key = (done.shared, done.repetition)
+        if key not in self._paid:
+            self._paid.add(key)
+            return done
+        free = replace(
+            done.answer,
+            prompt_tokens=0,
+            completion_tokens=0,
+            cost_usd=None if done.answer.cost_usd is None else 0.0,
+            attempts=0,
+            refusals=0,
+        )
+        return replace(done, answer=free, is_paid_elsewhere=True)
 
     def _give_up_after_errors(self, tally: Tally) -> None:
         limit = self._task.stop_after_errors

@@ -28,6 +28,8 @@ class Done:
         answer: None when the model was not asked.
         message: of an outcome without an answer.
         is_right: None when nothing was compared.
+        shared: a digest of the request, when equal rows share a call.
+        is_paid_elsewhere: an earlier row has the call that this answer is from.
     """
 
     row: Row | BrokenRow
@@ -36,6 +38,8 @@ class Done:
     answer: Answer | None = None
     message: str = ""
     is_right: bool | None = None
+    shared: bytes | None = None
+    is_paid_elsewhere: bool = False
 
     @property
     def is_ok(self) -> bool:
@@ -114,6 +118,7 @@ def _about_row(done: Done) -> Mapping[str, Any]:
         "outcome": done.outcome,
         "expected_output": expected,
         "correct": done.is_right,
+        "shared": done.is_paid_elsewhere,
     }
 
 

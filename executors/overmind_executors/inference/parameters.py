@@ -89,6 +89,8 @@ class InferenceParameters(Parameters):
         max_items: 0 for all; `max_rows` is another word for it.
         item_timeout_s: how long one call may take in all.
         stop_after_errors: that many failed rows in a row end the work.
+        refuse_over_budget: call nothing when the estimate is beyond the budget; else go as far as it lasts.
+        share_equal_rows: one call for all rows whose requests are equal and have a temperature of 0.
     """
 
     items: Annotated[list[Any], Field(min_length=1)] | None = None
@@ -106,6 +108,8 @@ class InferenceParameters(Parameters):
     stop_after_errors: Annotated[int, Field(ge=0)] = 20
     comparison: Comparison | None = None
     budget: Limits = Limits()
+    refuse_over_budget: bool = False
+    share_equal_rows: bool = False
 
     @model_validator(mode="after")
     def _one_source(self) -> InferenceParameters:
@@ -114,6 +118,8 @@ class InferenceParameters(Parameters):
             raise ValueError(f"rows from one place, not from {' and '.join(named)}")
         if self.max_rows is not None and self.max_items:
             raise ValueError("max_rows and max_items are one thing; give one")
+        if self.share_equal_rows and self.target.temperature not in (None, 0):
+            raise ValueError("share_equal_rows needs target.temperature 0: else equal rows have different answers")
         return self
 
     @property

@@ -69,6 +69,12 @@ def _filled(template: str, fields: Mapping[str, Any]) -> str:
     return _PLACEHOLDER.sub(text_for, template)
 
 
+def is_shareable(body: Mapping[str, Any]) -> bool:
+    """Whether two such requests have one answer: a model is only then asked once for both."""
+    temperature = body.get("temperature")
+    return type(temperature) in (int, float) and temperature == 0
+
+
 def placeholders(target: ModelTarget) -> tuple[str, ...]:
     """The fields that the template of *target* names, each once, in its order; none without a template."""
     found = (match[1] for m in target.messages_template or () for match in _PLACEHOLDER.findall(m.content))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -76,9 +76,14 @@ def find_rows(task: InferenceParameters, context: Context) -> RowSource:
     return RowSource(None, path, {"openai_batch": "jsonl"}.get(seen, seen), task.most_items)
 
 
-def survey(source: RowSource, task: InferenceParameters, stop: Stop) -> Survey:
+def survey(
+    source: RowSource, task: InferenceParameters, stop: Stop, *, look: Callable[[Row], object] = lambda _row: None
+) -> Survey:
     """
     Read all rows once.
+
+    Args:
+        look: shown each row that can be read.
 
     Raises:
         InvalidParameters: there are none, more than half of them cannot be read, none can be asked about, an id
@@ -100,6 +105,7 @@ def survey(source: RowSource, task: InferenceParameters, stop: Stop) -> Survey:
             continue
         _refuse_mixture(row, task)
         unseen.look(row)
+        look(row)
         askable += row.input is not None
         if isinstance(row.expected, str) and len(labels) < _MOST_LABELS:
             labels[row.expected] = None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
+from dataclasses import asdict
 from typing import Any, Final
 
 from overmind_executors.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
+from overmind_executors.inference.estimate import Estimate
 from overmind_executors.inference.output import Done
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.paid_calls import Lives
+from overmind_executors.prices import PriceNote
 from overmind_executors.rows import Row
 
 _MOST_ERRORS: Final = 10
@@ -33,7 +36,7 @@ class Tally:
         self.compared = self.correct = 0
         self.prompt_tokens = self.completion_tokens = 0
         self.retries = self.refusals = 0
-        self.unpriced = 0
+        self.unpriced = self.shared = 0
         self.failed_in_a_row = 0
         self.errors: list[dict[str, Any]] = []
         self._asked = self._provider_failed = 0
@@ -61,7 +64,8 @@ class Tally:
         self.failed_in_a_row = 0 if done.is_ok else self.failed_in_a_row + 1
         self.prompt_tokens += answer.prompt_tokens or 0
         self.completion_tokens += answer.completion_tokens or 0
-        self.retries += answer.attempts - 1
+        self.retries += max(0, answer.attempts - 1)
+        self.shared += done.is_paid_elsewhere
         self._asked += 1
         self._provider_failed += answer.kind.is_worth_retrying
         self.refusals += answer.refusals
@@ -93,7 +97,14 @@ class Tally:
 
 
 def summary(
-    task: InferenceParameters, tally: Tally, *, lives: Lives, model_calls: int, stopped_by: str | None
+    task: InferenceParameters,
+    tally: Tally,
+    *,
+    lives: Lives,
+    model_calls: int,
+    stopped_by: str | None,
+    estimate: Estimate,
+    prices: PriceNote | None,
 ) -> dict[str, Any]:
     """
     The facts of a finished job: the same in `summary.json` and in the job's outcome.
@@ -119,7 +130,10 @@ def summary(
             "completion_tokens": tally.completion_tokens,
             "total_tokens": tally.prompt_tokens + tally.completion_tokens,
             "cost_usd": tally.cost_usd(),
+            "prices": None if prices is None else asdict(prices),
         },
+        "estimate": estimate.as_json(),
+        "shared_rows": tally.shared,
         "retries": tally.retries,
         "refusals": tally.refusals,
         "resumed_rows": lives.resumed_rows,

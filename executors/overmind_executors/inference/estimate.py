@@ -1,0 +1,141 @@
+"""What a job will need, told before its first call: calls, tokens and money, each low, typical and at most."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.contract import InvalidParameters, Problem
+from overmind_executors.inference.parameters import InferenceParameters
+from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
+from overmind_executors.pacing import RetryPolicy
+from overmind_executors.paid_model import digest_of
+from overmind_executors.prices import Prices
+from overmind_executors.rows import Row
+
+# Characters a token: few tokens for long common words, four in plain English, and no token is less than a byte.
+_FEWEST, _TYPICAL = 10, 4
+# What a provider adds to a message for its role and its borders.
+_MESSAGE_TOKENS: Final = 16
+_TYPICAL_ANSWER_TOKENS: Final = 256
+
+
+@dataclass(frozen=True)
+class Range:
+    """`ceiling` is None when nothing bounds it."""
+
+    low: float
+    typical: float
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """
+    What a job will need.
+
+    Attributes:
+        cost_usd: None when the model has no price.
+    """
+
+    calls: Range
+    tokens: Range
+    cost_usd: Range | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the summary."""
+        return asdict(self)
+
+
+class Estimator:
+    """Looks at each row once, and keeps sums; with equal rows shared, a digest of each request too."""
+
+    def __init__(self, task: InferenceParameters, prices: Prices | None, policy: RetryPolicy) -> None:
+        self._task = task
+        self._prices = prices
+        self._policy = policy
+        self._seen: set[bytes] = set()
+        self._requests = self._characters = self._bytes = self._messages = 0
+        self._answers, self._most_answers = 0, 0
+        self._is_bounded = True
+
+    def look(self, row: Row) -> None:
+        """Add what *row* will need; nothing when it cannot be asked about."""
+        try:
+            body = body_of(row, self._task.target)
+        except (MissingField, NotMessages):
+            return
+        if self._task.share_equal_rows and is_shareable(body):
+            digest = digest_of(body)
+            if digest in self._seen:
+                return
+            self._seen.add(digest)
+        text = strict_json.dumps([body.get("messages"), body.get("tools")])
+        self._requests += 1
+        self._characters += len(text)
+        self._bytes += len(text.encode())
+        self._messages += len(body["messages"]) if isinstance(body.get("messages"), list) else 1
+        most = body.get("max_tokens", body.get("max_completion_tokens"))
+        self._is_bounded = self._is_bounded and isinstance(most, int)
+        self._most_answers += most if isinstance(most, int) else 0
+        self._answers += min(most, _TYPICAL_ANSWER_TOKENS) if isinstance(most, int) else _TYPICAL_ANSWER_TOKENS
+
+    def estimate(self) -> Estimate:
+        """The sums, for all repetitions."""
+        times = self._task.repetitions
+        rows = self._requests * times
+        # A retry takes one from the budget of retries, a good answer gives half a one back.
+        most_calls = rows + self._policy.budget + rows // 2
+        again = most_calls / rows if rows else 1.0
+        asked = Range(
+            times * (self._characters // _FEWEST),
+            times * (self._characters // _TYPICAL),
+            math.ceil(again * times * (self._bytes + _MESSAGE_TOKENS * self._messages)),
+        )
+        most = math.ceil(again * times * self._most_answers) if self._is_bounded else None
+        said = Range(0, times * self._answers, most)
+        return Estimate(
+            Range(rows, rows, most_calls),
+            Range(asked.low, asked.typical + said.typical, _sum(asked.ceiling, said.ceiling)),
+            self._money(asked, said),
+        )
+
+    def _money(self, asked: Range, said: Range) -> Range | None:
+        if self._prices is None:
+            return None
+        dear, dearer = (price / 1_000_000 for price in self._prices)
+        most = _sum(_times(asked.ceiling, dear), _times(said.ceiling, dearer))
+        return Range(
+            round(asked.low * dear, 6),
+            round(asked.typical * dear + said.typical * dearer, 6),
+            None if most is None else round(most, 6),
+        )
+
+
+def refuse_if_short(estimate: Estimate, task: InferenceParameters) -> None:
+    """Raises InvalidParameters if the job wants to be refused when its budget will typically not do."""
+    if not task.refuse_over_budget:
+        return
+    budget, cost = task.budget, estimate.cost_usd
+    needs = (
+        ("max_calls", estimate.calls.typical, budget.max_calls),
+        ("max_tokens", estimate.tokens.typical, budget.max_tokens),
+        ("max_usd", cost.typical if cost else None, budget.max_usd),
+    )
+    problems = [
+        Problem(f"budget.{name}", f"the job will need about {need:g}, more than {most:g}; nothing was called")
+        for name, need, most in needs
+        if need is not None and most is not None and need > most
+    ]
+    if problems:
+        raise InvalidParameters(*problems)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _sum(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left + right
