@@ -65,24 +65,48 @@ class _OutOfBudget(Exception):
     """The purse gave no call."""
 
 
+class Account:
+    """What a job may spend and has spent, over all the models that it asks: one purse, one journal."""
+
+    def __init__(self, context: Context, limits: Limits) -> None:
+        self.calls = PaidCalls(context.state / JOURNAL)
+        self.purse = Purse(limits, self.calls.spent())
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.calls.close()
+
+
 class PaidModel:
     """
     One endpoint within one job.
 
     Asked from the engine's threads. Opened at the beginning of a job and closed at its end; what it has paid for is
     in the journal `paid_calls.sqlite` of `Context.state`.
+
+    Args:
+        account: of a job that asks several models, which closes it; else there is one of its own, with *limits*.
     """
 
     def __init__(
-        self, endpoint: ModelEndpoint, context: Context, *, limits: Limits, policy: RetryPolicy | None = None
+        self,
+        endpoint: ModelEndpoint,
+        context: Context,
+        *,
+        limits: Limits | None = None,
+        policy: RetryPolicy | None = None,
+        account: Account | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.prices: Prices | None = prices_of(endpoint)
         self.halt = Halt()
         self._stop = context.stop
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
-        self._calls = PaidCalls(context.state / JOURNAL)
-        self._purse = Purse(limits, self._calls.spent())
+        self._account = account or Account(context, limits or Limits())
+        self._closes_account = account is None
+        self._calls, self._purse = self._account.calls, self._account.purse
         self._lock = threading.Lock()
         self._shared: dict[CallKey, Future[Answer | NotAsked]] = {}
 
@@ -90,7 +114,8 @@ class PaidModel:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        self._calls.close()
+        if self._closes_account:
+            self._calls.close()
 
     def ask(
         self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float, is_shared: bool = False

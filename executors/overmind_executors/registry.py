@@ -25,11 +25,18 @@ def _inference() -> Executor[Any]:
     return InferenceExecutor()
 
 
+def _judge_scoring() -> Executor[Any]:
+    from overmind_executors.judge_scoring import JudgeScoringExecutor
+
+    return JudgeScoringExecutor()
+
+
 _OUR_DISTRIBUTION: Final = "overmind-agent"
 
 # Functions, so that asking for the names imports none of them.
 BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
     "inference": _inference,
+    "judge_scoring": _judge_scoring,
 }
 
 

@@ -1,0 +1,273 @@
+"""The job type `judge_scoring`: a typed score for every row, and what they say together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.contract import (
+    Context,
+    ExecutionFailed,
+    InvalidParameters,
+    ModelEndpoint,
+    Problem,
+    Result,
+    WorkStopped,
+)
+from overmind_executors.judge_scoring.figures import Figures
+from overmind_executors.judge_scoring.labels import is_for_learning
+from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
+from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.scorer import Panel, RowScorer
+from overmind_executors.judge_scoring.source import Selection, select
+from overmind_executors.judging.abstention import confidence_needed
+from overmind_executors.judging.injection import CANARIES
+from overmind_executors.pacing import RetryPolicy
+from overmind_executors.paid_model import Account, PaidModel
+from overmind_executors.parameters import check, nearest
+from overmind_executors.prices import prices_of
+from overmind_executors.row_engine import in_order
+from overmind_executors.rows import Row
+from overmind_executors.scoring.evaluator import NotInstalled
+from overmind_executors.scoring.items import Item, item_of
+from overmind_executors.scoring.scores import Outcome
+
+SUMMARY: Final = "summary.json"
+TOO_MANY_ERRORS: Final = "too_many_errors"
+NO_SCORE: Final = "no_score"
+_ROWS_AHEAD: Final = 16
+_MOST_CODES: Final = 5
+# Calls that have been paid for may still end within this time after the wish to stop.
+_STOP_GRACE_S: Final = 0.4
+
+Models = Sequence[PaidModel]
+
+
+class JudgeScoringExecutor:
+    """Fills the port `Executor`. Resumable: what a judge has answered is in the journal of paid calls."""
+
+    job_type = "judge_scoring"
+    is_resumable = True
+
+    def __init__(self, policy: RetryPolicy | None = None) -> None:
+        self._policy = policy
+
+    def validate(self, parameters: Mapping[str, Any]) -> JudgeScoringParameters:
+        """The parameters, typed; raises InvalidParameters naming every wrong field."""
+        return check(JudgeScoringParameters, parameters)
+
+    def run(self, task: JudgeScoringParameters, context: Context) -> Result:
+        """Score every row; see the contract for what is raised."""
+        _prepare(task)
+        endpoints = _endpoints(task, context)
+        selection = select(task, context)
+        context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints))
+        with ExitStack() as stack:
+            account = stack.enter_context(Account(context, task.budget))
+            models = [PaidModel(one, context, policy=self._policy, account=account) for one in endpoints]
+            work = _Scoring(task, context, selection, models)
+            work.all_rows()
+            canaries = work.all_canaries()
+            lives, calls = account.calls.lives(), account.calls.spent().calls
+        facts = figures_of(context.output / SCORES, task)
+        facts |= _about(task, canaries, work.needed, models)
+        facts["usage"]["model_calls"] = calls
+        facts["partial"] |= facts["error"] > 0
+        facts["status"] = "partial" if facts["partial"] else "completed"
+        facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)
+        if not facts["scored"]:
+            raise _nothing_scored(facts, next((m.halt.reason for m in models if m.halt.reason), None))
+        (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
+        context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
+        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY]
+        return Result(tuple(files), facts)
+
+
+def figures_of(scores: Path, task: JudgeScoringParameters) -> dict[str, Any]:
+    """All figures that the lines of *scores* make."""
+    figures = Figures(task)
+    with scores.open(encoding="utf-8") as lines:
+        for line in lines:
+            figures.add(json.loads(line))  # our own lines, a hair deeper than strict_json lets in
+    return figures.facts()
+
+
+class _Scoring:
+    """One run over all rows."""
+
+    def __init__(
+        self, task: JudgeScoringParameters, context: Context, selection: Selection, models: Models
+    ) -> None:
+        self._task = task
+        self._context = context
+        self._selection = selection
+        self._models = models
+        self._panel = Panel(task.judge, models, timeout_s=task.item_timeout_s) if task.judge else None
+        self._failed_in_a_row = 0
+        self._first: Item | None = None
+        self.needed: float | None = None
+
+    def all_rows(self) -> None:
+        """Write a line for every row; then withhold those that the judges are not to be believed on."""
+        scorer = RowScorer(self._task, self._panel)
+        gates = frozenset(one.title for one in self._task.evaluators if one.gate)
+        learns = self._task.judge is not None and self._task.judge.target_agreement is not None
+        path = self._context.state / "first_scores.jsonl" if learns else self._context.output / SCORES
+        seen: list[tuple[float, bool]] = []
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for number, scored in enumerate(self._in_order(scorer.score, self._rows()), start=1):
+                line = line_of(scored, gates)
+                file.write(strict_json.dumps(line) + "\n")
+                self._give_up_after_errors(line)
+                if learns:
+                    seen.extend(_lesson(line))
+                self._context.report(number, self._selection.total, "rows")
+        if learns and self._task.judge and self._task.judge.target_agreement:
+            self.needed = confidence_needed(seen, target=self._task.judge.target_agreement)
+            self._withhold(path)
+
+    def all_canaries(self) -> list[dict[str, Any]]:
+        """What the panel says of hostile outputs; each is judged by itself, as every row is."""
+        if self._panel is None or self._task.judge is None or self._first is None or not self._task.judge.canaries:
+            return []
+        panel, first = self._panel, self._first
+        names = list(CANARIES)[: self._task.judge.canaries]
+        said = self._in_order(lambda name: (name, panel.canary(name, first)), names)
+        lines = [
+            {
+                "canary": name,
+                **judged.score.as_json(),
+                "passes": judged.passes,
+                "leaked": judged.passes is True or (judged.passes is None and (judged.score.value or 0) >= 0.5),
+            }
+            for name, judged in said
+        ]
+        text = "".join(strict_json.dumps(line) + "\n" for line in lines)
+        (self._context.output / CANARY_FILE).write_text(text, encoding="utf-8")
+        return lines
+
+    def _rows(self) -> Iterator[Any]:
+        for row in self._selection.rows():
+            if self._first is None and isinstance(row, Row) and not (item := item_of(row)).absence:
+                self._first = item
+            yield row
+
+    def _in_order(self, work: Any, rows: Any) -> Iterator[Any]:
+        limits = [model.endpoint.max_concurrency for model in self._models]
+        workers = min([self._task.concurrency, *([max(limits)] if limits else [1])])
+        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
+            try:
+                yield from in_order(rows, work, pool=pool, window=workers * _ROWS_AHEAD, stop=self._context.stop)
+            except WorkStopped:
+                # Calls in flight may end within a moment, since they are paid for; then they are cut.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for model in self._models:
+                    model.cut_after(_STOP_GRACE_S)
+                raise
+
+    def _give_up_after_errors(self, line: Mapping[str, Any]) -> None:
+        if not line["calls"]:
+            return
+        self._failed_in_a_row = self._failed_in_a_row + 1 if line["outcome"] == Outcome.ERROR else 0
+        if self._task.stop_after_errors and self._failed_in_a_row >= self._task.stop_after_errors:
+            for model in self._models:
+                model.halt.set(TOO_MANY_ERRORS)
+
+    def _withhold(self, path: Path) -> None:
+        with (
+            path.open(encoding="utf-8") as lines,
+            (self._context.output / SCORES).open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            for line in lines:
+                file.write(strict_json.dumps(withheld(json.loads(line), self.needed)) + "\n")
+
+
+def _lesson(line: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
+    """The judges' confidence and whether they agree with the label, of a row that thresholds are learnt from."""
+    judge, label = line["judge"], line["label"]
+    if not judge or not label or not is_for_learning(line["item_id"]):
+        return
+    if judge["confidence"] is not None and judge["passes"] is not None and label["passes"] is not None:
+        yield judge["confidence"], judge["passes"] == label["passes"]
+
+
+def _about(
+    task: JudgeScoringParameters, canaries: Sequence[Mapping[str, Any]], needed: float | None, models: Models
+) -> dict[str, Any]:
+    """How the scores were made."""
+    halted = next((model.halt.reason for model in models if model.halt.reason), None)
+    about: dict[str, Any] = {
+        "status": "completed",
+        "partial": halted is not None,
+        "termination_reason": halted or "completed",
+        "dataset_id": task.dataset_id,
+        "seed": task.seed,
+        "judge": None,
+        "canaries": None,
+    }
+    if task.judge is not None:
+        about["judge"] = {**_manner(task.judge), "confidence_needed": needed}
+    if canaries:
+        leaked = [line["canary"] for line in canaries if line["leaked"]]
+        about["canaries"] = {"asked": len(canaries), "leaked": leaked}
+    return about
+
+
+def _manner(judge: JudgeParameters) -> dict[str, Any]:
+    questions = {r.value: [q.model_dump(exclude_none=True) for q in items] for r, items in judge.rubrics().items()}
+    digest = hashlib.sha256(strict_json.canonical(questions)).hexdigest()
+    said = judge.model_dump(
+        include={"models", "mode", "votes", "panel", "answer", "ask", "score_type", "temperature", "min_agreement"}
+    )
+    return {**said, "criteria_source": judge.criteria_source, "criteria_sha256": digest}
+
+
+def _prepare(task: JudgeScoringParameters) -> None:
+    """Raises InvalidParameters naming every evaluator that cannot work on this host."""
+    problems = []
+    for where, ones in (("evaluators", task.evaluators), ("metrics", task.metrics)):
+        for number, one in enumerate(ones):
+            try:
+                one.prepare()
+            except NotInstalled as error:
+                problems.append(Problem(f"{where}.{number}", str(error)))
+            except ValueError as error:
+                problems.append(Problem(f"{where}.{number}", f"cannot be used: {str(error)[:200]}"))
+    if problems:
+        raise InvalidParameters(*problems)
+
+
+def _endpoints(task: JudgeScoringParameters, context: Context) -> list[ModelEndpoint]:
+    names = task.judge.models if task.judge else []
+    unknown = [name for name in names if name not in context.models]
+    offered = ", ".join(sorted(context.models)) or "none"
+    if unknown:
+        raise InvalidParameters(
+            *(
+                Problem(
+                    "judge.models",
+                    f"no model {name!r} on this host{nearest(name, context.models)}; it offers {offered}",
+                )
+                for name in unknown
+            )
+        )
+    endpoints = [context.models[name] for name in names]
+    unpriced = [one.name for one in endpoints if prices_of(one) is None]
+    if task.budget.max_usd is not None and unpriced:
+        raise InvalidParameters(
+            Problem("budget.max_usd", f"the price of model {unpriced[0]} is not known on this host")
+        )
+    return endpoints
+
+
+def _nothing_scored(facts: Mapping[str, Any], halted_by: str | None) -> ExecutionFailed:
+    """Never with the words of a judge or of the model's server: this goes into logs and statuses."""
+    codes = sorted(facts["codes"].items(), key=lambda pair: -pair[1])[:_MOST_CODES]
+    counts = ", ".join(f"{count} x {code}" for code, count in codes) or "nothing applied"
+    return ExecutionFailed(f"no row was scored: {counts}", reason=halted_by or NO_SCORE)
