@@ -44,7 +44,8 @@ def echo(messages: list[Body]) -> str:
     return str(messages[-1]["content"])
 
 
-MODELS: Mapping[str, Callable[[list[Body]], str]] = {"sentiment": sentiment, "echo": echo}
+Model = Callable[[list[Body]], str]
+MODELS: Mapping[str, Model] = {"sentiment": sentiment, "echo": echo}
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,17 @@ Fault = Status | Raw | Completion | Hang | Drip | Reset
 
 class Zoo:
     """
+    Args:
+        models: more of them, by name.
+
     Attributes:
         calls: how often each last message's text was asked about.
         bodies: every request's body, in the order of arrival.
         peak: the most requests that were in the zoo at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, models: Mapping[str, Model] | None = None) -> None:
+        self.models = {**MODELS, **(models or {})}
         self.calls: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.peak = 0
@@ -219,6 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             zoo.leave()
 
     def _answer(self, body: Body, fault: Fault | None) -> None:
+        zoo = self.server.zoo
         match fault:
             case Status(code, headers, content):
                 self._send(code, content, headers)
@@ -236,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 self.close_connection = True
             case None:
-                text = MODELS.get(body["model"], echo)(body["messages"])
+                text = zoo.models.get(body["model"], echo)(body["messages"])
                 self._send(200, _completion(body, {"role": "assistant", "content": text}, "stop"), {})
 
     def _send(self, code: int, content: bytes, headers: Mapping[str, str], *, length: int | None = None) -> None:

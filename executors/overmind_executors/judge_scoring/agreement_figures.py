@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from overmind_executors.judge_scoring.labels import is_for_learning
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeScoringParameters
-from overmind_executors.judging.agreement import (
+from overmind_executors.statistics.agreement import (
     NoStatistics,
     cohens_kappa,
     confusion,
     kappa_interval,
     krippendorffs_alpha,
 )
-from overmind_executors.judging.corrected_rate import Sample, calibration, corrected_rate
+from overmind_executors.statistics.corrected_rate import Sample, calibration, corrected_rate
 
 FEWEST_LABELS: Final = 30
 """With fewer the figures are shown, and stamped `uncalibrated`."""

@@ -81,7 +81,7 @@ class JudgeScoringExecutor:
         facts["partial"] |= facts["error"] > 0
         facts["status"] = "partial" if facts["partial"] else "completed"
         facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)
-        if not facts["scored"]:
+        if not facts["scored"] and all(metric["value"] is None for metric in facts["metrics"].values()):
             raise _nothing_scored(facts, next((m.halt.reason for m in models if m.halt.reason), None))
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])

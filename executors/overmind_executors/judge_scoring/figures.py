@@ -14,8 +14,8 @@ from overmind_executors.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
 from overmind_executors.judge_scoring.agreement_figures import LabelledRows
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeScoringParameters
-from overmind_executors.judging.agreement import NoStatistics, mean_interval
 from overmind_executors.scoring.scores import Outcome, Score, Tally
+from overmind_executors.statistics.agreement import NoStatistics, score_interval
 
 BUCKETS: Final[Mapping[str, float]] = {
     "poor": 0.0,
@@ -161,7 +161,7 @@ class Figures:
 
     def _interval_of(self, tally: Tally) -> list[float] | None:
         try:
-            found = mean_interval(tally.values)
+            found = score_interval(tally.values)
         except NoStatistics as error:
             self._warnings.append(str(error))
             return None

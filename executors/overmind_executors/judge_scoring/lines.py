@@ -11,7 +11,7 @@ from overmind_executors.judge_scoring.parameters import JUDGE
 from overmind_executors.judging.votes import Opinion
 from overmind_executors.rows import BrokenRow
 from overmind_executors.scoring.items import Item
-from overmind_executors.scoring.scores import Outcome, Score, abstained, failed
+from overmind_executors.scoring.scores import Outcome, Score, abstained, failed, not_applicable
 
 SCORES: Final = "scores.jsonl"
 CANARY_FILE: Final = "canaries.jsonl"
@@ -58,7 +58,7 @@ def overall(scores: Mapping[str, Score], gates: frozenset[str]) -> Score:
     values = [score.value for score in counted if score.value is not None]
     if values:
         return Score(Outcome.SCORED, sum(values) / len(values))
-    return counted[0] if counted else abstained("no_evaluator")
+    return counted[0] if counted else not_applicable("no_evaluator")
 
 
 def line_of(scored: Scored, gates: frozenset[str]) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from overmind_executors.figures import wilson_interval
+
 _RESAMPLES: Final = 2000
 _SEED: Final = 20261
+_LARGE: Final = 500
 INSTALL_STATS: Final = "install overmind-agent[stats] on this host"
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -96,42 +99,31 @@ def krippendorffs_alpha(ratings: Sequence[Sequence[float | None]], *, level: Lev
     return float(krippendorff.alpha(reliability_data=table, level_of_measurement=level))
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+def score_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """
-    95 % of a mean over rows: Wilson's for zeros and ones, else the BCa bootstrap; from 500 rows on the normal one.
+    95 % of a mean of scores: Wilson's for zeros and ones, else the BCa bootstrap; from 500 rows on the normal one.
 
     Returns:
         None for fewer than two values, or when all are alike and no share.
 
     Raises:
         NoStatistics: scipy is not installed.
-
-    Source:
-        B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987; scipy.stats.bootstrap.
     """
-    from overmind_executors.figures import wilson_interval
-
     if len(values) < 2:
         return None
     if set(values) <= {0.0, 1.0}:
         return wilson_interval(sum(values), len(values))
-    numpy = _numpy()
-    data = numpy.asarray(values)
-    if data.min() == data.max():
+    if min(values) == max(values):
         return None
+    data = _numpy().asarray(values)
     if len(data) >= _LARGE:
         half = 1.959964 * data.std(ddof=1) / len(data) ** 0.5
         return max(0.0, float(data.mean() - half)), min(1.0, float(data.mean() + half))
     try:
-        from scipy.stats import bootstrap
+        from overmind_executors.statistics.intervals import mean_interval
     except ImportError:
         raise NoStatistics(f"scipy is not installed; {INSTALL_STATS}") from None
-    found = bootstrap((data,), numpy.mean, n_resamples=_RESAMPLES, rng=numpy.random.default_rng(_SEED))
-    low, high = found.confidence_interval
-    return float(low), float(high)
-
-
-_LARGE: Final = 500
+    return mean_interval(list(values))
 
 
 def _numpy() -> Any:
