@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -44,6 +44,8 @@ class Caller:
     Attributes:
         token_id: stands as `created_by_id` in what the caller makes.
         number: the integer user of the Lab dialect.
+        project_id: where what the caller makes belongs.
+        more_projects: whose jobs an agent may take besides.
     """
 
     token_id: str
@@ -51,6 +53,16 @@ class Caller:
     project_id: str
     role: Role
     name: str
+    more_projects: frozenset[str] = frozenset()
+
+    @property
+    def projects(self) -> frozenset[str]:
+        """All projects that the caller sees."""
+        return self.more_projects | {self.project_id}
+
+    def within(self, project_id: str) -> Caller:
+        """The same caller at work in another of its projects."""
+        return replace(self, project_id=project_id, more_projects=self.projects - {project_id})
 
     def must_be(self, needed: Role) -> None:
         """
@@ -84,23 +96,48 @@ def make_project(session: Session, name: str) -> Project:
 
 
 def make_token(
-    session: Session, project_name: str, role: Role, *, expires_days: float | None = None, name: str = ""
+    session: Session,
+    project_name: str,
+    role: Role,
+    *,
+    expires_days: float | None = None,
+    name: str = "",
+    more_projects: Sequence[str] = (),
 ) -> tuple[str, Token]:
     """
     A new token: the secret, which is shown once and kept nowhere, and its record.
 
+    Args:
+        more_projects: names of those that an agent serves besides.
+
     Raises:
-        NotFound: there is no project of that name.
+        NotFound: there is no project of one of these names.
+        Conflict: the token is for several projects and not for an agent.
     """
-    project = session.scalar(select(Project).where(Project.name == project_name))
-    if project is None:
-        raise NotFound(f"there is no project {project_name!r}; make it with: project create {project_name}")
+    if more_projects and role is not Role.AGENT:
+        raise Conflict(f"a token with role {role.value} has one project; only an agent's may have several")
+    project_id = _project_id(session, project_name)
     secret = PREFIX + secrets.token_urlsafe(32)
     expires = now() + timedelta(days=expires_days) if expires_days is not None else None
-    token = Token(sha256=digest(secret), project_id=project.id, role=role.value, name=name, expires_at=expires)
+    more = {_project_id(session, name) for name in more_projects} - {project_id}
+    token = Token(
+        sha256=digest(secret),
+        project_id=project_id,
+        more_projects=sorted(more),
+        role=role.value,
+        name=name,
+        expires_at=expires,
+    )
     session.add(token)
     session.flush()
     return secret, token
+
+
+def _project_id(session: Session, name: str) -> str:
+    found = session.scalar(select(Project.id).where(Project.name == name))
+    if found is None:
+        raise NotFound(f"there is no project {name!r}; make it with: project create {name}")
+    return found
 
 
 def revoke(session: Session, token_id: str, at: datetime | None = None) -> Token:
@@ -142,6 +179,7 @@ _TOKEN_COLUMNS: Final = (
     Token.id,
     Token.number,
     Token.project_id,
+    Token.more_projects,
     Token.role,
     Token.name,
     Token.sha256,
@@ -159,4 +197,5 @@ def _caller(token: Any, secret: str | None, sha256: str) -> Caller | NotAuthenti
         return NotAuthenticated("API key is inactive.")
     if token.expires_at is not None and token.expires_at <= now():
         return NotAuthenticated("API key has expired.")
-    return Caller(token.id, token.number, token.project_id, Role(token.role), token.name)
+    more = frozenset(token.more_projects)
+    return Caller(token.id, token.number, token.project_id, Role(token.role), token.name, more)

@@ -12,6 +12,7 @@ from overmind_controlplane import offers, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.batches import Batches
 from overmind_controlplane.database import Database
+from overmind_controlplane.offers import Turns
 from overmind_controlplane.refusals import NotFound
 from overmind_controlplane.tables import Agent, Job
 
@@ -22,10 +23,11 @@ Offered = wire.Job | None
 
 
 class Asking:
-    """Makes offers. Once a project has nothing left, those behind in the batch are told so without a look."""
+    """Makes offers. Once their projects have nothing left, those behind in the batch are told so without a look."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turns = Turns()
         self._batches: Batches[Ask, Offered] = Batches(self._answer)
 
     async def offer(self, caller: Caller, agent_id: str) -> Offered:
@@ -39,25 +41,25 @@ class Asking:
 
     def _answer(self, asks: Sequence[Ask]) -> Sequence[Offered | Exception]:
         with self._database.note() as session:
-            found = _offer_all(session, asks)
+            found = _offer_all(session, asks, self._turns)
             jobs = [job for job in found if isinstance(job, Job)]
             told = dict(zip((job.id for job in jobs), shown.jobs(session, jobs), strict=True)) if jobs else {}
             return [told[one.id] if isinstance(one, Job) else one for one in found]
 
 
-def _offer_all(session: Session, asks: Sequence[Ask]) -> list[Job | NotFound | None]:
+def _offer_all(session: Session, asks: Sequence[Ask], turns: Turns) -> list[Job | NotFound | None]:
     named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id in asks}))
     known = {(agent.project_id, agent.id): agent for agent in session.scalars(named)}
-    empty: set[str] = set()
+    empty: set[frozenset[str]] = set()
     found: list[Job | NotFound | None] = []
     for caller, agent_id in asks:
         agent = known.get((caller.project_id, agent_id))
         if agent is None:
             found.append(NotFound("Agent not found"))
-        elif caller.project_id in empty:
+        elif caller.projects in empty:
             found.append(None)
         else:
-            found.append(offers.offer(session, agent))
-            if found[-1] is None and not offers.has_any(session, caller.project_id):
-                empty.add(caller.project_id)
+            found.append(offers.offer(session, agent, caller.projects, turns))
+            if found[-1] is None and not offers.has_any(session, caller.projects):
+                empty.add(caller.projects)
     return found

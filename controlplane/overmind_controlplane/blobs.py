@@ -7,6 +7,7 @@ blob, so what was uploaded is checked then and not before.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -100,6 +101,14 @@ class Blobs:
         except FileNotFoundError:
             return None
         return data if len(data) <= limit else None
+
+    def share(self, project_id: str, sha: str, with_project: str) -> None:
+        """Let another project have the blob too; nothing happens when it has it, or when there is none."""
+        place = self.path(with_project, sha)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            place.hardlink_to(self.path(project_id, sha))
+            _sync_folder(place.parent)
 
     def discard(self, project_id: str, sha: str) -> None:
         """Remove a blob that turned out not to be what its name says, so that it can be uploaded again."""

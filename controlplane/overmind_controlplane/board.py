@@ -68,7 +68,7 @@ class Board:
         Raises:
             NotFound: it is not.
         """
-        if job is None or job.project_id != caller.project_id:
+        if job is None or job.project_id not in caller.projects:
             raise NotFound("Job not found")
         return job
 

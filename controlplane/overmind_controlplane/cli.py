@@ -140,7 +140,9 @@ def _add_database(command: argparse.ArgumentParser) -> None:
 
 def _add_tokens(token: Any) -> None:
     create = token.add_parser("create", help="make a token; prints it, once")
-    create.add_argument("--project", required=True, metavar="NAME")
+    create.add_argument(
+        "--project", required=True, action="append", metavar="NAME", help="repeat it for an agent of several"
+    )
     create.add_argument("--role", required=True, choices=("submit", "agent", "admin"))
     create.add_argument("--expires-days", type=float, metavar="N", help="default: never")
     create.add_argument("--name", default="", metavar="TEXT", help="what it is for")
@@ -217,14 +219,15 @@ def _create_token(arguments: argparse.Namespace) -> int:
         with open_database(arguments.data, arguments.database).write() as session:
             secret, token = make_token(
                 session,
-                arguments.project,
+                arguments.project[0],
                 Role(arguments.role),
                 expires_days=arguments.expires_days,
                 name=arguments.name,
+                more_projects=arguments.project[1:],
             )
     except Refused as error:
         return _fail(error.detail, _EXIT_REFUSED)
-    _show({"token": secret, **_token(token, arguments.project)} if arguments.json else secret)
+    _show({"token": secret, **_token(token, arguments.project[0])} if arguments.json else secret)
     return 0
 
 
@@ -269,6 +272,7 @@ def _token(token: Token, project: str | None) -> dict[str, Any]:
         "id": token.id,
         "project": project,
         "project_id": token.project_id,
+        "more_projects": token.more_projects,
         "role": token.role,
         "name": token.name,
         "created": token.created.isoformat(),

@@ -148,7 +148,9 @@ def append_revision(session: Session, caller: Caller, file_id: str, new: NewRevi
     session.add(revision)
     session.flush()
     for position, source in enumerate(new.sources):
-        found = session.scalar(select(Revision).where(Revision.id == source.revision_id, _mine(Revision, caller)))
+        found = session.scalar(
+            select(Revision).where(Revision.id == source.revision_id, Revision.project_id == caller.project_id)
+        )
         if found is None:
             raise wrong(f"there is no revision {source.revision_id}", "body", "sources", position, "revision_id")
         session.add(
@@ -247,5 +249,5 @@ def results(session: Session, job_file_id: str) -> list[tuple[Artifact, Revision
     return [(artifact, revision) for artifact, revision in session.execute(made)]
 
 
-def _mine(table: type[Revision | Model | Artifact], caller: Caller) -> Any:
-    return table.project_id == caller.project_id
+def _mine(table: type[Model | Artifact], caller: Caller) -> Any:
+    return table.project_id.in_(caller.projects)

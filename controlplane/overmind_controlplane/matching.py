@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import or_, select
@@ -65,10 +65,10 @@ def demand_of(session: Session, job: Job) -> Demand:
     return made
 
 
-def met_by(session: Session, agent: Agent) -> list[int]:
-    """The numbers of the demands that *agent* meets."""
+def met_by(session: Session, agent: Agent, project_ids: Collection[str]) -> list[int]:
+    """The numbers of the demands of these projects that *agent* meets."""
     demands = select(Demand).where(
-        Demand.project_id == agent.project_id,
+        Demand.project_id.in_(project_ids),
         or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == agent.id),
     )
     return [

@@ -1,5 +1,6 @@
 """
-Offers: which job an agent is shown next. Higher priority first, then older first.
+Offers: which job an agent is shown next. Higher priority first, then the projects in
+turn, then older first.
 
 The cost does not grow with the queue: an agent is matched with demands, of which there are a few, and each of them
 has its first open job at the head of an index. Only jobs that are kept for others at this moment are stepped over.
@@ -7,7 +8,7 @@ has its first open job at the head of an index. Only jobs that are kept for othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import Select, select
@@ -21,29 +22,51 @@ from overmind_controlplane.tables import OPEN, Agent, Job
 _ORDER: Final = (Job.priority.desc(), Job.number)
 
 
-def available(session: Session, agent: Agent) -> Select[Job]:
-    """The jobs that *agent* may claim now, in the order in which they are offered."""
-    return _open(agent).where(Job.demand.in_(met_by(session, agent))).order_by(*_ORDER)
+def available(session: Session, agent: Agent, project_ids: Collection[str]) -> Select[Job]:
+    """The jobs of these projects that *agent* may claim now, by priority and age."""
+    return _open(agent).where(Job.demand.in_(met_by(session, agent, project_ids))).order_by(*_ORDER)
 
 
-def offer(session: Session, agent: Agent) -> Job | None:
-    """The first job that *agent* may claim, kept for it for a moment; claims nothing."""
-    demands = met_by(session, agent)
-    for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands):
+class Turns:
+    """
+    Whose turn it is: of jobs with the same priority, the one whose project was served least recently goes first.
+
+    Kept in memory, by each server for itself: after a restart the round begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last: dict[str, int] = {}
+
+    def last(self, project_id: str) -> int:
+        """The higher, the more recently it was served; 0 for never."""
+        return self._last.get(project_id, 0)
+
+    def served(self, project_id: str) -> None:
+        """One of its jobs was offered."""
+        self._count += 1
+        self._last[project_id] = self._count
+
+
+def offer(session: Session, agent: Agent, project_ids: Collection[str], turns: Turns) -> Job | None:
+    """The first job of these projects that *agent* may claim, kept for it for a moment; claims nothing."""
+    demands = met_by(session, agent, project_ids)
+    for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands, turns):
         first = _open(agent).where(Job.demand == demand).order_by(*_ORDER).limit(1)
         # Whoever has locked it is about to claim it or to keep it for another agent.
         job = session.scalar(first.with_for_update(skip_locked=True, key_share=True))
         if job is not None:
             timers.reserve(session, job, agent.id)
+            turns.served(job.project_id)
             return job
     return None
 
 
-def has_any(session: Session, project_id: str) -> bool:
-    """Whether the project has an open job that is kept for nobody."""
+def has_any(session: Session, project_ids: Collection[str]) -> bool:
+    """Whether one of these projects has an open job that is kept for nobody."""
     anybody = timers.is_free_for("")
     # By its name, so that the index by project and status is used, which starts with what waits.
-    waiting = select(Job.number).where(Job.project_id == project_id, Job.status == Status.PENDING, OPEN, anybody)
+    waiting = select(Job.number).where(Job.project_id.in_(project_ids), Job.status == Status.PENDING, OPEN, anybody)
     return session.scalar(waiting.limit(1)) is not None
 
 
@@ -51,11 +74,13 @@ def _open(agent: Agent) -> Select[Job]:
     return select(Job).where(OPEN, timers.is_free_for(agent.id))
 
 
-def _by_first_job(session: Session, agent: Agent, demands: Sequence[int]) -> list[int]:
-    """Those of *demands* that have open jobs for *agent*, in the order of their first ones."""
+def _by_first_job(session: Session, agent: Agent, demands: Sequence[int], turns: Turns) -> list[int]:
+    """Those of *demands* that have open jobs for *agent*, in the order in which their first ones are to go."""
     first = []
     for demand in demands:
-        place = select(Job.priority, Job.number).where(OPEN, timers.is_free_for(agent.id), Job.demand == demand)
+        place = select(Job.priority, Job.number, Job.project_id).where(
+            OPEN, timers.is_free_for(agent.id), Job.demand == demand
+        )
         if (found := session.execute(place.order_by(*_ORDER).limit(1)).first()) is not None:
-            first.append((-found.priority, found.number, demand))
-    return [demand for _, _, demand in sorted(first)]
+            first.append((-found.priority, turns.last(found.project_id), found.number, demand))
+    return [demand for *_, demand in sorted(first)]

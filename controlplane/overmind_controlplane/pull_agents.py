@@ -174,7 +174,7 @@ def list_available_jobs(
 ) -> Response:
     """The jobs that it may claim, in the order in which they are offered."""
     with plane.database.read() as session:
-        rows = offers.available(session, agents.get(session, caller, agent_id))
+        rows = offers.available(session, agents.get(session, caller, agent_id), caller.projects)
         found, total = cut(session, rows, page, size)
         return answer_page(list(shown.jobs(session, found)), total, page, size)
 
@@ -195,7 +195,7 @@ async def get_job_for_agent(
         return await plane.asking.offer(caller, agent_id)
 
     nothing = wire.NoJobResponse(message="no job")
-    topics = (project_topic(caller.project_id), agent_topic(agent_id))
+    topics = (*map(project_topic, caller.projects), agent_topic(agent_id))
     found = await plane.waiting.until(offer, *topics, wait_s=wait_s)
     return answer(found or nothing)
 

@@ -121,6 +121,7 @@ def create_artifact(
     key: IdempotencyKey = None,
 ) -> Response:
     """A file that a job made: its sources name the job's revision. The fence, the key and `blobs` are ours."""
+    caller = _where(plane, caller, body, model_id=model_id)
     _store_inline(plane, caller, body)
     revision = files.check(plane.blobs, caller.project_id, body)
     scope = f"{caller.project_id}:{caller.token_id}:artifact"
@@ -157,6 +158,27 @@ def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
             raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
         if not plane.blobs.has(caller.project_id, sha):
             plane.blobs.put(caller.project_id, sha, data)
+
+
+def _where(
+    plane: Plane, caller: Caller, body: wire.FileRevision, *, model_id: str = "", artifact_id: str = ""
+) -> Caller:
+    """
+    The caller in the project of the model, or of the artifact, with the blobs that it uploaded.
+
+    An address for an upload names no project, so that an agent that serves several uploads to its first one.
+    """
+    if not caller.more_projects:
+        return caller
+    with plane.database.read() as session:
+        owner = (
+            files.get_model(session, caller, model_id)
+            if model_id
+            else files.get_artifact(session, caller, artifact_id)
+        )
+    for token in (body.content_token, body.properties_token):
+        plane.blobs.share(caller.project_id, token.sha, owner.project_id)
+    return caller.within(owner.project_id)
 
 
 def _source_jobs(session: Session, caller: Caller, revision: files.NewRevision) -> list[Job]:
@@ -199,6 +221,7 @@ def get_artifact(artifact_id: str, caller: AnyCaller, plane: ThePlane) -> Respon
 @router.put("/artifacts/{artifact_id}", response_model=wire.Artifact, openapi_extra=takes(wire.FileRevision))
 def update_artifact(artifact_id: str, caller: AgentCaller, plane: ThePlane, body: ToldRevision) -> Response:
     """A new version of an artifact's file."""
+    caller = _where(plane, caller, body, artifact_id=artifact_id)
     revision = files.check(plane.blobs, caller.project_id, body)
     with plane.database.write() as session:
         artifact = files.get_artifact(session, caller, artifact_id)
@@ -228,9 +251,11 @@ def get_upload_url(sha: str, request: Request, caller: AnyCaller, plane: ThePlan
 @router.get("/tokens/{sha}/download-url", response_model=wire.TemporaryUrl)
 def get_download_url(sha: str, request: Request, caller: AnyCaller, plane: ThePlane) -> Response:
     """Where to GET a blob."""
-    if not plane.blobs.has(caller.project_id, must_be_sha(sha)):
+    must_be_sha(sha)
+    owner = next((project for project in sorted(caller.projects) if plane.blobs.has(project, sha)), None)
+    if owner is None:
         raise NotFound("Blob not found")
-    return answer(_address(request, plane, caller, "GET", sha))
+    return answer(_address(request, plane, caller.within(owner), "GET", sha))
 
 
 @router.post("/tokens/multipart-upload", openapi_extra=takes(NewMultipart))

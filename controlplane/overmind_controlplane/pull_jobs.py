@@ -254,7 +254,7 @@ def _listed(
     if archived is None:
         raise wrong("archive_status is active, archived or all", "query", "archive_status", kind="enum")
     rows = select(Job).where(
-        Job.project_id == caller.project_id, Job.is_deleted.is_(False), Job.is_archived.in_(archived)
+        Job.project_id.in_(caller.projects), Job.is_deleted.is_(False), Job.is_archived.in_(archived)
     )
     if model_id is not None:
         rows = rows.where(Job.model_id == model_id)

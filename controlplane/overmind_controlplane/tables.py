@@ -92,7 +92,12 @@ class Project(Row):
 
 
 class Token(Row):
-    """A credential; the secret itself is never kept. `number` is the integer user of the Lab dialect."""
+    """
+    A credential; the secret itself is never kept. `number` is the integer user of the Lab dialect.
+
+    Attributes:
+        more_projects: ids of those that an agent's token serves besides `project_id`.
+    """
 
     __tablename__ = "tokens"
 
@@ -100,6 +105,7 @@ class Token(Row):
     id: Mapped[str] = mapped_column(Id, unique=True, default=new_id)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    more_projects: Mapped[list[str]] = mapped_column(Any_JSON, default=list, server_default="[]")
     role: Mapped[str] = mapped_column(String(16))
     name: Mapped[str] = mapped_column(String(255), default="")
     created: Mapped[datetime] = mapped_column(Moment, default=now)

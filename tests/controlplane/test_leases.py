@@ -153,7 +153,8 @@ class Table:
     def offer(self, agent: int) -> str | None:
         """What that agent is offered."""
         with self.database.note() as session:
-            job = offers.offer(session, agents.get(session, self.caller, self.agents[agent]))
+            known = agents.get(session, self.caller, self.agents[agent])
+            job = offers.offer(session, known, self.caller.projects, offers.Turns())
             return job.id if job else None
 
     @property

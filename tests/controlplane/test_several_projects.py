@@ -1,0 +1,173 @@
+"""One agent for several projects: each gets its turn, each keeps what is its own, and nobody else's is seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from plane_calls import Api, Project, names
+from sqlalchemy import select
+
+from overmind_controlplane.access import Role, make_token
+from overmind_controlplane.plane import open_database
+from overmind_controlplane.refusals import Conflict
+from overmind_controlplane.tables import Project as ProjectRow
+from server import ControlPlaneProcess
+
+
+@pytest.fixture
+def projects(plane: ControlPlaneProcess) -> Iterator[list[Project]]:
+    """Three projects of one server."""
+    made = [Project(plane.url, plane.new_project()) for _ in range(3)]
+    yield made
+    for project in made:
+        project.close()
+
+
+@pytest.fixture
+def shared(plane: ControlPlaneProcess, projects: list[Project]) -> Iterator[Api]:
+    """Calls with an agent's token for the first two."""
+    api = Api(plane.url, token_for(plane, projects[:2]))
+    yield api
+    api.close()
+
+
+def token_for(plane: ControlPlaneProcess, projects: list[Project], role: Role = Role.AGENT) -> str:
+    """A token of these projects."""
+    database = open_database(plane.data, plane.database_url)
+    try:
+        with database.write() as session:
+            found = {row.id: row.name for row in session.scalars(select(ProjectRow))}
+            first, *more = (found[project.tokens.project_id] for project in projects)
+            return make_token(session, first, role, more_projects=more)[0]
+    finally:
+        database.close()
+
+
+def take(agent: Api, agent_id: str) -> str:
+    """Claim what is offered; its id."""
+    job_id: str = agent.next_job(agent_id)["id"]
+    assert 200 == agent.say(job_id, "Claimed", agent_id).status_code
+    return job_id
+
+
+def test_projects_take_turns_however_many_jobs_one_of_them_has(projects: list[Project], shared: Api) -> None:
+    first, second, _ = projects
+    many = [first.submit.make_job()["id"] for _ in range(4)]
+    few = [second.submit.make_job()["id"] for _ in range(2)]
+    agent_id = shared.register()
+
+    taken = [take(shared, agent_id) for _ in range(6)]
+
+    assert [many[0], few[0], many[1], few[1], many[2], many[3]] == taken
+
+
+def test_a_higher_priority_goes_before_a_turn(projects: list[Project], shared: Api) -> None:
+    first, second, _ = projects
+    urgent = [first.submit.make_job(priority=1)["id"] for _ in range(2)]
+    other = second.submit.make_job()["id"]
+    agent_id = shared.register()
+
+    assert [*urgent, other] == [take(shared, agent_id) for _ in range(3)]
+
+
+def test_a_job_of_the_other_project_is_done_and_its_files_land_there(projects: list[Project], shared: Api) -> None:
+    first, second, _ = projects
+    job = second.submit.make_job({"rows": 3})
+    agent_id = shared.register("lease", "fence")
+    job_id = take(shared, agent_id)
+
+    parameters = json.loads(shared.get_blob(job["file"]["revisions"][-1]["content_token"]["sha"]))
+    for sequence, status in enumerate(("Validating", "Running", "Uploading"), start=1):
+        assert 200 == shared.say(job_id, status, agent_id, attempt=1, sequence=sequence).status_code
+    orders = shared.heartbeat(agent_id, (job_id, 1))["jobs"]
+    logged = shared.read(
+        "PUT", f"/api/v2/jobs/{job_id}/logs?offset=0", b"one line", headers={"Overmind-Attempt": "1"}
+    )
+    described = shared.upload(b"the result", "result.txt", (job["file"]["revisions"][-1]["id"],))
+    made = shared.read(
+        "POST", f"/api/v2/models/{job['model_id']}/artifacts", described, headers={"Overmind-Attempt": "1"}
+    )
+    ended = shared.say(job_id, "Completed", agent_id, attempt=1, sequence=4)
+
+    sha = made["file"]["revisions"][-1]["content_token"]["sha"]
+    assert {"rows": 3} == parameters
+    assert ["continue"] == [line["directive"] for line in orders]
+    assert {"offset": 8} == logged
+    assert 200 == ended.status_code
+    assert "Completed" == names(second.submit.job(job_id))[-1]
+    assert b"the result" == second.submit.get_blob(sha)
+    assert 404 == first.submit.call("GET", f"/api/v2/artifacts/{made['id']}").status_code
+    assert 200 == second.submit.call("GET", f"/api/v2/artifacts/{made['id']}").status_code
+
+
+def test_a_waiting_agent_is_woken_by_each_of_its_projects(projects: list[Project], shared: Api) -> None:
+    agent_id = shared.register()
+
+    offered = []
+    for project in projects[:2]:
+        job_id = project.submit.make_job()["id"]
+        offered.append(shared.next_job(agent_id, wait_s=10)["id"] == job_id)
+        project.submit.cancel(job_id)
+
+    assert [True, True] == offered
+
+
+def test_what_belongs_to_a_third_project_is_not_there(projects: list[Project], shared: Api) -> None:
+    third = projects[2]
+    job = third.submit.make_job()
+    agent_id = shared.register()
+    sha = job["file"]["revisions"][-1]["content_token"]["sha"]
+
+    answers = {
+        "read": shared.call("GET", f"/api/v2/jobs/{job['id']}"),
+        "claim": shared.say(job["id"], "Claimed", agent_id),
+        "model": shared.call("GET", f"/api/v2/models/{job['model_id']}"),
+        "blob": shared.call("GET", f"/api/v2/tokens/{sha}/download-url"),
+        "log": shared.call("PUT", f"/api/v2/jobs/{job['id']}/logs?offset=0", b"x"),
+    }
+
+    assert dict.fromkeys(answers, 404) == {name: answer.status_code for name, answer in answers.items()}
+    assert {"message": "no job"} == shared.next_job(agent_id)
+
+
+def test_a_file_of_one_project_is_no_source_in_another(projects: list[Project], shared: Api) -> None:
+    first, second, _ = projects
+    theirs, ours = first.submit.make_job(), second.submit.make_job()
+    described = shared.upload(b"x", "result.txt", (theirs["file"]["revisions"][-1]["id"],))
+
+    answer = shared.call("POST", f"/api/v2/models/{ours['model_id']}/artifacts", described)
+
+    assert 422 == answer.status_code
+    assert ["body", "sources", 0, "revision_id"] == answer.json()["detail"][0]["loc"]
+
+
+@pytest.mark.parametrize("role", [Role.SUBMIT, Role.ADMIN])
+def test_only_an_agents_token_has_several_projects(
+    plane: ControlPlaneProcess, projects: list[Project], role: Role
+) -> None:
+    with pytest.raises(Conflict, match="only an agent's may have several"):
+        token_for(plane, projects[:2], role)
+
+
+def test_the_command_makes_such_a_token(plane: ControlPlaneProcess) -> None:
+    command = [sys.executable, "-m", "overmind_controlplane.cli"]
+    told = [f"{name}-{uuid.uuid4()}" for name in ("a", "b")]
+    shared = ("--data", str(plane.data), "--json")
+    made = [run([*command, "project", "create", name, *shared], plane) for name in told]
+    asked = [word for name in told for word in ("--project", name)]
+
+    token = run([*command, "token", "create", *asked, "--role", "agent", *shared], plane)
+
+    assert [made[0]["id"], [made[1]["id"]]] == [token["project_id"], token["more_projects"]]
+
+
+def run(command: list[str], plane: ControlPlaneProcess) -> dict[str, object]:
+    """The record that it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, env=plane.environment, check=True)
+    record: dict[str, object] = json.loads(done.stdout)
+    return record
