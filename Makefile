@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment is complete, so that the second time costs nothing.
 STAMP := $(VENV)/.complete
-EXTRAS := controlplane,llm,local-llm,scoring,stats
+EXTRAS := controlplane,llm,local-llm,scoring,stats,distributed
 
 .DEFAULT_GOAL := test
 .PHONY: venv demo test lint format clean systemd

@@ -99,6 +99,7 @@ class Zoo:
     Attributes:
         calls: how often each last message's text was asked about.
         bodies: every request's body, in the order of arrival.
+        authorizations: the headers of that name that came.
         peak: the most requests that were in the zoo at once.
     """
 
@@ -107,6 +108,7 @@ class Zoo:
         self.calls: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.peak = 0
+        self.authorizations: set[str] = set()
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -217,6 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         zoo = self.server.zoo
+        zoo.authorizations.add(self.headers.get("Authorization", ""))
         fault = zoo.enter(body)
         try:
             self._answer(body, fault)

@@ -406,6 +406,8 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             timeout_s=model.timeout_s,
             input_price=model.input_price,
             output_price=model.output_price,
+            dask_scheduler=model.dask_scheduler or "",
+            api_key_file=str(model.api_key_file or ""),
             prices_as_of=model.prices_as_of.isoformat() if model.prices_as_of else "",
         )
         for name, model in settings.models.items()

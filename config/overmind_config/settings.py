@@ -156,6 +156,7 @@ class Model(Section):
     Attributes:
         api_key: what `load` read from `api_key_file`.
         input_price, output_price: US dollars per million tokens.
+        dask_scheduler: of a cluster whose workers make the calls; they read the key at the path of `api_key_file`.
         prices_as_of: the day on which these were the prices.
     """
 
@@ -168,12 +169,23 @@ class Model(Section):
     input_price: Annotated[float, Field(ge=0)] | None = None
     output_price: Annotated[float, Field(ge=0)] | None = None
     prices_as_of: date | None = None
+    dask_scheduler: str | None = None
 
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, base_url: str) -> str:
         web_address(base_url)
         return base_url.rstrip("/")
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _check_scheduler(cls, address: str | None) -> str | None:
+        parts = urlsplit(address or "")
+        if address is None or (parts.scheme == "tls" and parts.hostname):
+            return address
+        if parts.scheme == "tcp" and parts.hostname in LOOPBACK_HOSTS:
+            return address
+        raise ValueError("must start with tls:// and name a host, since rows travel there; tcp:// is for this host")
 
     @field_validator("api_key_file")
     @classmethod

@@ -67,6 +67,8 @@ class ModelEndpoint:
         model: the provider's id for it.
         api_key: empty for none. Never written to a file or a log.
         input_price, output_price: US dollars per million tokens, None for unpriced.
+        dask_scheduler: the address of a cluster whose workers make the calls, empty for this process.
+        api_key_file: where those workers read the key; it is not sent to them.
         prices_as_of: the date of these prices, ISO 8601, empty for unknown.
     """
 
@@ -79,6 +81,8 @@ class ModelEndpoint:
     input_price: float | None = None
     output_price: float | None = None
     prices_as_of: str = ""
+    dask_scheduler: str = ""
+    api_key_file: str = ""
 
 
 class Stop(Protocol):

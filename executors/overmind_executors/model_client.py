@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from overmind_executors import answers, strict_json
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.breaker import Breaker
+from overmind_executors.cluster import ClusterHttp, connect
 from overmind_executors.contract import ModelEndpoint, Stop
 from overmind_executors.gate import Gate, GateClosed, Health
 from overmind_executors.pacing import RetryBudget, RetryPolicy, next_wait_s
@@ -77,7 +78,7 @@ class ModelClient:
         self._endpoint = endpoint
         self._stop = stop
         self._policy = policy or RetryPolicy()
-        self._http = TimedHttp()
+        self._http: TimedHttp | ClusterHttp = connect(endpoint) if endpoint.dask_scheduler else TimedHttp()
         self._gate = Gate(
             SendLimits(endpoint.max_concurrency),
             Breaker(base_s=self._policy.base_s, cap_s=self._policy.cap_s),
@@ -131,6 +132,10 @@ class ModelClient:
     def cut_after(self, seconds: float) -> None:
         """Give running calls *seconds* seconds, then end them; with the stop flag set they raise Interrupted."""
         self._http.cut_after(seconds)
+
+    def close(self) -> None:
+        """Give back what the calls were made with."""
+        self._http.close()
 
     def _attempt(
         self, raw: bytes, body: Mapping[str, Any], timeout_s: float, record: CallRecord, refusals: int

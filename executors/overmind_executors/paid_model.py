@@ -114,6 +114,7 @@ class PaidModel:
         return self
 
     def __exit__(self, *_raised: object) -> None:
+        self._client.close()
         if self._closes_account:
             self._calls.close()
 

@@ -219,6 +219,9 @@ class TimedHttp:
         """Give running calls at most *seconds* seconds, then end them as if their deadline had passed."""
         self._watchdog.cut_after(seconds)
 
+    def close(self) -> None:
+        """Nothing to give back: each thread's session goes with it."""
+
     def _exchange(
         self, session: requests.Session, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
