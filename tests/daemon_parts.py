@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from agent_parts import a_result_file
+from overmind_agent.capacity import Capacity
 from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError, TransientError
 from overmind_agent.heartbeat import Heartbeat
@@ -105,6 +106,8 @@ class Daemon:
     clock: VirtualClock
     launcher: FakeLauncher = field(default_factory=FakeLauncher)
     validate: Callable[[str, Mapping[str, Any]], object] = lambda _job_type, _parameters: None
+    slots: int = 1
+    weights: Mapping[str, int] = field(default_factory=dict)
     refusal: Callable[[], str | None] = lambda: None
     limits: TimeLimits = field(default_factory=TimeLimits)
 
@@ -116,6 +119,7 @@ class Daemon:
         self.journal.remember_agent(self.plane.agent_id or "")
         self.workspaces = DiskWorkspaces(self.folder / "jobs")
         self.held_jobs = HeldJobs()
+        self.capacity = Capacity(self.slots, self.weights, self.clock)
         self.draining = threading.Event()
         self.interrupted = InterruptedWork([*self.journal.held(), *self.journal.intended()])
         self.fatal: list[BaseException] = []
@@ -162,6 +166,7 @@ class Daemon:
             held_jobs=self.held_jobs,
             interrupted=self.interrupted,
             job_run=self.job_run,
+            capacity=self.capacity,
             job_types=["inference"],
             refusal=self.refusal,
             poll_turn=threading.Lock(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -132,7 +132,7 @@ class HttpCalls:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | float] | None = None,
+        query: Mapping[str, str | int | float | Sequence[str]] | None = None,
         body: Any = None,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -152,21 +152,22 @@ class HttpControlPlane:
 
     # ------------------------------------------------------------------------------------- getting a job
 
-    def next_job(self, *, wait_s: float) -> Job | NoJob:
+    def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
         """See ControlPlane."""
         with self._calls.giving_way():
-            return self._next_job(wait_s)
+            return self._next_job(wait_s, frozenset(self._job_types if job_types is None else job_types))
 
     def stop_waiting(self) -> None:
         """See ControlPlane."""
         self._calls.stop_waiting()
 
-    def _next_job(self, wait_s: float) -> Job | NoJob:
+    def _next_job(self, wait_s: float, job_types: frozenset[str]) -> Job | NoJob:
         here = f"/api/v2/agents/{segment(self._agent)}"
         if self._has("next_job"):
-            answer = self._calls.call(
-                NEXT_JOB, "GET", f"{here}/job", query={"wait_s": f"{wait_s:.3f}"}, extra_s=wait_s
-            )
+            query: dict[str, Any] = {"wait_s": f"{wait_s:.3f}"}
+            if not job_types.issuperset(self._job_types):
+                query["job_type"] = sorted(job_types)
+            answer = self._calls.call(NEXT_JOB, "GET", f"{here}/job", query=query, extra_s=wait_s)
             return wire.parse_next_job(answer.body)
         for page in range(1, PLAIN_PAGES + 1):
             query = {"page": page, "size": PLAIN_PAGE_SIZE}
@@ -174,7 +175,7 @@ class HttpControlPlane:
             items = wire.parse(wire.RawPage, answer.body).items
             for found in items:
                 job = wire.parse_next_job(json.dumps(found).encode())
-                if isinstance(job, Job) and job.job_type in self._job_types:
+                if isinstance(job, Job) and job.job_type in job_types:
                     return job
             if len(items) < PLAIN_PAGE_SIZE:
                 break

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -123,12 +123,18 @@ class LabControlPlane:
 
     # ------------------------------------------------------------------------------------- getting a job
 
-    def next_job(self, *, wait_s: float) -> Job | NoJob:  # noqa: ARG002 - this server holds no question open
+    def next_job(
+        self,
+        *,
+        wait_s: float,  # noqa: ARG002 - this server holds no question open
+        job_types: Collection[str] | None = None,
+    ) -> Job | NoJob:
         """See ControlPlane. Answers at once."""
+        wanted = self._job_types if job_types is None else job_types
         with self._calls.giving_way():
             for rows in self._pending.pages():
                 for row in rows:
-                    is_ours = row.status == "pending" and row.job_type in self._job_types
+                    is_ours = row.status == "pending" and row.job_type in wanted
                     if is_ours and row.id not in self._passed_over and (job := self._look_up(row.id)):
                         return job
         passed_over = f" but {len(self._passed_over)} that cannot be read or taken" if self._passed_over else ""

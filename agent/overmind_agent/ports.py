@@ -8,7 +8,7 @@ same contract suite.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,13 @@ class ControlPlane(Protocol):
     def register(self, known_id: str | None) -> str:
         """Make this agent known, under *known_id* if the server still knows it; returns its id."""
 
-    def next_job(self, *, wait_s: float) -> Job | NoJob:
-        """A job that this agent may claim, asked for during at most *wait_s* seconds. Claims nothing."""
+    def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
+        """
+        A job that this agent may claim, asked for during at most *wait_s* seconds. Claims nothing.
+
+        Args:
+            job_types: of one of these types, as far as the server can tell them apart; None for any of ours.
+        """
 
     def stop_waiting(self) -> None:
         """End a `register`, `next_job` or `heartbeat` that is under way. The one call that other threads make."""

@@ -27,6 +27,7 @@ from structlog.typing import FilteringBoundLogger
 
 from overmind_agent import processes
 from overmind_agent.backoff import insist
+from overmind_agent.capacity import Capacity
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.configuration import read_functions
@@ -115,6 +116,7 @@ class Service:
         self._until_drain = SystemClock(self._draining)
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
+        self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
         self._functions = {function.name: function for function in read_functions(settings)}
         self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
@@ -342,6 +344,7 @@ class Service:
         worker = Worker(
             held_jobs=self._held_jobs,
             interrupted=interrupted,
+            capacity=self._capacity,
             job_run=job_run,
             job_types=self._job_types,
             refusal=self._disk.refusal,

@@ -11,12 +11,13 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import insist
+from overmind_agent.capacity import Capacity, Seat
 from overmind_agent.errors import (
     AuthError,
     BrokenJob,
@@ -82,9 +83,10 @@ class InterruptedWork:
 
 class Worker:
     """
-    One slot: one thread that runs one job at a time.
+    One thread that runs one job at a time.
 
     Args:
+        capacity: what fits beside the jobs of the other workers.
         job_types: what this host runs; a job of another type is left for another agent.
         refusal: why no job can be taken now, None when one can.
         poll_turn: held while a worker asks, so that idle workers ask one at a time.
@@ -98,6 +100,7 @@ class Worker:
         journal: Journal,
         held_jobs: HeldJobs,
         interrupted: InterruptedWork,
+        capacity: Capacity,
         job_run: JobRun,
         job_types: Collection[str],
         refusal: Callable[[], str | None],
@@ -110,6 +113,7 @@ class Worker:
         self._journal = journal
         self._held_jobs = held_jobs
         self._interrupted = interrupted
+        self._capacity = capacity
         self._job_run = job_run
         self._job_types = frozenset(job_types)
         self._refusal = refusal
@@ -126,9 +130,11 @@ class Worker:
             ControlPlaneError, ProtocolError: the control plane could not be asked. Nothing is lost by trying again.
             JournalError: the disk does not take what must be written before a job may be run.
         """
-        held = self._resume() or self._take(wait_s)
-        if isinstance(held, NoJob):
-            return held
+        with ExitStack() as seats:
+            held = self._resume(seats) or self._take(seats, wait_s)
+            return held if isinstance(held, NoJob) else self._run(held)
+
+    def _run(self, held: HeldJob) -> Ended:
         with self._held_jobs.holding(held):
             try:
                 ended = self._job_run(held)
@@ -150,22 +156,43 @@ class Worker:
 
     # ------------------------------------------------------------------------------------ going on
 
-    def _resume(self) -> HeldJob | None:
+    def _resume(self, seats: ExitStack) -> HeldJob | None:
         for _ in range(len(self._interrupted)):
             if (piece := self._interrupted.take()) is None:
                 return None
-            try:
-                held = self._ask_for(piece) if isinstance(piece, Claim) else self._claim(*piece)
-            except ProtocolError as error:
-                self._set_aside(piece, error)
+            job = piece.job if isinstance(piece, Claim) else piece[0]
+            if (seat := self._capacity.take(job.job_type)) is None:
+                self._interrupted.put(piece)
                 continue
-            except OvermindAgentError:
-                self._interrupted.put(piece)  # whether it was granted is asked before anything else is
-                raise
-            if held is not None:
-                self._log.info("job.resumed", job_id=held.claim.job.id, attempt=held.claim.attempt)
-                return held
+            with self._only_if_held(seat, seats) as keep:
+                if (held := self._resolve(piece)) is not None:
+                    keep()
+                    self._log.info("job.resumed", job_id=job.id, attempt=held.claim.attempt)
+                    return held
         return None
+
+    def _resolve(self, piece: Interrupted) -> HeldJob | None:
+        try:
+            return self._ask_for(piece) if isinstance(piece, Claim) else self._claim(*piece)
+        except ProtocolError as error:
+            self._set_aside(piece, error)
+            return None
+        except OvermindAgentError:
+            self._interrupted.put(piece)  # whether it was granted is asked before anything else is
+            raise
+
+    @staticmethod
+    @contextmanager
+    def _only_if_held(seat: Seat, seats: ExitStack) -> Iterator[Callable[[], object]]:
+        """*seat* is refunded, unless the block calls what it is given: then *seats* sees to its end."""
+        with ExitStack() as unless_kept:
+            unless_kept.callback(seat.refund)
+
+            def keep() -> None:
+                unless_kept.pop_all()
+                seats.callback(seat.leave)
+
+            yield keep
 
     def _ask_for(self, claim: Claim) -> HeldJob | None:
         """*claim* again, if the control plane says that it still holds."""
@@ -183,14 +210,17 @@ class Worker:
 
     # ------------------------------------------------------------------------------------ a new one
 
-    def _take(self, wait_s: float) -> HeldJob | NoJob:
+    def _take(self, seats: ExitStack, wait_s: float) -> HeldJob | NoJob:
         with self._turn():
             refused: set[str] = set()
             while not self._is_draining():
                 if (refusal := self._refusal()) is not None:
                     return NoJob(refusal)
+                if not (fitting := self._capacity.fitting(self._job_types)):
+                    return NoJob("no slot is free")
+                narrower = fitting if fitting != self._job_types else None
                 try:
-                    offer = self._control_plane.next_job(wait_s=wait_s)
+                    offer = self._control_plane.next_job(wait_s=wait_s, job_types=narrower)
                 except BrokenJob as broken:
                     self._refuse(broken)
                     continue
@@ -202,9 +232,12 @@ class Worker:
                     return NoJob("offered only a job that it then refuses")
                 if self._is_draining():
                     break
-                held = self._claim_new(offer)
-                if held is not None:
-                    return held
+                if (seat := self._capacity.take(offer.job_type)) is None:
+                    return NoJob(f"offered a job of type {offer.job_type!r}, for which no slot is free")
+                with self._only_if_held(seat, seats) as keep:
+                    if (held := self._claim_new(offer)) is not None:
+                        keep()
+                        return held
                 refused.add(offer.id)
         return NoJob("draining")
 

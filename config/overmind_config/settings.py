@@ -44,6 +44,10 @@ Names = Annotated[
     BeforeValidator(_split),
 ]
 Paths = Annotated[tuple[HostPath, ...], BeforeValidator(_split)]
+Weights = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[1-9][0-9]?$", max_length=258)], ...],
+    BeforeValidator(_split),
+]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -115,6 +119,7 @@ class Agent(Section):
     name: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
     state_dir: HostPath = Path("/var/lib/overmind-agent")
     slots: Annotated[int, Field(ge=1, le=64)] = 1
+    weights: Weights = ()
     job_types: Names = NO_CODE
     data_roots: Paths = ()
     drain_s: Annotated[float, Field(ge=0)] = 240.0
@@ -125,6 +130,11 @@ class Agent(Section):
     min_free_bytes: Annotated[int, Field(ge=0)] | None = None
     job_env: Names = ()
     nice: Annotated[int, Field(ge=0, le=19)] = 5
+
+    @property
+    def weight_of(self) -> Mapping[str, int]:
+        """How many slots a job of a type takes, for the types that `weights` names."""
+        return {name: int(weight) for name, _, weight in (line.rpartition("=") for line in self.weights)}
 
     @field_validator("grace_s")
     @classmethod

@@ -16,8 +16,8 @@ from overmind_controlplane.offers import Turns
 from overmind_controlplane.refusals import NotFound
 from overmind_controlplane.tables import Agent, Job
 
-Ask = tuple[Caller, str]
-"""Who asks, and for which agent."""
+Ask = tuple[Caller, str, frozenset[str] | None]
+"""Who asks, for which agent, and for which types of jobs; None for all that it can run."""
 
 Offered = wire.Job | None
 
@@ -30,14 +30,14 @@ class Asking:
         self._turns = Turns()
         self._batches: Batches[Ask, Offered] = Batches(self._answer)
 
-    async def offer(self, caller: Caller, agent_id: str) -> Offered:
+    async def offer(self, caller: Caller, agent_id: str, job_types: frozenset[str] | None) -> Offered:
         """
-        A job for the agent, kept for it for a moment; None when there is none.
+        A job for the agent, of one of *job_types*, kept for it for a moment; None when there is none.
 
         Raises:
             NotFound: the caller has no such agent.
         """
-        return await self._batches.ask((caller, agent_id))
+        return await self._batches.ask((caller, agent_id, job_types))
 
     def _answer(self, asks: Sequence[Ask]) -> Sequence[Offered | Exception]:
         with self._database.note() as session:
@@ -48,18 +48,18 @@ class Asking:
 
 
 def _offer_all(session: Session, asks: Sequence[Ask], turns: Turns) -> list[Job | NotFound | None]:
-    named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id in asks}))
+    named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id, _ in asks}))
     known = {(agent.project_id, agent.id): agent for agent in session.scalars(named)}
     empty: set[frozenset[str]] = set()
     found: list[Job | NotFound | None] = []
-    for caller, agent_id in asks:
+    for caller, agent_id, job_types in asks:
         agent = known.get((caller.project_id, agent_id))
         if agent is None:
             found.append(NotFound("Agent not found"))
         elif caller.projects in empty:
             found.append(None)
         else:
-            found.append(offers.offer(session, agent, caller.projects, turns))
+            found.append(offers.offer(session, agent, caller.projects, turns, job_types))
             if found[-1] is None and not offers.has_any(session, caller.projects):
                 empty.add(caller.projects)
     return found

@@ -65,14 +65,19 @@ def demand_of(session: Session, job: Job) -> Demand:
     return made
 
 
-def met_by(session: Session, agent: Agent, project_ids: Collection[str]) -> list[int]:
-    """The numbers of the demands of these projects that *agent* meets."""
+def met_by(
+    session: Session, agent: Agent, project_ids: Collection[str], job_types: frozenset[str] | None = None
+) -> list[int]:
+    """The numbers of the demands of these projects that *agent* meets: for jobs of *job_types*, None for all."""
     demands = select(Demand).where(
         Demand.project_id.in_(project_ids),
         or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == agent.id),
     )
     return [
-        demand.number for demand in session.scalars(demands) if meets(agent.modules, agent.capabilities, demand)
+        demand.number
+        for demand in session.scalars(demands)
+        if (job_types is None or job_type_of(demand.function_name) in job_types)
+        and meets(agent.modules, agent.capabilities, demand)
     ]
 
 

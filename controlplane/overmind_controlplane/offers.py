@@ -48,9 +48,20 @@ class Turns:
         self._last[project_id] = self._count
 
 
-def offer(session: Session, agent: Agent, project_ids: Collection[str], turns: Turns) -> Job | None:
-    """The first job of these projects that *agent* may claim, kept for it for a moment; claims nothing."""
-    demands = met_by(session, agent, project_ids)
+def offer(
+    session: Session,
+    agent: Agent,
+    project_ids: Collection[str],
+    turns: Turns,
+    job_types: frozenset[str] | None,
+) -> Job | None:
+    """
+    The first job of these projects that *agent* may claim, kept for it for a moment; claims nothing.
+
+    Args:
+        job_types: only of one of these types; None for all.
+    """
+    demands = met_by(session, agent, project_ids, job_types)
     for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands, turns):
         first = _open(agent).where(Job.demand == demand).order_by(*_ORDER).limit(1)
         # Whoever has locked it is about to claim it or to keep it for another agent.

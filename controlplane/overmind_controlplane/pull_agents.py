@@ -31,6 +31,8 @@ from overmind_controlplane.routing import (
 from overmind_controlplane.tables import Agent, AgentEvent, now
 from overmind_controlplane.waiting import agent_topic, project_topic
 
+JobTypeName = Annotated[str, Field(max_length=255)]
+
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: agents"])
 
 
@@ -186,13 +188,19 @@ async def get_job_for_agent(
     caller: AgentCaller,
     plane: ThePlane,
     wait_s: Annotated[float, Query(ge=0, le=30)] = 0,
+    job_type: Annotated[list[JobTypeName] | None, Query(max_length=100)] = None,
 ) -> Response:
-    """A job for it, as soon as there is one: an offer, kept for it for a moment. Claims nothing."""
+    """
+    A job for it, as soon as there is one: an offer, kept for it for a moment. Claims nothing.
+
+    With `job_type`, which may be repeated, only a job of one of these types.
+    """
+    wanted = frozenset(job_type) if job_type else None
 
     async def offer() -> wire.Job | wire.NoJobResponse | None:
         if await request.is_disconnected():
             return nothing  # nobody would hear of the job, and it would be kept from the others
-        return await plane.asking.offer(caller, agent_id)
+        return await plane.asking.offer(caller, agent_id, wanted)
 
     nothing = wire.NoJobResponse(message="no job")
     topics = (*map(project_topic, caller.projects), agent_topic(agent_id))

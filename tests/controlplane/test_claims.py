@@ -346,3 +346,17 @@ def test_an_assignment_can_be_changed_while_the_job_waits(project: Project) -> N
 
     assert (second, None) == (changed["assigned_agent_id"], removed["assigned_agent_id"])
     assert (422, 409) == (unknown.status_code, late.status_code)
+
+
+def test_only_jobs_of_the_types_that_are_asked_for_are_offered(project: Project) -> None:
+    """An agent whose slots are taken but for a small one asks for what fits."""
+    agent_id = project.agent.register()
+    project.submit.make_job(function="@overmind:prompt_tuning")
+    light = project.submit.make_job(function="@overmind:inference")["id"]
+    path = f"/api/v2/agents/{agent_id}/job"
+
+    found = project.agent.read("GET", path, params={"job_type": ["inference", "judge_scoring"]})
+    none = project.agent.read("GET", path, params={"job_type": "judge_scoring"})
+
+    assert light == found["id"]
+    assert {"message": "no job"} == none

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,10 @@ def site() -> Iterator[Site]:
 def make_plane() -> Iterator[Callable[..., HttpControlPlane]]:
     made: list[HttpCalls] = []
 
-    def make(agent_id: str | None = sample.AGENT_ID) -> HttpControlPlane:
+    def make(agent_id: str | None = sample.AGENT_ID, job_types: Sequence[str] = ("inference",)) -> HttpControlPlane:
         made.append(HttpCalls(BASE, lambda: "ovr_secret"))
         return HttpControlPlane(
-            made[-1], job_types=["inference"], display_name="host-1", slots=2, agent_id=lambda: agent_id
+            made[-1], job_types=job_types, display_name="host-1", slots=2, agent_id=lambda: agent_id
         )
 
     yield make
@@ -299,6 +299,16 @@ def test_a_poll_says_how_long_it_waits(site: Site, plane: HttpControlPlane) -> N
 
     assert THE_JOB == found
     assert f"{AGENT}/job?wait_s=20.000" == site.sent[0].url
+
+
+def test_a_poll_says_which_types_fit(site: Site, make_plane: Callable[..., HttpControlPlane]) -> None:
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(EXTENSIONS)})
+    site.answers("GET", f"{AGENT}/job", {"message": "no job"})
+    plane = make_plane(job_types=["inference", "prompt_tuning", "judge_scoring"])
+
+    plane.next_job(wait_s=0, job_types={"judge_scoring", "inference"})
+
+    assert f"{AGENT}/job?wait_s=0.000&job_type=inference&job_type=judge_scoring" == site.sent[-1].url
 
 
 def test_no_job_is_a_value(site: Site, plane: HttpControlPlane) -> None:

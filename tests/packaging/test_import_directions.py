@@ -62,7 +62,7 @@ TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
 REDACTION: Final = frozenset({"overmind_config.redaction"})
 ARMED: Final = _names("testing.armed.sitecustomize")
 HTTP: Final = _names("http_calls", "refusals")
-BETWEEN_THREADS: Final = _names("held_jobs", "backoff")
+BETWEEN_THREADS: Final = _names("held_jobs", "backoff", "capacity")
 
 # What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
 MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
@@ -76,6 +76,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "backoff": _names("errors"),
     "held_jobs": VALUES,
     "loops": VALUES,
+    "capacity": VALUES,
     "time_limits": VALUES,
     "wall_clock": VALUES,
     "state_folder": VALUES,

@@ -420,7 +420,8 @@ def test_without_a_journal_nothing_is_claimed(daemon: Daemon, server: FakeServer
     assert [Status.PENDING] == server.jobs[job_id].history
 
 
-def test_of_many_workers_each_gets_a_job_of_its_own(daemon: Daemon, server: FakeServer) -> None:
+def test_of_many_workers_each_gets_a_job_of_its_own(start: Start, server: FakeServer) -> None:
+    daemon = start(slots=4)
     ids = {server.submit() for _ in range(4)}
     start, found = threading.Barrier(4), []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ class FakeControlPlane:
             self.agent_id = agent_id
             return agent_id
 
-    def next_job(self, *, wait_s: float) -> Job | NoJob:
+    def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
         """See ControlPlane. When there is none, *wait_s* seconds pass."""
         with self.server.call("next_job"):
-            job = self.server.offer(self._me("next_job"))
+            job = self.server.offer(self._me("next_job"), job_types)
             if job is None:
                 self.server.clock.sleep(wait_s)
             return job or NoJob("no job")

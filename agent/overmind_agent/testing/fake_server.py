@@ -6,7 +6,7 @@ import hashlib
 import threading
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -168,12 +168,13 @@ class FakeServer:
             raise conflict(verb, "superseded")
         return found
 
-    def offer(self, agent_id: str) -> Job | None:
+    def offer(self, agent_id: str, job_types: Collection[str] | None = None) -> Job | None:
         """The oldest job that waits and is offered to nobody else; from now on it is offered to *agent_id*."""
         now_s = self.clock.now_s()
         for found in self.jobs.values():
             is_free = found.offered_to in (None, agent_id) or now_s >= found.offered_until_s
-            if found.status is Status.PENDING and is_free:
+            is_asked = job_types is None or found.job.job_type in job_types
+            if found.status is Status.PENDING and is_free and is_asked:
                 found.offered_to, found.offered_until_s = agent_id, now_s + OFFER_S
                 return self._as_job(found)
         return None
