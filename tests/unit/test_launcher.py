@@ -129,6 +129,16 @@ class Rude:
             os.kill(os.getpid(), signal.SIGKILL)
         return Result((), {"pid": pid})
 
+    def multiply(self, task, context):
+        """A process in a session of its own that is gone before it can be looked at: it goes on as its child."""
+        if os.fork() == 0:
+            os.setsid()
+            ends_at = time.monotonic() + 60
+            while time.monotonic() < ends_at:
+                if os.fork() > 0:
+                    os._exit(0)
+            os._exit(0)
+
     def hidden(self, task, context):
         """A process in a session of its own that has no mark of the job."""
         pid = subprocess.Popen(["sleep", "600"], env={}, start_new_session=True).pid
@@ -558,6 +568,22 @@ def test_a_process_that_forked_twice_into_its_own_session_is_killed(either_host:
     assert not is_alive(pid)
 
 
+def test_a_process_that_always_goes_on_as_its_child_is_killed(either_host: Host) -> None:
+    either_host.run("multiply")
+
+    assert [] == [pid for pid in processes_of(either_host.workspace.folder) if is_alive(pid)]
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Those that work in *folder*."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
+
+
 def test_a_process_that_hid_its_mark_is_killed(either_host: Host) -> None:
     pid = either_host.run("hidden").outcome["pid"]
 
@@ -632,6 +658,20 @@ def test_the_exit_code_of_another_slots_child_is_left_to_it(either_host: Host) -
 
     assert 7 == other.wait(10)
     processes.let_go(other)
+
+
+def test_a_job_starts_although_its_nursery_died(workspace: Workspace, installed: Path, guarded: None) -> None:
+    """And the one after that as well."""
+    with opened(environment_of(installed), ["rude"]) as nursery:
+        host = Host(workspace, installed, nursery)
+        assert nursery.pid is not None
+        os.kill(nursery.pid, signal.SIGKILL)
+
+        first = host.run("progress").outcome
+        workspace.result.unlink()
+        second = host.run("speak").outcome
+
+    assert ({"did": "progress"}, {"did": "speak"}) == (first, second)
 
 
 def test_no_descriptor_is_left(either_host: Host) -> None:
