@@ -39,7 +39,7 @@ class Nursery:
     Args:
         environment: what the nursery itself is started with, as every job gets it.
         owner: see ChildSettings; the nursery has a mark as well, so that one that outlived its agent is found.
-        job_types: of installed packages: their modules are imported beforehand, unless that leaves threads behind.
+        job_types: their modules are imported beforehand, unless that leaves threads behind.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Nursery:
 
     def _leave_out(self, job_type: str, why: str) -> None:
         """Begin again without the module after which nobody may fork: each of its jobs imports it by itself."""
-        self._log.warning("nursery.spoiled", job_type=job_type or "built in", why=why)
+        self._log.warning("nursery.spoiled", job_type=job_type, why=why)
         self._give_up()
         if job_type in self._job_types:
             self._job_types.remove(job_type)

@@ -370,7 +370,7 @@ class Service:
         self._nursery = Nursery(
             self._children.common_environment(),
             owner=self._children.owner,
-            job_types=[name for name in self._job_types if name not in {*registry.BUILT_IN, *self._functions}],
+            job_types=[name for name in self._job_types if name not in self._functions],
             clock=self._clock,
             log=self._log,
         )

@@ -3,7 +3,7 @@ The child process of one job: `python -P -m overmind_executors.child --events-fd
 forked by `nursery`.
 
 ```
-parent ── starts ─▶ child imports, says {"event": "ready"}, waits
+parent ── starts ─▶ child says {"event": "ready"}, waits
 parent ── one order on standard input, then end of file ─▶ child works, says how far it is
 child  ── result.json in its working folder, exit code 0 ─▶ parent
 ```
@@ -72,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.nice(options.nice)
     signals = Signals()
     events = Events(options.events_fd)
-    registry.preload()
     log = _logger()
     events.ready()
     raw = sys.stdin.buffer.read()

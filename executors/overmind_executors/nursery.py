@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own_process.hide()
     with socket.socket(fileno=options.channel) as channel:
         tell = _teller(channel)
-        for job_type in ("", *options.preload):
+        for job_type in options.preload:
             tell({"preloading": job_type})
             if why := _spoiled_by(job_type):
                 tell({"spoiled": job_type, "why": why})
@@ -77,15 +77,12 @@ def _teller(channel: socket.socket) -> Callable[[dict[str, Any]], object]:
 
 def _spoiled_by(job_type: str) -> str | None:
     """
-    Import what *job_type* needs (all that is built in, for the empty name); returns why nobody may fork after that.
+    Import what *job_type* needs; returns why nobody may fork after that.
 
     A thread that is not forked with the rest may hold a lock for ever, and a descriptor would be shared.
     """
     open_before = _descriptors()
-    if job_type:
-        registry.preload_one(job_type)
-    else:
-        registry.preload()
+    registry.preload(job_type)
     sys.stdout.flush()
     sys.stderr.flush()
     threads = len(list(Path("/proc/self/task").iterdir()))
@@ -156,6 +153,8 @@ def _child(request: Request, parent: int) -> int:
         return 0  # the parent is gone, or has no use for this child
     os.close(_GATE)
     random.seed()
+    if (numpy := sys.modules.get("numpy.random")) is not None:
+        numpy.seed()
     tempfile.tempdir = None
     told = ["--events-fd", str(_EVENTS), "--parent", str(parent), "--nice", str(request.nice)]
     sys.argv = [child.__file__, *told]
@@ -187,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--channel", type=int, required=True, help="a socket for requests")
     parser.add_argument("--parent", type=int, required=True, help="whose children they will be")
-    parser.add_argument("--preload", action="append", default=[], help="a job type of an installed package")
+    parser.add_argument("--preload", action="append", default=[], help="a job type")
     return parser
 
 

@@ -63,18 +63,11 @@ def executor_for(job_type: str) -> Executor[Any]:
     return _load(points[0])
 
 
-def preload() -> None:
-    """Import the built-in executors, so that a waiting child is ready to work."""
-    for make in BUILT_IN.values():
-        make()
-    _our_version()
-    _installed()
-
-
-def preload_one(job_type: str) -> None:
+def preload(job_type: str) -> None:
     """Import the executor for *job_type*; that it is broken is told to whoever asks for it."""
     with suppress(BrokenExecutor, UnknownJobType):
         executor_for(job_type)
+        version_of(job_type)
 
 
 def version_of(job_type: str) -> str:
