@@ -16,11 +16,13 @@ from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError, TransientError
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Ended, NoJob, Progress, Result, StopReason
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.launcher import has_ended, read_result
 from overmind_agent.lifecycle import Status
+from overmind_agent.log_shipping import LogShipping
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_agent.time_limits import TimeLimits
@@ -91,6 +93,15 @@ class FakeLauncher:
         return read_result(workspace)
 
 
+class InlineLogs(LogShipping):
+    """Ships at once, in the thread that has something to ship."""
+
+    def wake(self) -> None:
+        """There is something to look at."""
+        while self.ship():
+            pass
+
+
 @dataclass
 class Daemon:
     """
@@ -126,11 +137,19 @@ class Daemon:
         self.drains: list[bool] = []
         self.seen: list[Status] = []
         self.server.calls.clear()
+        self.logs = InlineLogs(
+            control_plane=self.plane,
+            open_log=lambda job_id: JobLog(self.workspaces.log(job_id), Redactor([SECRET])),
+            ledger=self.journal,
+            clock=self.clock,
+            log=self.log,
+        )
         self.job_run = JobRun(
             control_plane=self.plane,
             journal=self.journal,
             launcher=self.launcher,
             workspaces=self.workspaces,
+            logs=self.logs,
             clock=self.clock,
             validate=self.validate,
             limits=self.limits,
@@ -185,12 +204,12 @@ class Daemon:
         assert isinstance(step, Ended)
         return step
 
-    def claimed(self) -> HeldJob:
+    def claimed(self, key: str = "key") -> HeldJob:
         """A job that was claimed and not begun."""
         job = self.plane.next_job(wait_s=0)
         assert not isinstance(job, NoJob)
-        self.journal.intend(job, "key")
-        claim = self.plane.claim(job, key="key")
+        self.journal.intend(job, key)
+        claim = self.plane.claim(job, key=key)
         self.journal.hold(claim)
         return HeldJob(claim, self.clock, claimed_at_s=self.clock.now_s())
 

@@ -7,7 +7,6 @@ does not list them is believed for as long as this process remembers what it ans
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -17,7 +16,7 @@ from typing import BinaryIO, Final
 
 from overmind_agent import wire
 from overmind_agent.errors import RejectedError, TransientError, UploadError
-from overmind_agent.http_calls import HttpCalls
+from overmind_agent.http_calls import HttpCalls, content_digest
 from overmind_agent.ports import UploadLedger
 from overmind_agent.refusals import MIB, Verb
 
@@ -137,7 +136,7 @@ class BlobStore:
 
     def _send(self, url: str, content: bytes | Slice, sha256: bytes) -> str:
         """Send one piece; returns the tag that it was answered with."""
-        headers = {"Content-Digest": f"sha-256=:{base64.b64encode(sha256).decode()}:"}
+        headers = {"Content-Digest": content_digest(sha256)}
         try:
             tag = self._calls.put_blob(UPLOAD, url, content, headers=headers)
         except RejectedError as error:

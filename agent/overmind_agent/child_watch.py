@@ -1,23 +1,18 @@
-"""What can be seen of a child while it works: that it lives, what it tells, and how long its log is."""
+"""What can be seen of a child while it works: that it lives, and what it tells."""
 
 from __future__ import annotations
 
 import os
 import selectors
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Final
 
 from overmind_agent.jobs import Progress
-from overmind_agent.plain_files import open_plain
 from overmind_agent.processes import Process
 from overmind_executors import strict_json
 
 # As much as a pipe holds.
 EVENT_BYTES: Final = 64 * 1024
-# A log that grows beyond the first is cut back to the second.
-LOG_BYTES: Final = 64 * 1024 * 1024
-LOG_KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
 class ChildWatch:
@@ -86,15 +81,3 @@ class EventReader:
                     self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
         except (strict_json.NotJson, KeyError, TypeError):
             return
-
-
-def limit_log(log: Path) -> None:
-    """Cut what a job wrote beyond LOG_BYTES, leaving the beginning, and say how much was lost."""
-    try:
-        if (size := log.lstat().st_size) <= LOG_BYTES:
-            return
-        with open_plain(log, append=True) as file:
-            file.truncate(LOG_KEPT_BYTES)
-            file.write(b"\n[%d bytes of this log were cut here]\n" % (size - LOG_KEPT_BYTES))
-    except OSError:
-        return  # the job has put something else there; it is its own log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -284,3 +285,8 @@ def _in_words(error: BaseException) -> str:
 def segment(value: str) -> str:
     """*value* as one segment of a path."""
     return quote(value, safe="")
+
+
+def content_digest(sha256: bytes) -> str:
+    """The header that lets a server check a body: its SHA-256 in the form of RFC 9530."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ from typing import Any, Final
 from overmind_agent import __version__, wire
 from overmind_agent.blob_store import FILE_URL
 from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
-from overmind_agent.http_calls import HttpCalls, segment
+from overmind_agent.http_calls import HttpCalls, content_digest, segment
 from overmind_agent.jobs import (
     Claim,
     Directive,
@@ -40,6 +41,8 @@ from overmind_executors import strict_json
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
 JOB_TYPE_CAPABILITY: Final = "job_type:"
 MESSAGE_CHARS: Final = 4096
+# A shorter piece of a log is not worth packing.
+PACK_BYTES: Final = 1024
 PLAIN_MESSAGE_CHARS: Final = 255
 # Jobs that this host does not run may stand before those that it does; a server may go on giving the last page.
 PLAIN_PAGE_SIZE: Final = 20
@@ -245,7 +248,8 @@ class HttpControlPlane:
         if not self._has("fence"):
             self._report_plainly(update)
             return
-        body: dict[str, Any] = {"detail": dict(update.detail)} if update.detail else {}
+        detail = {key: value for key, value in update.detail.items() if key != "log" or self._has("log_counts")}
+        body: dict[str, Any] = {"detail": detail} if detail else {}
         if update.message:
             body["message"] = update.message[:MESSAGE_CHARS]
         self._calls.call(
@@ -325,24 +329,35 @@ class HttpControlPlane:
             self._calls.call(HEARTBEAT, "PUT", f"/api/v2/agents/{segment(self._agent)}/status", body={"name": name})
             self._said_busy = busy
 
-    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
-        """See ControlPlane."""
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
+        """See ControlPlane. What is worth it is packed; a digest goes with all of it."""
         if not self._has("logs"):
-            return offset + len(data)
+            return None
+        packed = gzip.compress(data, compresslevel=1, mtime=0) if len(data) >= PACK_BYTES else data
+        headers = {
+            "Overmind-Attempt": str(claim.attempt),
+            "Content-Type": "application/octet-stream",
+            "Content-Digest": content_digest(hashlib.sha256(packed).digest()),
+            **({"Content-Encoding": "gzip"} if packed is not data else {}),
+        }
         try:
             answer = self._calls.call(
                 LOG,
                 "PUT",
                 f"/api/v2/jobs/{segment(claim.job.id)}/logs",
                 query={"offset": offset},
-                headers={"Overmind-Attempt": str(claim.attempt), "Content-Type": "application/octet-stream"},
-                data=data,
+                headers=headers,
+                data=packed,
             )
         except ClaimLost as error:
             found = error.facts.get("offset")
             if not isinstance(found, int) or found < 0:
                 raise
             return found
+        except RejectedError as error:
+            if error.http_status != 412:
+                raise
+            raise TransientError(f"{LOG.name}: it arrived damaged", verb=LOG.name, http_status=412) from error
         return wire.parse(wire.LogOffset, answer.body).offset
 
     # ------------------------------------------------------------------------------------- files

@@ -8,8 +8,7 @@ posted is not posted again, work that has ended is not done again, a file that i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -29,10 +28,9 @@ from overmind_agent.errors import (
     UploadError,
 )
 from overmind_agent.held_jobs import HeldJob
-from overmind_agent.jobs import Ended, Progress, RemoteFile, Result, ResultFile, StopReason
-from overmind_agent.lifecycle import Status
-from overmind_agent.log_shipper import LogShipper
-from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Workspace, Workspaces
+from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
+from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
 from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
@@ -41,6 +39,8 @@ from overmind_executors.host_faults import reason_of
 T = TypeVar("T")
 
 MESSAGE_CHARS: Final = 1000
+# How long the last word waits for the rest of the log.
+LOG_FLUSH_S: Final = 30.0
 
 
 def _never(_error: BaseException | None) -> bool:
@@ -64,6 +64,7 @@ class JobRun:
     journal: Journal
     launcher: Launcher
     workspaces: Workspaces
+    logs: Logs
     clock: Clock
     validate: Callable[[str, Mapping[str, Any]], object]
     on_change: Callable[[HeldJob, Status], None]
@@ -103,6 +104,7 @@ class _Run:
             return self._on_stopped(stopped.reason)
         except ClaimLost as error:
             self._room.journal.lose(self._job.id)
+            self._room.logs.abandon(self._claim)
             return self._ended(None, reason="claim_lost", message=str(error))
         except JobError as error:
             return self._end(Status.FAILED, reason=error.reason, message=str(error))
@@ -128,8 +130,8 @@ class _Run:
         with self._room.workspaces.open(self._job, input_file) as workspace:
             self._fetch(input_file, workspace)
             self._enter(Status.RUNNING)
-            shipper = LogShipper(plane, self._claim, workspace.log)
             self._running = RunningTime(self._room.limits, self._job.timeout_s, self._room.clock)
+            self._room.logs.follow(self._claim)
             try:
                 result = self._room.launcher.run(
                     self._claim,
@@ -139,8 +141,7 @@ class _Run:
                     stop_reason=self._stop_reason,
                 )
             finally:
-                with suppress(ControlPlaneError, ProtocolError, OSError):
-                    shipper.ship()  # a log is worth one try; the job's end is not held up for it
+                self._room.logs.end(self._claim)  # the files go while the rest of the log does
             result = self._redacted(result)
             self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
             self._upload(result)
@@ -247,6 +248,7 @@ class _Run:
                 limit = self._running.limit() if self._running else None
                 return self._end(Status.FAILED, reason=reason, message=limit or "its time limit ran out")
             case StopReason.LEASE_LOST:
+                self._room.logs.abandon(self._claim)
                 return self._ended(None, reason=reason, message="the lease was not renewed; it is asked for first")
             case StopReason.AGENT_STOPPING:
                 if Status.UPLOADING in self._said:  # a finished result is kept for the next start
@@ -261,10 +263,18 @@ class _Run:
         detail: dict[str, Any] = {"reason": reason} if reason else {}
         if result is not None:
             detail["outcome"] = dict(result.outcome)
+        if (log := self._settled_log(status)) is not None:
+            detail["log"] = asdict(log)
         text = _clean(self._room.redactor.text(message))[:MESSAGE_CHARS] if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
         self._room.journal.post(self._claim, status, message=shown, detail=detail)
         return self._ended(status, reason=reason, message=text, result=result)
+
+    def _settled_log(self, status: Status) -> LogCounts | None:
+        """What has become of the log; a job that is given back does not wait for it."""
+        wait_s = LOG_FLUSH_S if LIFECYCLE[status].is_final else 0.0
+        counts = self._room.logs.settle(self._claim, wait_s=wait_s)
+        return counts if counts is not None and any(asdict(counts).values()) else None
 
     def _ended(
         self, status: Status | None, *, reason: str | None, message: str | None, result: Result | None = None

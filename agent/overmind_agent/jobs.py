@@ -154,6 +154,15 @@ class StatusUpdate:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LogCounts:
+    """What has become of a job's log, in bytes: `left_bytes` are still to be sent, `lost_bytes` will never be."""
+
+    sent_bytes: int
+    left_bytes: int
+    lost_bytes: int
+
+
 class Directive(StrEnum):
     """What the control plane wants of a job that we hold."""
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from overmind_agent.errors import JournalError
 from overmind_agent.jobs import Claim, Job, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
-from overmind_agent.ports import Posted
+from overmind_agent.ports import OwedLog, Posted
 
 KEEP_UNFINISHED: Final = timedelta(hours=24)
 FIRST: Final = """
@@ -44,8 +44,15 @@ SECOND: Final = """
 -- uploads in parts that are under way, by the storage key of their blob
 CREATE TABLE multipart (key TEXT PRIMARY KEY, upload_id TEXT NOT NULL, begun_at TEXT NOT NULL) STRICT;
 """
+THIRD: Final = """
+-- of logs that are no plain ones: how much of the remote log lies before ours; is_owed: the job has ended
+CREATE TABLE log (
+    job_id TEXT NOT NULL, attempt INTEGER NOT NULL, base_bytes INTEGER NOT NULL, is_owed INTEGER NOT NULL,
+    document TEXT NOT NULL, noted_at TEXT NOT NULL, PRIMARY KEY (job_id, attempt)
+) STRICT;
+"""
 # What makes each version of the schema out of the one before.
-STEPS: Final = (FIRST, SECOND)
+STEPS: Final = (FIRST, SECOND, THIRD)
 SCHEMA_VERSION: Final = len(STEPS)
 # Each pragma is read back: a file system on which it does not hold cannot keep our promises.
 PRAGMAS: Final = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
@@ -206,7 +213,8 @@ class SqliteJournal:
         if row is None:
             return False
         waits = self._one("SELECT 1 FROM outbox WHERE job_id = ? AND fate IS NULL LIMIT 1", (job_id,))
-        return row[0] in ("intended", "held") or waits is not None
+        owed = self._one("SELECT 1 FROM log WHERE job_id = ? AND is_owed", (job_id,))
+        return row[0] in ("intended", "held") or waits is not None or owed is not None
 
     def is_needed(self, job_id: str) -> bool:
         """
@@ -357,6 +365,34 @@ class SqliteJournal:
         """See UploadLedger."""
         with self._write() as db:
             db.execute("DELETE FROM multipart WHERE key = ?", (key,))
+
+    # ------------------------------------------------------------------------------------------ logs
+
+    def log_base(self, claim: Claim) -> int | None:
+        """See LogLedger."""
+        row = self._one(
+            "SELECT base_bytes FROM log WHERE job_id = ? AND attempt = ?", (claim.job.id, claim.attempt)
+        )
+        return int(row[0]) if row else None
+
+    def note_log(self, claim: Claim, base_bytes: int, *, is_owed: bool) -> None:
+        """See LogLedger."""
+        document = _CLAIM.dump_json(claim).decode()
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?)",
+                (claim.job.id, claim.attempt, base_bytes, is_owed, document, _now()),
+            )
+
+    def forget_log(self, claim: Claim) -> None:
+        """See LogLedger."""
+        with self._write() as db:
+            db.execute("DELETE FROM log WHERE job_id = ? AND attempt = ?", (claim.job.id, claim.attempt))
+
+    def owed_logs(self) -> Sequence[OwedLog]:
+        """See LogLedger."""
+        rows = self._all("SELECT document, base_bytes FROM log WHERE is_owed ORDER BY noted_at")
+        return [OwedLog(_CLAIM.validate_json(document), base_bytes) for document, base_bytes in rows]
 
     # ------------------------------------------------------------------------------------------ the file
 

@@ -265,9 +265,9 @@ class LabControlPlane:
         size_bytes = found.as_job().parameters.size_bytes or 0
         self._progress[line.job_id] = (progress, now_s + PROGRESS_GAP_S + size_bytes / PROGRESS_BYTES_PER_S)
 
-    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:  # noqa: ARG002 - there is no place
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:  # noqa: ARG002 - there is no place
         """See ControlPlane. The log stays in the job's folder."""
-        return offset + len(data)
+        return None
 
     # ------------------------------------------------------------------------------------- files
 

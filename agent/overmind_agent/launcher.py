@@ -14,10 +14,10 @@ from typing import IO, Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_agent import processes
+from overmind_agent import job_log, processes
 from overmind_agent.child_order import ChildSettings, in_memory
 from overmind_agent.child_result import MAY_END_ANYWAY, has_ended, read_result
-from overmind_agent.child_watch import ChildWatch, limit_log
+from overmind_agent.child_watch import ChildWatch
 from overmind_agent.errors import ExecutorError, JobError, Stopped
 from overmind_agent.jobs import Claim, Progress, Result, StopReason
 from overmind_agent.nursery import Nursery
@@ -130,7 +130,7 @@ class ProcessLauncher:
         kill_at_s: float | None = None
         reason: StopReason | None = None
         while not watch.wait(TICK_S):
-            limit_log(workspace.log)
+            job_log.trim(workspace.log)
             now_s = self._clock.now_s()
             if reason is None:
                 reason = stop_reason()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable
 
-from overmind_agent.jobs import Claim
-from overmind_agent.plain_files import open_plain
+from overmind_agent.job_log import JobLog
+from overmind_agent.jobs import Claim, LogCounts
 from overmind_agent.ports import ControlPlane
-
-CHUNK_BYTES: Final = 256 * 1024
-MOST_BYTES: Final = 8 * 1024 * 1024
 
 
 class LogShipper:
@@ -19,34 +15,80 @@ class LogShipper:
 
     Where the control plane has no more than this file had at the start, an earlier run of ours sent it from this
     very file; where it has more, another agent did, and ours goes behind it.
+
+    Args:
+        base_bytes: of the remote log, what is known to lie before ours; None when that is not known.
+        on_base: told when something does.
+
+    Attributes:
+        is_kept: whether the control plane keeps logs at all.
+        is_ended: whether nothing will be added to the log.
     """
 
-    def __init__(self, control_plane: ControlPlane, claim: Claim, path: Path) -> None:
-        self._control_plane = control_plane
-        self._claim = claim
-        self._path = path
-        self._had_bytes = path.lstat().st_size if path.exists() else 0
-        self._remote_bytes: int | None = None
-        self._theirs_bytes = 0  # of the remote log: what lies before ours
+    def __init__(
+        self,
+        claim: Claim,
+        log: JobLog,
+        *,
+        base_bytes: int | None = None,
+        on_base: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self.claim = claim
+        self.is_kept = True
+        self.is_ended = False
+        self._log = log
+        self._on_base = on_base
+        self._had_bytes = log.size_bytes
+        self._base_bytes = base_bytes
+        self._sent_bytes: int | None = None
+        if claim.attempt == 1 and not self._had_bytes:
+            self._base_bytes = self._sent_bytes = 0  # nobody has written anything yet, and nobody else will
 
-    def ship(self) -> None:
+    @property
+    def base_bytes(self) -> int:
+        """Of the remote log, what lies before ours."""
+        return self._base_bytes or 0
+
+    def counts(self) -> LogCounts:
+        """How far it is."""
+        if not self.is_kept:
+            return LogCounts(0, 0, 0)
+        sent = self._sent_bytes or 0
+        return LogCounts(sent, max(0, self._log.bytes_to_send - sent), self._log.lost_bytes)
+
+    def ship(self, control_plane: ControlPlane) -> bool:
         """
-        Send what is new, at most 8 MiB of each log.
+        Send one piece; returns whether there may be another one to send now.
 
         Raises:
-            ControlPlaneError: what the control plane said; the next call goes on from where it is.
+            ControlPlaneError, ProtocolError: what the control plane said; the next call goes on from where it is.
         """
-        if self._remote_bytes is None:
-            if not self._path.exists() or self._path.lstat().st_size == 0:
-                return  # most jobs print nothing, and nothing is worth no call
-            self._remote_bytes = self._control_plane.append_log(self._claim, offset=0, data=b"")
-            self._theirs_bytes = max(0, self._remote_bytes - self._had_bytes)
-        with open_plain(self._path) as log:
-            while (sent := max(0, self._remote_bytes - self._theirs_bytes)) < MOST_BYTES:
-                log.seek(sent)
-                chunk = log.read(CHUNK_BYTES)
-                had = self._remote_bytes
-                if chunk:
-                    self._remote_bytes = self._control_plane.append_log(self._claim, offset=had, data=chunk)
-                if self._remote_bytes <= had:
-                    return  # nothing was left, or it was not taken: the next call goes on from where it is
+        if not self.is_kept or not self._log.size_bytes:
+            return False
+        if self._sent_bytes is None:
+            self._take_in(control_plane.append_log(self.claim, offset=0, data=b""))
+        sent, base = self._sent_bytes or 0, self.base_bytes
+        try:
+            piece = self._log.piece(sent, is_final=self.is_ended)
+        except OSError:
+            return False  # the job has put something else there; it is its own log
+        if not piece or not self.is_kept:
+            return False
+        found = control_plane.append_log(self.claim, offset=base + sent, data=piece)
+        if found == base + sent + len(piece):
+            self._sent_bytes = sent + len(piece)
+        else:
+            self._take_in(found)
+        return self.is_kept and self._sent_bytes != sent  # not taken: the next call tries again
+
+    def _take_in(self, found: int | None) -> None:
+        """Go on from where the control plane's log ends."""
+        if found is None:
+            self.is_kept = False
+            return
+        base = self._base_bytes
+        if base is None or found < base:
+            base = max(0, found - self._had_bytes)
+        if base != self._base_bytes and base:
+            self._on_base(base)
+        self._base_bytes, self._sent_bytes = base, found - base

@@ -18,6 +18,7 @@ from overmind_agent.jobs import (
     Claim,
     Held,
     Job,
+    LogCounts,
     NoJob,
     Orders,
     Progress,
@@ -90,8 +91,13 @@ class ControlPlane(Protocol):
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """Store *file* as a result of the job; returns its id. The same file twice is stored once."""
 
-    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
-        """Append to the job's log; returns how many bytes the server has now, which may differ from ours."""
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
+        """
+        Append to the job's log, also after the job's end, as long as nobody else has it.
+
+        Returns:
+            How many bytes the server has now, which may differ from ours; None when it keeps no logs.
+        """
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,56 @@ class UploadLedger(Protocol):
         """It is done, or it will not be gone on with."""
 
 
-class Journal(Outbox, UploadLedger, Protocol):
+@dataclass(frozen=True)
+class OwedLog:
+    """A log that was not shipped whole when its job ended; `base_bytes` of the remote log lie before it."""
+
+    claim: Claim
+    base_bytes: int
+
+
+class LogLedger(Protocol):
+    """What must survive of logs on their way. Written only where a log is no plain one."""
+
+    def log_base(self, claim: Claim) -> int | None:
+        """How many bytes of the remote log lie before ours; None when nothing was noted."""
+
+    def note_log(self, claim: Claim, base_bytes: int, *, is_owed: bool) -> None:
+        """Keep that, and whether the job has ended and its log is still to be shipped."""
+
+    def forget_log(self, claim: Claim) -> None:
+        """All of it is shipped, or will never be."""
+
+    def owed_logs(self) -> Sequence[OwedLog]:
+        """The logs of jobs that have ended, to go on with."""
+
+
+class Logs(Protocol):
+    """
+    Logs on their way to the control plane. No call waits for a server, but for `settle`.
+
+    Order of calls for a claim: `follow`, `end`, `settle`; or `abandon` after any of them.
+    """
+
+    def follow(self, claim: Claim) -> None:
+        """Ship what is in the job's log, and whatever comes into it from now on."""
+
+    def end(self, claim: Claim) -> None:
+        """Nothing more comes into the job's log."""
+
+    def settle(self, claim: Claim, *, wait_s: float) -> LogCounts | None:
+        """
+        Wait at most *wait_s* seconds for the rest to be shipped; what is left then is shipped later.
+
+        Returns:
+            How far it is; None when the log was never followed.
+        """
+
+    def abandon(self, claim: Claim) -> None:
+        """The job is someone else's: nothing more of its log is shipped."""
+
+
+class Journal(Outbox, UploadLedger, LogLedger, Protocol):
     """What this agent knows, on disk, under the same promises as its outbox."""
 
     def agent_id(self) -> str | None:

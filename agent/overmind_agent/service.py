@@ -6,6 +6,7 @@ main thread    signals, watchdog, the order of the end          supervisor
 worker 1…n     Worker.step → JobRun → the child process         slot
 heartbeat      leases and directives
 delivery       the outbox
+logs           what jobs write
 duties         sweeping folders, on APScheduler
 ```
 
@@ -37,11 +38,13 @@ from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.launcher import ProcessLauncher
 from overmind_agent.lifecycle import Status
+from overmind_agent.log_shipping import LogShipping
 from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
@@ -236,6 +239,7 @@ class Service:
         self._planes.stop_waiting()
         self._held_jobs.wake()
         self._journal.wake()
+        self._logs.wake()
 
     def _register(self, plane: ControlPlane, reach_s: float) -> None:
         clock = self._until_drain
@@ -275,9 +279,9 @@ class Service:
 
     def _messengers(
         self, supervisor: Supervisor, on_refused: Callable[[AuthError], object]
-    ) -> tuple[threading.Thread, threading.Thread]:
+    ) -> tuple[threading.Thread, ...]:
         shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
-        beating, delivering = self._pulses.add("heartbeat"), self._pulses.add("delivery")
+        beating, delivering, shipping = map(self._pulses.add, ("heartbeat", "delivery", "logs"))
         heartbeat = Heartbeat(
             control_plane=self._planes.make(beating.turn),
             clock=LoopClock(self._clock, beating),
@@ -285,6 +289,13 @@ class Service:
             is_draining=self._draining.is_set,
             on_drain=lambda: supervisor.drain("the control plane asked for it"),
             **shared,
+        )
+        self._logs = LogShipping(
+            control_plane=self._planes.make(shipping.turn),
+            open_log=lambda job_id: JobLog(self._workspaces.log(job_id), self._outside.redactor),
+            ledger=self._journal,
+            clock=LoopClock(self._clock, shipping),
+            log=self._log,
         )
         delivery = Delivery(
             control_plane=self._planes.make(delivering.turn),
@@ -295,6 +306,7 @@ class Service:
         return (
             self._loop(beating, lambda: heartbeat.run(self._closing), self._clock),
             self._loop(delivering, lambda: delivery.run(self._closing), self._clock),
+            self._loop(shipping, lambda: self._logs.run(self._closing), self._clock),
         )
 
     def _loop(self, pulse: Pulse, run: Callable[[], object], clock: Clock) -> threading.Thread:
@@ -333,6 +345,7 @@ class Service:
         }
         job_run = JobRun(
             launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
+            logs=self._logs,
             clock=clock,
             workspaces=self._workspaces,
             validate=self._validate,

@@ -317,12 +317,21 @@ class DeclaredFile(Wire):
     sha256: Sha256
 
 
+class LogCounts(Asked):
+    """Ours: what has become of a job's log when it ended, in bytes."""
+
+    sent_bytes: Annotated[int, Field(ge=0)]
+    left_bytes: Annotated[int, Field(ge=0)]
+    lost_bytes: Annotated[int, Field(ge=0)]
+
+
 class StatusDetail(Asked):
     """Ours: what a program reads of a status."""
 
     reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] | None = None
     files: Annotated[list[DeclaredFile], Field(max_length=10_000)] | None = None
     outcome: dict[str, Any] | None = None
+    log: LogCounts | None = None
 
 
 class StatusBody(Asked):
@@ -432,7 +441,17 @@ class LogOffset(Wire):
     offset: Annotated[int, Field(ge=0)]
 
 
-EXTENSIONS: Final = ("next_job", "lease", "fence", "heartbeat", "logs", "release", "declared_files", "inline_files")
+EXTENSIONS: Final = (
+    "next_job",
+    "lease",
+    "fence",
+    "heartbeat",
+    "logs",
+    "release",
+    "declared_files",
+    "inline_files",
+    "log_counts",
+)
 
 # ---------------------------------------------------------------------------------------------- reading
 

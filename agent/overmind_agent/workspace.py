@@ -53,9 +53,13 @@ class DiskWorkspaces:
             input_name=input_file.name if input_file else None,
             output=folder / "out",
             state=folder / "state",
-            log=folder / "log.txt",
+            log=self.log(job.id),
             result=folder / "result.json",
         )
+
+    def log(self, job_id: str) -> Path:
+        """Where a job's log is."""
+        return self._root / job_id / "log.txt"
 
     def sweep(self, needed: Callable[[str], bool]) -> int:
         """See Workspaces."""

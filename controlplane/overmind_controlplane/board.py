@@ -265,6 +265,19 @@ class Board:
         job.is_deleted = True
 
     @staticmethod
+    def must_be_latest(job: Job, attempt: int | None) -> None:
+        """
+        What comes after the end of a job, such as the rest of its log, is taken until another attempt is granted.
+
+        Raises:
+            Conflict: another one was granted; or there is no *attempt*, and the job is not held.
+        """
+        if attempt is None:
+            Board.must_be_present(job, None)
+        elif attempt != job.attempt:
+            raise _superseded(job)
+
+    @staticmethod
     def must_be_present(job: Job, attempt: int | None) -> None:
         """
         Raises:

@@ -60,7 +60,7 @@ def _append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offs
     # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
-        plane.board.must_be_present(job, attempt)
+        plane.board.must_be_latest(job, attempt)
         end = plane.logs.append(job.id, offset, data)
         ring(session, log_topic(job.id))
         return end

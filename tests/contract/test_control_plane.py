@@ -517,6 +517,20 @@ def test_a_log_goes_on_in_the_next_attempt(scene: Scene, agent: ControlPlane) ->
     assert b"one\ntwo\n" == scene.log(job_id)
 
 
+@pytest.mark.parametrize("status", [DONE, FAILED, CANCELED, PENDING])
+def test_the_rest_of_a_log_is_taken_after_the_end_of_its_job(
+    scene: Scene, agent: ControlPlane, status: Status
+) -> None:
+    """It may come late, after an outage; not once somebody else has got the job."""
+    job_id = scene.submit()
+    claim = claimed(agent)
+    walk(agent, claim, [V, R, U, status])
+
+    end = agent.append_log(claim, offset=0, data=b"late\n")
+
+    assert (5, b"late\n") == (end, scene.log(job_id))
+
+
 def test_an_agent_that_is_not_known_is_told_so(scene: Scene, agent: ControlPlane) -> None:
     """A 404 about the agent, not about a job: the slot registers anew."""
     _forget(agent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from overmind_agent.errors import (
     TransientError,
     UploadError,
 )
-from overmind_agent.http_calls import HttpCalls
+from overmind_agent.http_calls import HttpCalls, content_digest
 from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.jobs import (
     Claim,
@@ -455,6 +456,38 @@ def test_log_bytes_go_as_they_are(site: Site, plane: HttpControlPlane) -> None:
     assert b"\0\xff\nab" == site.sent[0].body
     assert "2" == site.sent[0].headers["Overmind-Attempt"]
     assert "application/octet-stream" == site.sent[0].headers["Content-Type"]
+
+
+def test_a_piece_of_a_log_is_packed_and_carries_its_digest(site: Site, plane: HttpControlPlane) -> None:
+    """The digest is that of the bytes that go over the wire."""
+    site.answers("PUT", f"{JOB}/logs", {"offset": 20_000})
+
+    plane.append_log(CLAIM, offset=0, data=b"a line\n" * 2000)
+
+    body, headers = site.sent[0].body, site.sent[0].headers
+    assert ("gzip", b"a line\n" * 2000) == (headers["Content-Encoding"], gzip.decompress(body))
+    assert content_digest(hashlib.sha256(body).digest()) == headers["Content-Digest"]
+    assert len(body) < 1000
+
+
+def test_a_piece_of_a_log_that_arrives_damaged_is_sent_again(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("PUT", f"{JOB}/logs", {"detail": "x", "code": "digest_mismatch"}, 412)
+
+    with pytest.raises(TransientError, match="damaged"):
+        plane.append_log(CLAIM, offset=0, data=b"x")
+
+
+def test_what_became_of_the_log_is_told_to_a_server_that_asks_for_it(
+    site: Site, make_plane: Callable[..., HttpControlPlane]
+) -> None:
+    """Another one would refuse the whole word for a key that it does not know."""
+    known = [name for name in EXTENSIONS if name != "log_counts"]
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": known})
+    site.answers("PUT", f"{JOB}/status", sample.job())
+
+    make_plane().report(replace(UPDATE, detail={"reason": "timeout", "log": {"sent_bytes": 1}}))
+
+    assert {"reason": "timeout"} == site.body()["detail"]
 
 
 def test_a_wrong_offset_is_answered_by_the_right_one(site: Site, plane: HttpControlPlane) -> None:
@@ -972,7 +1005,7 @@ def test_an_upload_to_a_plain_server_is_the_published_clients(
 
 
 def test_a_log_has_nowhere_to_go_at_a_plain_server(site: Site, plain: HttpControlPlane) -> None:
-    assert 15 == plain.append_log(CLAIM, offset=10, data=b"12345")
+    assert None is plain.append_log(CLAIM, offset=10, data=b"12345")
     assert [] == site.sent
 
 

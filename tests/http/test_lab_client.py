@@ -750,7 +750,7 @@ def test_an_input_that_this_server_cannot_give_is_refused(
 def test_a_log_stays_here(server: LabServer, agent: LabControlPlane) -> None:
     server.submit({})
 
-    assert 9 == agent.append_log(claimed(agent), offset=4, data=b"12345")
+    assert None is agent.append_log(claimed(agent), offset=4, data=b"12345")
 
 
 def test_a_job_is_refused_by_a_word_and_a_reason(server: LabServer, agent: LabControlPlane) -> None:

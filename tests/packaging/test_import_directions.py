@@ -82,13 +82,15 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "state_folder": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("log_shipper", "time_limits"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("worker"),
     "heartbeat": VALUES | BETWEEN_THREADS,
     "delivery": VALUES | BETWEEN_THREADS,
-    "log_shipper": VALUES | BETWEEN_THREADS | _names("plain_files"),
+    "log_shipping": VALUES | BETWEEN_THREADS | _names("log_shipper", "job_log"),
+    "log_shipper": VALUES | _names("job_log"),
+    "job_log": REDACTION | _names("log_pieces", "plain_files"),
     "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
     "http_client": VALUES | PACKAGE | JSON | HTTP | _names("wire", "looking", "uploads", "blob_store"),
@@ -111,9 +113,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "journal": VALUES,
     "launcher": VALUES
     | FAULTS
-    | _names("processes", "child_order", "child_result", "child_watch", "nursery", "plain_files"),
+    | _names("processes", "child_order", "child_result", "child_watch", "job_log", "nursery", "plain_files"),
     "child_order": VALUES | CONTRACT | _names("processes"),
-    "child_watch": VALUES | JSON | _names("processes", "plain_files"),
+    "child_watch": VALUES | JSON | _names("processes"),
     "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
     "child_result": VALUES | JSON | _names("plain_files"),
     "processes": VALUES,

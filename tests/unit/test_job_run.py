@@ -65,7 +65,8 @@ def test_a_job_goes_through_every_status_and_its_files_are_stored(daemon: Daemon
     assert ["output.jsonl", "summary.json"] == [file.name for file in ended.files]
     assert [V, R, U, DONE] == history(server, job_id)
     assert [b'{"row": 1}\n', b'{"mean": 0.5}\n'] == list(job.files.values())
-    assert {"outcome": {"mean": 0.5}} == job.updates[-1].detail
+    counts = {"sent_bytes": 8, "left_bytes": 0, "lost_bytes": 0}
+    assert {"outcome": {"mean": 0.5}, "log": counts} == job.updates[-1].detail
     assert [({"prompt": "p"}, b"rows")] == daemon.launcher.seen
     assert b"working\n" == job.log
     assert [V, R, R, U, U, U, DONE] == daemon.seen
@@ -137,7 +138,7 @@ def test_a_canceled_job_carries_no_error_text(start: Start, server: FakeServer) 
     daemon.delivery.deliver()
 
     last = server.jobs[job_id].updates[-1]
-    assert (CANCELED, None, {}) == (last.status, last.message, last.detail)
+    assert (CANCELED, None, ["log"]) == (last.status, last.message, list(last.detail))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from nurseries import opened
 from overmind_agent import processes
 from overmind_agent.child_order import SAFE_PATH, ChildSettings
 from overmind_agent.child_result import has_ended, read_result
-from overmind_agent.child_watch import LOG_BYTES, LOG_KEPT_BYTES, EventReader, limit_log
+from overmind_agent.child_watch import EventReader
 from overmind_agent.clock import SystemClock
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
 from overmind_agent.jobs import Progress, Result, StopReason
@@ -501,18 +501,6 @@ def test_work_that_stops_unasked_has_failed(host: Host) -> None:
 def test_a_signal_without_a_name_is_told_by_its_number(host: Host) -> None:
     with pytest.raises(ExecutorError, match="killed by signal 40"):
         host.run("signal", number=40)
-
-
-def test_a_log_without_end_is_cut_and_says_so(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    log.write_bytes(b"begin\n")
-    os.truncate(log, LOG_BYTES + 5)
-
-    limit_log(log)
-
-    content = log.read_bytes()
-    assert content.startswith(b"begin\n")
-    assert content.endswith(b"[%d bytes of this log were cut here]\n" % (LOG_BYTES + 5 - LOG_KEPT_BYTES))
 
 
 # ------------------------------------------------------------------------------------ being stopped

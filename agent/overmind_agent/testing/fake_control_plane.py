@@ -113,10 +113,10 @@ class FakeControlPlane:
             self.server.must_be_held("upload", claim).files[file.name, file.sha256] = content
             return str(uuid.uuid5(uuid.UUID(claim.job.id), f"{file.name}/{file.sha256}"))
 
-    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int:
+    def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """See ControlPlane."""
         with self.server.call("append_log"):
-            found = self.server.must_be_held("append_log", claim)
+            found = self.server.must_be_latest("append_log", claim)
             if offset == len(found.log):
                 found.log += data
             return len(found.log)

@@ -161,6 +161,13 @@ class FakeServer:
             raise ClaimLost(f"{verb}: 404: no such job", verb=verb, http_status=404)
         return self.jobs[job_id]
 
+    def must_be_latest(self, verb: str, claim: Claim) -> FakeJob:
+        """The job of *claim*, if nobody has got it since."""
+        found = self.find(verb, claim.job.id)
+        if claim.attempt != found.attempt:
+            raise conflict(verb, "superseded")
+        return found
+
     def must_be_held(self, verb: str, claim: Claim) -> FakeJob:
         """The job of *claim*, if the claim still holds."""
         found = self.find(verb, claim.job.id)
