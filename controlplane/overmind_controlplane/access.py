@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -175,6 +175,14 @@ def authenticate_all(session: Session, secrets: Sequence[str | None]) -> list[Ca
     return [_caller(tokens.get(sha256), secret, sha256) for secret, sha256 in zip(secrets, digests, strict=True)]
 
 
+def known(session: Session, digests: Collection[str]) -> dict[str, Caller]:
+    """Whose these digests are, whatever became of the tokens; those of nobody are left out."""
+    if not any(digests):
+        return {}
+    named = select(*_TOKEN_COLUMNS).where(Token.sha256.in_(digests))
+    return {row.sha256: _as_caller(row) for row in session.execute(named)}
+
+
 _TOKEN_COLUMNS: Final = (
     Token.id,
     Token.number,
@@ -197,5 +205,9 @@ def _caller(token: Any, secret: str | None, sha256: str) -> Caller | NotAuthenti
         return NotAuthenticated("API key is inactive.")
     if token.expires_at is not None and token.expires_at <= now():
         return NotAuthenticated("API key has expired.")
+    return _as_caller(token)
+
+
+def _as_caller(token: Any) -> Caller:
     more = frozenset(token.more_projects)
     return Caller(token.id, token.number, token.project_id, Role(token.role), token.name, more)

@@ -66,11 +66,11 @@ def build_app(plane: Plane) -> FastAPI:
     app.add_exception_handler(SQLAlchemyError, _database_failed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Audited, database=plane.database)
     if plane.settings.is_plain:
         app.add_middleware(Plain)
     app.add_middleware(Limits, rate_per_s=plane.settings.rate_per_s, clock=time.monotonic)
     app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts)
+    app.add_middleware(Audited, database=plane.database)
     return app
 
 

@@ -60,13 +60,20 @@ def present_call() -> Asked | None:
 
 
 def note(
-    session: Session, call: Asked, decision: str, http_status: int | None = None, code: str | None = None
+    session: Session,
+    call: Asked,
+    decision: str,
+    *,
+    http_status: int | None = None,
+    code: str | None = None,
+    calls: int = 1,
 ) -> None:
     """
     A line about *call*.
 
     Args:
         http_status, code: of a refusal.
+        calls: how many alike the line stands for.
     """
     caller = call.caller
     line = {
@@ -78,6 +85,7 @@ def note(
         "decision": decision,
         "http_status": http_status,
         "code": code or None,
+        "calls": calls,
     }
     append(session, AuditEntry, line)
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from overmind_controlplane import error_bodies
+from overmind_controlplane import audit, error_bodies
 from overmind_controlplane.refusals import Refused
 
 MAX_URL_BYTES: Final = 8 << 10
@@ -87,6 +87,8 @@ class Limits:
         if refusal is None:
             await self._app(scope, receive, send)
             return
+        if (call := audit.present_call()) is not None:
+            call.code = refusal.code
         body = error_bodies.body(scope["path"], refusal)
         await JSONResponse(body, refusal.http_status, headers=refusal.headers)(scope, receive, send)
 

@@ -458,6 +458,7 @@ class AuditEntry(Row):
         verb, object: the method and the path of the call.
         decision: `granted` or `refused`.
         http_status, code: of a refusal.
+        calls: how many refusals alike it stands for.
     """
 
     __tablename__ = "audit"
@@ -472,3 +473,4 @@ class AuditEntry(Row):
     decision: Mapped[str] = mapped_column(String(16))
     http_status: Mapped[int | None]
     code: Mapped[str | None] = mapped_column(String(32))
+    calls: Mapped[int] = mapped_column(default=1, server_default="1")

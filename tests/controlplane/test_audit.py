@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,11 @@ import requests
 from plane_calls import Api, Project, eventually
 from sqlalchemy import select
 
+from overmind_controlplane import audit
+from overmind_controlplane.auditing import Audited
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.tables import AuditEntry, Token
+from overmind_controlplane.tally import MOST_CALLERS, Refusal, Tally
 from server import ControlPlaneProcess
 
 Lines = Callable[[str], list[tuple[Any, ...]]]
@@ -59,7 +65,7 @@ def test_what_is_repeated_changes_nothing_and_has_no_line(project: Project, line
 def test_every_refusal_has_a_line(project: Project, lines: Lines) -> None:
     job_id = project.submit.make_job()["id"]
     path = f"/api/v2/jobs/{job_id}/status"
-    nobody = Api(project.url, None)
+    nobody = Api(project.url, f"ovr_{uuid.uuid4()}")  # what is told apart is counted apart
     nobody.call("PUT", f"{path}?status_name=Canceled")
     project.agent.call("PUT", f"{path}?status_name=Canceled")
     project.submit.call("PUT", f"{path}?status_name=Flown")
@@ -110,3 +116,78 @@ def test_a_secret_is_in_no_line(project: Project, plane: ControlPlaneProcess) ->
 
     assert "/api/v2/models" in kept
     assert not [secret for secret in ("ovr_", "signature") if secret in kept]
+
+
+TURNED_AWAY = {
+    "host": (421, {"Host": "evil.example"}, ""),
+    "headers": (431, {"X-Long": "x" * (40 << 10)}, ""),
+    "url": (414, {}, "?" + "x" * (9 << 10)),
+}
+
+
+@pytest.mark.parametrize("which", TURNED_AWAY)
+def test_what_a_limit_or_the_host_check_turns_away_has_a_line(project: Project, lines: Lines, which: str) -> None:
+    status, headers, query = TURNED_AWAY[which]
+    path = f"/api/v2/jobs/{uuid.uuid4()}"
+
+    answer = project.submit.call("GET", f"{path}{query}", headers=headers)
+
+    assert status == answer.status_code
+    eventually(lambda: [("GET", "refused", status, None, "submit")] == lines(path))
+
+
+def refusal(path: str = "/a", status: int = 429) -> Refusal:
+    """Of one kind for one status."""
+    return Refusal(audit.Asked("GET", path, code="rate_limited"), status)
+
+
+def test_of_refusals_alike_the_first_is_written_and_the_others_are_counted() -> None:
+    tally = Tally()
+
+    written = [tally.is_first(refusal(), "one") for _ in range(4)]
+    others = [tally.is_first(refusal(), "two"), tally.is_first(refusal(status=414), "one")]
+    counted = [(line.http_status, line.calls) for line in tally.end()]
+
+    assert [True, False, False, False] == written
+    assert [True, True] == others
+    assert [(429, 3)] == counted
+    assert tally.is_first(refusal(), "one")
+
+
+def test_a_flood_from_many_callers_leaves_a_few_lines() -> None:
+    tally = Tally()
+
+    written = [tally.is_first(refusal(f"/{caller}"), str(caller)) for caller in range(1000)]
+    counted = tally.end()
+
+    assert MOST_CALLERS + 1 == written.count(True)
+    assert [("", 1000 - MOST_CALLERS - 1)] == [(line.call.path, line.calls) for line in counted]
+
+
+def test_what_was_counted_is_written_when_its_minute_ends(tmp_path: Path, database_url: str | None) -> None:
+    database = open_database(tmp_path, database_url)
+
+    async def refuse(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 429, "headers": []})
+
+    async def flood() -> None:
+        audited = Audited(refuse, database, minute_s=0.01)
+        scope = {"type": "http", "method": "GET", "path": "/a", "headers": [], "client": ("192.0.2.1", 1)}
+        await asyncio.gather(*(audited(scope, ignore, ignore) for _ in range(20)))
+        async with asyncio.timeout(10):
+            while sum(calls()) < 20:
+                await asyncio.sleep(0)
+
+    async def ignore(*_message: Any) -> None:
+        """Nobody is there."""
+
+    def calls() -> list[int]:
+        with database.read() as session:
+            return list(session.scalars(select(AuditEntry.calls).order_by(AuditEntry.number)))
+
+    asyncio.run(flood())
+    told = calls()
+    database.close()
+
+    assert (20, 1) == (sum(told), told[0])
+    assert len(told) < 20
