@@ -18,6 +18,7 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.judge_scoring import JudgeScoringExecutor
+from overmind_executors.judge_scoring.recounting import recounted
 from overmind_executors.judging import wording
 from overmind_executors.judging.injection import CANARIES
 from overmind_executors.pacing import RetryPolicy
@@ -113,7 +114,8 @@ def test_the_summary_speaks_in_both_scales_and_shows_coverage(zoo: Zoo, make: Ma
     assert {"poor": 0, "below_average": 0, "average": 0, "good": 0, "excellent": 8} == facts["distribution"]
     assert ("partial", True) == (facts["status"], facts["partial"])
     assert 8 == zoo.total == facts["usage"]["model_calls"]
-    assert facts == json.loads((context.output / "summary.json").read_text())
+    summary = json.loads((context.output / "summary.json").read_text())
+    assert {**facts, "task": {"judge": JUDGE}} == summary
 
 
 def test_evaluators_alone_need_no_judge(zoo: Zoo, make: Make) -> None:
@@ -499,3 +501,36 @@ def test_what_does_not_hold_together_is_refused_before_a_call(
 ) -> None:
     assert said in _problems(make(), **{"items": _items(2), **parameters})
     assert 0 == zoo.total
+
+
+def test_every_figure_can_be_made_again_from_the_result_files(make: Make) -> None:
+    context = make()
+    items = [{**item, "expected_output": "fine"} for item in _labelled(_items(40))]
+    _run(
+        context,
+        items=[*items, {"id": "none"}],
+        judge={**JUDGE, "models": ["noisy"], "canaries": 2},
+        labels={"fields": ["human"]},
+        evaluators=[
+            {"kind": "text_similarity", "name": "overlap"},
+            {"kind": "json_schema_valid", "schema": {"type": "object"}},
+            {"kind": "contains", "gate": True},
+        ],
+        metrics=[{"kind": "rouge_l"}, {"kind": "bleu"}, {"kind": "f1", "output_normalize": "first_word"}],
+    )
+
+    said, again = recounted(context.output)
+
+    assert said == again
+    assert (41, 2) == (again["total"], again["canaries"]["asked"])
+
+
+def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make) -> None:
+    context = make()
+    _run(context, items=_items(10), judge=JUDGE)
+    path = context.output / "scores.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+
+    said, again = recounted(context.output)
+
+    assert (10, 9) == (said["total"], again["total"])

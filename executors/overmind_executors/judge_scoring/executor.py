@@ -20,10 +20,11 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
-from overmind_executors.judge_scoring.figures import Figures
+from overmind_executors.judge_scoring.figures import canary_figures, figures_of
 from overmind_executors.judge_scoring.labels import is_for_learning
 from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.recounting import SUMMARY
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.judge_scoring.source import Selection, select
 from overmind_executors.judging.abstention import confidence_needed
@@ -38,13 +39,15 @@ from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Outcome
 
-SUMMARY: Final = "summary.json"
 TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
 _ROWS_AHEAD: Final = 16
 _MOST_CODES: Final = 5
 # Calls that have been paid for may still end within this time after the wish to stop.
 _STOP_GRACE_S: Final = 0.4
+
+# Where rows come from: what is not needed to make the figures again.
+_ROWS: Final = {"items", "items_file", "dataset_id", "model_id", "path", "format"}
 
 Models = Sequence[PaidModel]
 
@@ -83,19 +86,12 @@ class JudgeScoringExecutor:
         facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)
         if not facts["scored"] and all(metric["value"] is None for metric in facts["metrics"].values()):
             raise _nothing_scored(facts, next((m.halt.reason for m in models if m.halt.reason), None))
-        (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
+        said = task.model_dump(mode="json", by_alias=True, exclude=_ROWS, exclude_unset=True)
+        summary = {**facts, "task": said}
+        (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY]
         return Result(tuple(files), facts)
-
-
-def figures_of(scores: Path, task: JudgeScoringParameters) -> dict[str, Any]:
-    """All figures that the lines of *scores* make."""
-    figures = Figures(task)
-    with scores.open(encoding="utf-8") as lines:
-        for line in lines:
-            figures.add(json.loads(line))  # our own lines, a hair deeper than strict_json lets in
-    return figures.facts()
 
 
 class _Scoring:
@@ -209,13 +205,10 @@ def _about(
         "dataset_id": task.dataset_id,
         "seed": task.seed,
         "judge": None,
-        "canaries": None,
+        "canaries": canary_figures(canaries),
     }
     if task.judge is not None:
         about["judge"] = {**_manner(task.judge), "confidence_needed": needed}
-    if canaries:
-        leaked = [line["canary"] for line in canaries if line["leaked"]]
-        about["canaries"] = {"asked": len(canaries), "leaked": leaked}
     return about
 
 

@@ -6,7 +6,8 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
@@ -223,3 +224,17 @@ def _is_passing(code: str | None) -> bool:
     """Whether scoring the row again may go better."""
     passing = {kind.value for kind in Kind if kind.is_worth_retrying} | {Kind.TIMEOUT.value}
     return code in passing
+
+
+def canary_figures(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How many canaries there were, and the names of those that the judges let pass; None without any."""
+    return {"asked": len(lines), "leaked": [line["canary"] for line in lines if line["leaked"]]} if lines else None
+
+
+def figures_of(scores: Path, task: JudgeScoringParameters) -> dict[str, Any]:
+    """All figures that the lines of *scores* make."""
+    figures = Figures(task)
+    with scores.open(encoding="utf-8") as lines:
+        for line in lines:
+            figures.add(json.loads(line))  # our own lines, a hair deeper than strict_json lets in
+    return figures.facts()
