@@ -177,7 +177,7 @@ class Daemon:
             log=self.log,
         )
 
-    def another_worker(self) -> Worker:
+    def another_worker(self, only: str | None = None) -> Worker:
         """One more slot of the same daemon."""
         return Worker(
             control_plane=self.plane,
@@ -186,6 +186,7 @@ class Daemon:
             interrupted=self.interrupted,
             job_run=self.job_run,
             capacity=self.capacity,
+            only=only,
             job_types=["inference"],
             refusal=self.refusal,
             poll_turn=threading.Lock(),

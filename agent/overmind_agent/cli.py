@@ -22,6 +22,9 @@ EXAMPLES: Final = """examples:
   overmind-agent run                            work until told to stop
   overmind-agent run --once --wait 60           wait a minute for a job, run it, and exit
   overmind-agent run --once | tail -n 1         the last line is a JSON summary
+  overmind-agent run --job 5d1b1f3a-…           run this job and no other
+  overmind-agent run --max-jobs 100 --idle-timeout 300
+                                                a hundred jobs, or until there was none for five minutes
 
 configuration: --config FILE, else $OVERMIND_AGENT_CONFIG, else /etc/overmind-agent/agent.toml;
 stronger are environment variables (OVERMIND_API_URL, OVERMIND_API_KEY, OVERMIND_AGENT_SECTION__KEY), then flags.
@@ -58,7 +61,19 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[shared], help="work on jobs", description="Work on jobs.")
     run.add_argument("--once", action="store_true", help="at most one job, then exit; prints a JSON summary")
     run.add_argument(
-        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="with --once: how long to wait for a job (0)"
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="with --once or --job: how long to wait for it (0)",
+    )
+    run.add_argument("--job", metavar="ID", help="this one job, then exit; prints a JSON summary")
+    run.add_argument("--max-jobs", type=_count, metavar="N", help="exit after so many jobs")
+    run.add_argument(
+        "--idle-timeout", type=_seconds, metavar="SECONDS", help="exit when no job has run for so long"
+    )
+    run.add_argument(
+        "--max-uptime", type=_seconds, metavar="SECONDS", help="take no job after so long; present ones may end"
     )
     run.add_argument("--slots", dest="agent.slots", type=int, metavar="N", help="how many jobs at a time")
     run.add_argument("--log-level", dest="logging.level", choices=["debug", "info", "warning", "error"])
@@ -70,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     commands.add_parser("version", help="print the version", description="Print the version.")
     return top
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
+    return number
 
 
 def _seconds(text: str) -> float:
@@ -90,11 +112,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from overmind_agent.check_command import check
 
         return check(flags, config=options.config, as_json=options.json)
-    if options.wait and not options.once:
-        parser().error("--wait needs --once")
+    is_single = options.once or options.job is not None
+    bounds = (options.max_jobs, options.idle_timeout, options.max_uptime)
+    is_bounded = any(bound is not None for bound in bounds)
+    if options.wait and not is_single:
+        parser().error("--wait needs --once or --job")
+    if is_single and is_bounded:
+        parser().error("--once and --job run one job; --max-jobs, --idle-timeout and --max-uptime run several")
+    from overmind_agent.patience import Bounds
     from overmind_agent.run_command import run
 
-    return run(flags, config=options.config, wait_s=options.wait if options.once else None)
+    return run(
+        flags,
+        config=options.config,
+        wait_s=options.wait if is_single else None,
+        job_id=options.job,
+        bounds=Bounds(*bounds) if is_bounded else None,
+    )
 
 
 if __name__ == "__main__":

@@ -160,6 +160,14 @@ class HttpControlPlane:
         with self._calls.giving_way():
             return self._next_job(wait_s, frozenset(self._job_types if job_types is None else job_types))
 
+    def find_job(self, job_id: str) -> Job | NoJob:
+        """See ControlPlane."""
+        try:
+            found = wire.read_job(self._read(job_id))
+        except ClaimLost as error:
+            return NoJob(f"job {job_id} is not known ({error})")
+        return found if found.status is Status.PENDING else NoJob(f"job {job_id} is {found.status.value}")
+
     def stop_waiting(self) -> None:
         """See ControlPlane."""
         self._calls.stop_waiting()

@@ -140,6 +140,10 @@ class LabControlPlane:
         passed_over = f" but {len(self._passed_over)} that cannot be read or taken" if self._passed_over else ""
         return NoJob(f"no job is pending{passed_over}")
 
+    def find_job(self, job_id: str) -> Job | NoJob:
+        """See ControlPlane."""
+        return self._look_up(job_id) or NoJob(f"job {job_id} does not wait")
+
     def _look_up(self, job_id: str) -> Job | None:
         """The listed job, None when it does not wait any more or cannot be read: then it is for somebody else."""
         try:

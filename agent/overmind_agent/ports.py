@@ -64,6 +64,9 @@ class ControlPlane(Protocol):
             job_types: of one of these types, as far as the server can tell them apart; None for any of ours.
         """
 
+    def find_job(self, job_id: str) -> Job | NoJob:
+        """The job of that id if it waits for an agent. Claims nothing."""
+
     def stop_waiting(self) -> None:
         """End a `register`, `next_job` or `heartbeat` that is under way. The one call that other threads make."""
 

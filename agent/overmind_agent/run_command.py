@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from overmind_agent.errors import (
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, NoJob, StopReason
 from overmind_agent.lifecycle import Status
+from overmind_agent.patience import Bounds
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
 from overmind_config.problems import SettingsError
@@ -48,13 +50,22 @@ OUTCOMES: Final = {
 }
 
 
-def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) -> int:
+def run(
+    flags: Mapping[str, Any],
+    *,
+    config: Path | None,
+    wait_s: float | None,
+    job_id: str | None = None,
+    bounds: Bounds | None = None,
+) -> int:
     """
-    Run the daemon, or one job.
+    Run the daemon, or some jobs, or one.
 
     Args:
         flags: settings from the command line, by dotted key.
-        wait_s: for one job, how long to wait for it; None for the daemon.
+        wait_s: for one job, how long to wait for it; None for more than one.
+        job_id: the one job to run.
+        bounds: where it ends by itself; None for the daemon, which does not.
     """
     try:
         settings = configuration.read(flags, config)
@@ -64,7 +75,9 @@ def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) 
         return cli.CONFIG
     try:
         if wait_s is not None:
-            return _once(settings, wait_s)
+            return _once(settings, wait_s, job_id)
+        if bounds is not None:
+            return _until(settings, bounds)
         with _logging(settings, sys.stdout) as redactor:
             Service(settings, _outside(settings, lambda *_: None, redactor), structlog.get_logger()).run()
         return cli.OK
@@ -72,12 +85,26 @@ def run(flags: Mapping[str, Any], *, config: Path | None, wait_s: float | None) 
         return _explain(error)
 
 
-def _once(settings: Settings, wait_s: float) -> int:
+def _until(settings: Settings, bounds: Bounds) -> int:
+    with watching() as display, _logging(settings, sys.stderr) as redactor:
+        service = Service(settings, _outside(settings, display.show, redactor), structlog.get_logger())
+        outcomes = service.run_until(bounds)
+    told = [summary(outcome) for outcome in outcomes]
+    words = Counter(line["outcome"] for line in told)
+    _print(json.dumps({"outcome": "done" if told else "no_job", "counts": words, "jobs": told}))
+    return max((_exit_code(outcome) for outcome in outcomes), default=cli.OK)
+
+
+def _once(settings: Settings, wait_s: float, job_id: str | None) -> int:
     # The bar takes standard error over before the log does, so that the two share the terminal.
     with watching() as display, _logging(settings, sys.stderr) as redactor:
         service = Service(settings, _outside(settings, display.show, redactor), structlog.get_logger())
-        outcome = service.once(wait_s=wait_s)
+        outcome = service.once(wait_s=wait_s, job_id=job_id)
     _print(json.dumps(summary(outcome)))
+    return _exit_code(outcome)
+
+
+def _exit_code(outcome: Outcome) -> int:
     if isinstance(outcome.step, NoJob):
         return cli.OK
     if outcome.fate == "waiting":

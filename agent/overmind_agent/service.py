@@ -48,6 +48,7 @@ from overmind_agent.log_shipping import LogShipping
 from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
+from overmind_agent.patience import Bounded, Bounds
 from overmind_agent.planes import Planes
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
@@ -107,7 +108,7 @@ class Outcome:
 
 
 class Service:
-    """One daemon over one state folder, for one `run` or one `once`."""
+    """One daemon over one state folder, for one `run`, `run_until` or `once`."""
 
     def __init__(self, settings: Settings, outside: Outside, log: FilteringBoundLogger) -> None:
         self._settings = settings
@@ -139,9 +140,28 @@ class Service:
             supervisor.watch(self._slots(self._settings.agent.slots, Forever(), supervisor))
             self._journal.wait_until_empty(FLUSH_S)
 
-    def once(self, *, wait_s: float) -> Outcome:
+    def run_until(self, bounds: Bounds) -> list[Outcome]:
+        """
+        Work within *bounds*; returns how each job ended.
+
+        Raises:
+            ControlPlaneError, ProtocolError: the control plane is out of reach, or does not accept us.
+            StateInUse, JournalError: as for `run`.
+        """
+        agent = self._settings.agent
+        self._capacity = Capacity(agent.slots, agent.weight_of, self._clock, most_jobs=bounds.max_jobs)
+        with self._started(reach_s=ONCE_REACH_S) as supervisor, self._nursery_open():
+            patience = Bounded(bounds, self._capacity, self._until_drain)
+            supervisor.watch(self._slots(agent.slots, patience, supervisor))
+            self._journal.wait_until_empty(FLUSH_S)
+            return [self._outcome(step) for step in patience.ended]
+
+    def once(self, *, wait_s: float, job_id: str | None = None) -> Outcome:
         """
         One job, or none within *wait_s* seconds.
+
+        Args:
+            job_id: no other job than this one.
 
         Raises:
             ControlPlaneError, ProtocolError: the control plane is out of reach, or does not accept us.
@@ -149,11 +169,14 @@ class Service:
         """
         with self._started(reach_s=ONCE_REACH_S) as supervisor:
             patience = Once(self._until_drain, wait_s=wait_s, reach_s=ONCE_REACH_S)
-            supervisor.watch(self._slots(1, patience, supervisor))
+            supervisor.watch(self._slots(1, patience, supervisor, only=job_id))
             self._journal.wait_until_empty(FLUSH_S)
-            step = patience.step or NoJob("asked to stop before there was a job")
-            fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
+            outcome = self._outcome(patience.step or NoJob("asked to stop before there was a job"))
             self._sweep()
+        return outcome
+
+    def _outcome(self, step: Ended | NoJob) -> Outcome:
+        fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
         return Outcome(step, fate)
 
     # ------------------------------------------------------------------------------------ start and end
@@ -315,13 +338,17 @@ class Service:
             target=lambda: keep_going(run, pulse=pulse, clock=clock, log=self._log), name=pulse.name
         )
 
-    def _slots(self, number: int, patience: Forever | Once, supervisor: Supervisor) -> list[threading.Thread]:
-        interrupted = InterruptedWork([*self._journal.held(), *self._journal.intended()])
+    def _slots(
+        self, number: int, patience: Forever | Once | Bounded, supervisor: Supervisor, *, only: str | None = None
+    ) -> list[threading.Thread]:
+        held = [claim for claim in self._journal.held() if only in (None, claim.job.id)]
+        intended = [(job, key) for job, key in self._journal.intended() if only in (None, job.id)]
+        interrupted = InterruptedWork([*held, *intended])
         poll_turn = threading.Lock()
         pulses = [self._pulses.add(f"worker-{n}") for n in range(1, number + 1)]
         return [
             self._loop(
-                pulse, self._slot(pulse, patience, supervisor, interrupted, poll_turn).run, self._until_drain
+                pulse, self._slot(pulse, patience, supervisor, interrupted, poll_turn, only).run, self._until_drain
             )
             for pulse in pulses
         ]
@@ -329,10 +356,11 @@ class Service:
     def _slot(
         self,
         pulse: Pulse,
-        patience: Forever | Once,
+        patience: Forever | Once | Bounded,
         supervisor: Supervisor,
         interrupted: InterruptedWork,
         poll_turn: threading.Lock,
+        only: str | None,
     ) -> Slot:
         plane = self._planes.make(pulse.turn)
         clock = LoopClock(self._clock, pulse)
@@ -358,6 +386,7 @@ class Service:
             held_jobs=self._held_jobs,
             interrupted=interrupted,
             capacity=self._capacity,
+            only=only,
             job_run=job_run,
             job_types=self._job_types,
             refusal=self._disk.refusal,

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from overmind_agent.backoff import Backoff, is_worth_retrying
 from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError
 from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.patience import Bounded
 from overmind_agent.ports import Clock
 from overmind_agent.worker import Worker
 
@@ -79,7 +80,7 @@ class Slot:
     def __init__(
         self,
         worker: Worker,
-        patience: Forever | Once,
+        patience: Forever | Once | Bounded,
         *,
         poll_wait_s: float,
         is_draining: Callable[[], bool],

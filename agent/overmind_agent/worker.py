@@ -91,6 +91,7 @@ class Worker:
         refusal: why no job can be taken now, None when one can.
         poll_turn: held while a worker asks, so that idle workers ask one at a time.
         is_draining: whether no new job may be taken.
+        only: the id of the one job that may be taken; None for any.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Worker:
         is_draining: Callable[[], bool],
         clock: Clock,
         log: FilteringBoundLogger,
+        only: str | None = None,
     ) -> None:
         self._control_plane = control_plane
         self._journal = journal
@@ -121,6 +123,7 @@ class Worker:
         self._is_draining = is_draining
         self._clock = clock
         self._log = log
+        self._only = only
 
     def step(self, *, wait_s: float) -> Ended | NoJob:
         """
@@ -220,7 +223,11 @@ class Worker:
                     return NoJob("no slot is free")
                 narrower = fitting if fitting != self._job_types else None
                 try:
-                    offer = self._control_plane.next_job(wait_s=wait_s, job_types=narrower)
+                    offer = (
+                        self._control_plane.next_job(wait_s=wait_s, job_types=narrower)
+                        if self._only is None
+                        else self._control_plane.find_job(self._only)
+                    )
                 except BrokenJob as broken:
                     self._refuse(broken)
                     continue

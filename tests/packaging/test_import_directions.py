@@ -85,7 +85,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
-    "slot": VALUES | BETWEEN_THREADS | _names("worker"),
+    "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
+    "patience": VALUES | BETWEEN_THREADS,
     "heartbeat": VALUES | BETWEEN_THREADS,
     "delivery": VALUES | BETWEEN_THREADS,
     "log_shipping": VALUES | BETWEEN_THREADS | _names("log_shipper", "job_log"),
@@ -130,8 +131,11 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     # the outside
     "display": VALUES | _names("held_jobs"),
     "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
-    "run_command": VALUES | PACKAGE | SETTINGS | _names("held_jobs", "display", "service", "cli", "configuration"),
-    "cli": PACKAGE | _names("run_command", "check_command", "doctor"),
+    "run_command": VALUES
+    | PACKAGE
+    | SETTINGS
+    | _names("held_jobs", "display", "service", "cli", "configuration", "patience"),
+    "cli": PACKAGE | _names("run_command", "check_command", "doctor", "patience"),
     "__main__": _names("cli"),
 }
 

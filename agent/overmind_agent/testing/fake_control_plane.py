@@ -44,6 +44,14 @@ class FakeControlPlane:
                 self.server.clock.sleep(wait_s)
             return job or NoJob("no job")
 
+    def find_job(self, job_id: str) -> Job | NoJob:
+        """See ControlPlane."""
+        with self.server.call("find_job"):
+            found = self.server.jobs.get(job_id)
+            if found is None or found.status is not Status.PENDING:
+                return NoJob(f"job {job_id} does not wait")
+            return found.job
+
     def stop_waiting(self) -> None:
         """See ControlPlane."""
         self.stopped_waiting = True
