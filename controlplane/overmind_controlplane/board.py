@@ -12,9 +12,9 @@ a caller (`shown`, `lab_records`).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
@@ -28,6 +28,9 @@ from overmind_controlplane.steps import path, step
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
 from overmind_controlplane.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.words import NewJob, Word
+
+RESTORE_STEP: Final = 1000
+"""More attempts than a job has between a backup and the moment when it is put back."""
 
 
 class Board:
@@ -276,6 +279,16 @@ class Board:
             Board.must_be_present(job, None)
         elif attempt != job.attempt:
             raise _superseded(job)
+
+    @staticmethod
+    def fence_off(session: Session) -> int:
+        """
+        After an older state of the database was put back: no attempt that was granted since then is the present one
+        of its job, or ever will be. How many jobs that were not final were moved so.
+        """
+        open_ones = [status for status, stage in LIFECYCLE.items() if not stage.is_final]
+        moved = update(Job).where(Job.status.in_(open_ones)).values(attempt=Job.attempt + RESTORE_STEP)
+        return session.connection().execute(moved).rowcount
 
     @staticmethod
     def must_be_present(job: Job, attempt: int | None) -> None:

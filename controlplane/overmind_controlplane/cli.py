@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_shared(create, _create_project)
     token = commands.add_parser("token", help="make, list and revoke tokens")
     _add_tokens(token.add_subparsers(required=True, metavar="COMMAND"))
+    restored = commands.add_parser("restored", help="say that a backup of the database was put back")
+    _add_shared(restored, _restored)
     job_cli.add(commands, os.environ)
     return parser
 
@@ -260,6 +262,16 @@ def _revoke_token(arguments: argparse.Namespace) -> int:
     except Refused as error:
         return _fail(error.detail, _EXIT_REFUSED)
     _show(_token(token, None) if arguments.json else f"revoked {token.id}")
+    return 0
+
+
+def _restored(arguments: argparse.Namespace) -> int:
+    from overmind_controlplane.board import Board
+    from overmind_controlplane.plane import open_database
+
+    with open_database(arguments.data, arguments.database).write() as session:
+        count = Board.fence_off(session)
+    _show({"jobs": count} if arguments.json else f"fenced off whoever holds one of {count} jobs from before")
     return 0
 
 

@@ -117,22 +117,55 @@ def list_job_access(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response
     return _listed(plane, caller, "job", job_id)
 
 
+@router.get("/models/{model_id}/access")
+def list_model_access(model_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """Everybody who stands to the model in some way."""
+    return _listed(plane, caller, "model", model_id)
+
+
+@router.get("/artifacts/{artifact_id}/access")
+def list_artifact_access(artifact_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
+    """Everybody who stands to the artifact in some way."""
+    return _listed(plane, caller, "artifact", artifact_id)
+
+
 @router.patch("/jobs/{job_id}/access", openapi_extra=takes(Relationship))
 def patch_job_access(
     job_id: str, caller: Submitter, plane: ThePlane, body: Told, patch_op: PatchOp = "set"
 ) -> Response:
     """Make, change or end a relationship; the list as it is then."""
-    told = body.model_copy(update={"resource_type": "job", "resource_id": job_id})
+    return _patched(plane, caller, ("job", job_id), body, patch_op)
+
+
+@router.patch("/models/{model_id}/access", openapi_extra=takes(Relationship))
+def patch_model_access(
+    model_id: str, caller: Submitter, plane: ThePlane, body: Told, patch_op: PatchOp = "set"
+) -> Response:
+    """Make, change or end a relationship; the list as it is then."""
+    return _patched(plane, caller, ("model", model_id), body, patch_op)
+
+
+@router.patch("/artifacts/{artifact_id}/access", openapi_extra=takes(Relationship))
+def patch_artifact_access(
+    artifact_id: str, caller: Submitter, plane: ThePlane, body: Told, patch_op: PatchOp = "set"
+) -> Response:
+    """Make, change or end a relationship; the list as it is then."""
+    return _patched(plane, caller, ("artifact", artifact_id), body, patch_op)
+
+
+def _patched(plane: Plane, caller: Caller, what: tuple[str, str], body: Relationship, patch_op: str) -> Response:
+    resource_type, resource_id = what
+    told = body.model_copy(update={"resource_type": resource_type, "resource_id": resource_id})
     with plane.database.write() as session:
-        _owner(session, plane, caller, "job", job_id)
-        grant = _stored(session, told.subject_id, job_id)
+        _owner(session, plane, caller, resource_type, resource_id)
+        grant = _stored(session, told.subject_id, resource_id)
         if grant is not None and patch_op == "delete":
             session.delete(grant)
         elif grant is not None:
             grant.relation = told.relation
         elif patch_op == "set":
             _create(session, plane, caller, told)
-    return _listed(plane, caller, "job", job_id)
+    return _listed(plane, caller, resource_type, resource_id)
 
 
 def _listed(plane: Plane, caller: Caller, resource_type: str, resource_id: str) -> Response:

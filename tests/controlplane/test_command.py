@@ -191,3 +191,28 @@ def test_one_server_holds_a_data_folder_with_its_database(plane: ControlPlanePro
 
     assert (73, "") == (ended.returncode, ended.stdout)
     assert str(plane.data) in ended.stderr
+
+
+def test_after_a_restore_nobody_goes_on_under_an_old_attempt(tmp_path: Path, database_url: str | None) -> None:
+    with start_control_plane(tmp_path, database_url=database_url) as plane:
+        project = Project(plane.url, plane.tokens)
+        job_id, done_id = (project.submit.make_job()["id"] for _ in range(2))
+        agent_id = project.agent.register("lease", "fence")
+        project.agent.walk(done_id, agent_id, "Completed")
+        assert project.agent.say(job_id, "Claimed", agent_id, key="k").ok
+        project.close()
+        plane.stop()
+
+        told = run("restored", "--data", str(plane.data), "--json", plane=plane)
+
+        plane.start()
+        project = Project(plane.url, plane.tokens)
+        answer = project.agent.say(job_id, "Validating", agent_id, attempt=1, sequence=1)
+        orders = project.agent.heartbeat(agent_id, (job_id, 1))["jobs"]
+        done = project.submit.job(done_id)
+        project.close()
+
+    assert {"jobs": 1} == json.loads(told.stdout)
+    assert (409, "superseded", 1001) == (answer.status_code, *(answer.json()[key] for key in ("code", "attempt")))
+    assert ["superseded"] == [order["directive"] for order in orders]
+    assert 1 == done["attempt"]

@@ -18,12 +18,6 @@ from plane_calls import Project
 PARAMETERS = {"target": {"model": "m"}}
 
 
-@pytest.fixture(scope="session")
-def store() -> str:
-    """One is enough: the commands see HTTP and nothing behind it."""
-    return "sqlite"
-
-
 def command(*arguments: str) -> list[str]:
     """A `job` command."""
     return [sys.executable, "-m", "overmind_controlplane.cli", "job", *arguments]
