@@ -106,7 +106,9 @@ class Uploads:
         )
         if not self._has("fence") and (made := self._artifact_of(job.model_id, content_sha)) is not None:
             return made  # the answer to an earlier try was lost, and without a key it would be a second one
-        headers = {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key} if self._has("fence") else {}
+        headers = {"Prefer": "return=minimal"}
+        if self._has("fence"):
+            headers |= {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key}
         path = f"/api/v2/models/{segment(job.model_id)}/artifacts"
         wait_s = file.size_bytes / COPY_BYTES_PER_S
         try:
@@ -119,7 +121,7 @@ class Uploads:
             if self._damaged[key] >= DAMAGED_TRIES:
                 raise UploadError(f"{file.name!r} arrives damaged: {error}", reason="upload_corrupt") from error
             raise TransientError(f"upload: {error}", verb=ARTIFACT.name, http_status=422) from error
-        return wire.parse(wire.Artifact, answer.body).id
+        return wire.parse(wire.Made, answer.body).id
 
     def _artifact_of(self, model_id: str, content_sha: str) -> str | None:
         """The model's artifact with that content, None when there is none."""

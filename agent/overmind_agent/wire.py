@@ -309,6 +309,12 @@ class Artifact(Wire):
     model_id: str | None = None
 
 
+class Made(Wire):
+    """Ours: the answer to a new artifact that asked for `return=minimal`."""
+
+    id: Id
+
+
 class DeclaredFile(Wire):
     """Ours: a result file that the agent is about to upload; COMPLETED is refused until it is there."""
 

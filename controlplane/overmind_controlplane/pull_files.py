@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import Conflict, NotFound, wrong
 from overmind_controlplane.routing import (
+    MINIMAL,
     AgentCaller,
     AnyCaller,
     Fence,
@@ -119,8 +120,10 @@ def create_artifact(
     body: Annotated[wire.NewArtifact, Depends(json_body(wire.NewArtifact))],
     attempt: Fence = None,
     key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A file that a job made: its sources name the job's revision. The fence, the key and `blobs` are ours."""
+    is_terse = prefer == MINIMAL
     caller = _where(plane, caller, body, model_id=model_id)
     _store_inline(plane, caller, body)
     revision = files.check(plane.blobs, caller.project_id, body)
@@ -129,14 +132,14 @@ def create_artifact(
     with plane.database.write() as session:
         model = files.get_model(session, caller, model_id)
         if key is not None and (granted := idempotency.find(session, scope, key, asked)):
-            return _one_artifact(session, files.get_artifact(session, caller, granted.made))
+            return _one_artifact(session, files.get_artifact(session, caller, granted.made), is_terse=is_terse)
         for job in _source_jobs(session, caller, revision):
             plane.board.must_be_present(job, attempt)
         made = files.add_artifact(session, caller, model, revision)
         if key is not None:
             idempotency.keep(session, scope, key, asked, made=made.id)
             idempotency.settle(session)
-        return _one_artifact(session, made)
+        return _one_artifact(session, made, is_terse=is_terse)
 
 
 def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
@@ -234,7 +237,9 @@ def _artifact_page(session: Session, rows: Select[Artifact], page: int, size: in
     return answer_page(list(shown.artifacts(session, found)), total, page, size)
 
 
-def _one_artifact(session: Session, artifact: Artifact) -> Response:
+def _one_artifact(session: Session, artifact: Artifact, *, is_terse: bool = False) -> Response:
+    if is_terse:
+        return answer(wire.Made(id=artifact.id))
     return answer(shown.artifacts(session, [artifact])[0])
 
 

@@ -19,6 +19,7 @@ from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import wrong
 from overmind_controlplane.routing import (
+    MINIMAL,
     AnyCaller,
     Fence,
     IdempotencyKey,
@@ -37,8 +38,6 @@ router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
 
 MAX_LABELS: Final = 16
-_MINIMAL: Final = "return=minimal"
-"""A preference (RFC 7240): the caller does not need the whole job as it is then."""
 
 JobLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """What a host has to have, such as `gpu`: an agent says `label:gpu` among its capabilities."""
@@ -177,7 +176,7 @@ async def update_job_status(
         message=body.message,
         detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
     )
-    said = await plane.reports.say(caller, job_id, word, is_terse=prefer == _MINIMAL)
+    said = await plane.reports.say(caller, job_id, word, is_terse=prefer == MINIMAL)
     if isinstance(said, wire.Job) and said.lease is not None:
         said = await run_sync(_with_parameters, plane, caller, said)
     return answer(said)

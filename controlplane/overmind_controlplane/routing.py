@@ -75,6 +75,10 @@ Sequence = Annotated[int | None, Header(alias="Overmind-Sequence", ge=1, le=1 <<
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 
 
+MINIMAL: Final = "return=minimal"
+"""A preference (RFC 7240): the caller does not need the whole of what it has changed."""
+
+
 def answer(model: BaseModel) -> Response:
     """*model* as the answer; always 200, since the published client reads nothing from a 201."""
     return Response(model.model_dump_json(), media_type="application/json")

@@ -166,6 +166,19 @@ def test_small_files_may_come_with_what_names_them(project: Project) -> None:
     assert data == project.submit.get_blob(hashlib.sha384(data + SALT.encode()).hexdigest())
 
 
+def test_a_new_artifact_may_be_answered_by_its_id_alone(project: Project) -> None:
+    """Also when it is told again."""
+    job = project.submit.make_job()
+    path = f"/api/v2/models/{job['model_id']}/artifacts"
+    headers = {"Prefer": "return=minimal", "Idempotency-Key": "k"}
+    told = inline(job, b"data")
+
+    made = [project.agent.read("POST", path, told, headers=headers) for _ in range(2)]
+
+    (listed,) = project.agent.read("GET", path)["items"]
+    assert [{"id": listed["id"]}] * 2 == made
+
+
 @pytest.mark.parametrize("case", ["damaged", "not base64", "too long", "not of this revision"])
 def test_what_came_with_a_revision_is_checked(project: Project, case: str) -> None:
     job = project.submit.make_job()
