@@ -1,0 +1,137 @@
+"""Figures as SVG, drawn by leather, which is loaded when the first one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from overmind_executors.report.content import Figure, plain, shown
+
+_WIDTH: Final = 720
+_HEIGHT: Final = 320
+_BAR_HEIGHT: Final = 34
+_MOST_LABEL: Final = 28
+# Seen on white and on black; told apart by people who do not see red or green (Okabe and Ito, 2008).
+_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+# The page's own ink, so that a figure follows its light and its dark side.
+_THEME: Final[Mapping[str, object]] = {
+    "background_color": "none",
+    "title_color": "currentColor",
+    "legend_color": "currentColor",
+    "axis_title_color": "currentColor",
+    "label_color": "currentColor",
+    "tick_color": "#8886",
+    "zero_color": "#888",
+    "title_font_family": "inherit",
+    "legend_font_family": "inherit",
+    "axis_title_font_family": "inherit",
+    "tick_font_family": "inherit",
+}
+
+
+def svg_of(figure: Figure) -> str:
+    """
+    *figure* as one `<svg>` element: no script, no style, no link, every text escaped. Empty for nothing to draw.
+
+    Raises:
+        ValueError: a series holds something else than numbers.
+    """
+    series = _series(figure)
+    if not any(series):
+        return ""
+    chart = _leather().Chart()
+    _DRAW[figure.drawn](chart, figure, series)
+    height = max(_HEIGHT, _BAR_HEIGHT * len(series[0])) if figure.drawn == "bars" else _HEIGHT
+    label = plain(figure.table.caption).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    tag = f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {height}" '
+    return str(chart.to_svg(width=_WIDTH, height=height)).replace("<svg ", tag, 1)
+
+
+def _series(figure: Figure) -> list[list[tuple[Any, float]]]:
+    """For each column after the first: its points, those without a number left out."""
+    columns = range(1, len(figure.table.columns))
+    return [[(row[0], _number(row[n])) for row in figure.table.rows if row[n] is not None] for n in columns]
+
+
+def _number(cell: Any) -> float:
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        raise ValueError(f"a figure needs numbers, not {type(cell).__name__}")
+    return float(cell)
+
+
+def _leather() -> Any:
+    import leather
+
+    vars(leather.theme).update(_THEME)
+    return leather
+
+
+def _labelled(points: list[tuple[Any, float]]) -> list[tuple[str, float]]:
+    """Labels cut short and made different from each other: a second one of the same name would hide the first."""
+    seen: dict[str, int] = {}
+    made = []
+    for cell, value in points:
+        label = shown(cell)
+        label = label if len(label) <= _MOST_LABEL else label[: _MOST_LABEL - 1] + "…"
+        seen[label] = seen.get(label, 0) + 1
+        made.append((label if seen[label] == 1 else f"{label} ({seen[label]})", value))
+    return made
+
+
+def _bars(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
+    (points,) = series
+    chart.add_bars([(value, label) for label, value in _labelled(points)], fill_color=_COLOURS[0])
+    chart.add_x_scale(*_from_zero(points))
+    chart.add_x_axis(name=plain(figure.table.columns[1]))
+
+
+def _columns(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
+    (points,) = series
+    chart.add_columns(_labelled(points), fill_color=_COLOURS[0])
+    chart.add_y_scale(*_from_zero(points))
+    _name_axes(chart, figure)
+
+
+def _from_zero(points: list[tuple[Any, float]]) -> tuple[float, float]:
+    """A bar begins at zero, and zeros alone need some height, too."""
+    values = [value for _, value in points]
+    low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
+    return (low, high) if low < high else (0.0, 1.0)
+
+
+def _dots(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
+    _diagonal(chart, figure)
+    for colour, name, points in zip(_COLOURS, figure.table.columns[1:], series, strict=False):
+        chart.add_dots(_pairs(points), name=plain(name), fill_color=colour, radius=5)
+    _name_axes(chart, figure)
+
+
+def _line(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
+    _diagonal(chart, figure)
+    for colour, name, points in zip(_COLOURS, figure.table.columns[1:], series, strict=False):
+        chart.add_line(_pairs(points), name=plain(name), stroke_color=colour, width=2)
+    _name_axes(chart, figure)
+
+
+def _pairs(points: list[tuple[Any, float]]) -> list[tuple[float, float]]:
+    return [(_number(x), y) for x, y in points]
+
+
+def _diagonal(chart: Any, figure: Figure) -> None:
+    if figure.diagonal:
+        chart.add_line([(0.0, 0.0), (1.0, 1.0)], name="equal", stroke_color="#888", width=1)
+
+
+def _name_axes(chart: Any, figure: Figure) -> None:
+    x, y = figure.table.columns[:2]
+    chart.add_x_axis(name=plain(x))
+    if len(figure.table.columns) == 2:
+        chart.add_y_axis(name=plain(y))
+
+
+_DRAW: Final[Mapping[str, Callable[[Any, Figure, list[list[tuple[Any, float]]]], None]]] = {
+    "bars": _bars,
+    "columns": _columns,
+    "dots": _dots,
+    "line": _line,
+}
