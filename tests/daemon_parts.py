@@ -172,6 +172,7 @@ class Daemon:
             interval_s=10.0,
             is_draining=self.draining.is_set,
             on_drain=lambda: self.drains.append(True),
+            register=lambda: self.journal.remember_agent(self.plane.register(self.journal.agent_id())),
             on_refused=self.fatal.append,
             clock=self.clock,
             log=self.log,

@@ -27,7 +27,13 @@ def is_worth_retrying(error: BaseException) -> bool:
     return isinstance(error, (TransientError, ProtocolError))
 
 
-def delay_s(previous_s: float, *, draw: Callable[[], float] = random.random) -> float:
+def delay_s(
+    previous_s: float,
+    *,
+    draw: Callable[[], float] = random.random,
+    base_s: float = BASE_S,
+    cap_s: float = CAP_S,
+) -> float:
     """
     Seconds to wait after a failure, with decorrelated jitter.
 
@@ -36,13 +42,13 @@ def delay_s(previous_s: float, *, draw: Callable[[], float] = random.random) -> 
         draw: a number in [0, 1).
 
     Returns:
-        Seconds in [BASE_S, CAP_S], at most three times *previous_s* (but at least three times BASE_S).
+        Seconds in [base_s, cap_s], at most three times *previous_s* (but at least three times base_s).
 
     Source:
         M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    most = max(BASE_S, previous_s) * 3
-    return min(CAP_S, BASE_S + draw() * (most - BASE_S))
+    most = max(base_s, previous_s) * 3
+    return min(cap_s, base_s + draw() * (most - base_s))
 
 
 def retry_after_s(error: BaseException | None) -> float | None:
@@ -55,13 +61,16 @@ def retry_after_s(error: BaseException | None) -> float | None:
 class Backoff:
     """The waits of one caller, one after the other; `reset` after a success."""
 
-    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, draw: Callable[[], float] = random.random, *, base_s: float = BASE_S, cap_s: float = CAP_S
+    ) -> None:
         self._draw = draw
+        self._limits = {"base_s": base_s, "cap_s": cap_s}
         self._last_s = 0.0
 
     def after(self, error: BaseException | None) -> float:
         """Seconds to wait after *error*. A server's own wish is stretched by up to a tenth, never cut short."""
-        self._last_s = delay_s(self._last_s, draw=self._draw)
+        self._last_s = delay_s(self._last_s, draw=self._draw, **self._limits)
         asked = retry_after_s(error)
         return self._last_s if asked is None else max(asked * (1 + self._draw() / 10), self._last_s)
 

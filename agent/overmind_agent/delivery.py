@@ -15,6 +15,9 @@ from overmind_agent.jobs import StopReason
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
+# An outage may last for days, and there may be many of us.
+BASE_S: Final = 1.0
+CAP_S: Final = 60.0
 REFUSED_S: Final = 10.0
 # Between two tries when the disk does not take the note that something was delivered; it is sent again, then.
 DISK_GAP_S: Final = 5.0
@@ -45,7 +48,7 @@ class Delivery:
         self._on_refused = on_refused
         self._clock = clock
         self._log = log
-        self._backoff = Backoff()
+        self._backoff = Backoff(base_s=BASE_S, cap_s=CAP_S)
 
     def run(self, closing: threading.Event) -> None:
         """Deliver until *closing*."""

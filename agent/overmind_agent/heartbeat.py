@@ -9,13 +9,14 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import Backoff, is_worth_retrying
-from overmind_agent.errors import AuthError, OvermindAgentError
+from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import Directive, Orders, StopReason
 from overmind_agent.ports import Clock, ControlPlane
 
 LEAST_GAP_S: Final = 1.0
 MOST_HELD_S: Final = 10.0
+NOT_FOUND: Final = 404
 
 _WISHES: Final = {Directive.CANCEL: StopReason.USER_REQUEST, Directive.SUPERSEDED: StopReason.LEASE_LOST}
 
@@ -30,6 +31,7 @@ class Heartbeat:
     Args:
         interval_s: between two beats when the server does not hold them.
         on_refused: told when the token is not accepted.
+        register: makes the agent known again when the control plane has forgotten it.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Heartbeat:
         is_draining: Callable[[], bool],
         on_drain: Callable[[], object],
         on_refused: Callable[[AuthError], object],
+        register: Callable[[], object],
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -50,6 +53,7 @@ class Heartbeat:
         self._is_draining = is_draining
         self._on_drain = on_drain
         self._on_refused = on_refused
+        self._register = register
         self._clock = clock
         self._log = log
         self._backoff = Backoff()
@@ -72,7 +76,10 @@ class Heartbeat:
             self._on_refused(error)
             return self._interval_s
         except OvermindAgentError as error:
-            if not is_worth_retrying(error):
+            if isinstance(error, RejectedError) and error.http_status == NOT_FOUND:
+                self._log.warning("agent.forgotten", error=str(error))
+                self._become_known()
+            elif not is_worth_retrying(error):
                 self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
             return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
         self._backoff.reset()
@@ -80,6 +87,13 @@ class Heartbeat:
         took_s = self._clock.now_s() - sent_at_s
         has_news = any(d is not Directive.CONTINUE for d in orders.directives.values())
         return max(0.0, (min(LEAST_GAP_S, wait_s) if has_news else wait_s) - took_s)
+
+    def _become_known(self) -> None:
+        """The control plane has forgotten us, not necessarily our jobs: those go on until it says otherwise."""
+        try:
+            self._register()
+        except OvermindAgentError as error:  # the next beat says so again
+            self._log.warning("control_plane.not_registered", error=str(error))
 
     def _obey(self, orders: Orders, sent_at_s: float) -> None:
         for job_id, directive in orders.directives.items():

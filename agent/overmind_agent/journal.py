@@ -17,9 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from overmind_agent.errors import JournalError
 from overmind_agent.jobs import Claim, Job, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
-from overmind_agent.ports import OwedLog, Posted
+from overmind_agent.ports import OwedLog, Parked, Posted
 
 KEEP_UNFINISHED: Final = timedelta(hours=24)
+# What cannot be delivered waits so long, and takes no more room than this.
+KEEP_WAITING: Final = timedelta(days=7)
+WAITING_BYTES: Final = 256 * 1024 * 1024
+# A job that is offered once more is known for so long; what was parked can be looked at until then.
+KEEP_ENDED: Final = timedelta(days=14)
 FIRST: Final = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 -- one row for each job that was ever claimed here; state: intended, held, ended, lost
@@ -310,6 +315,61 @@ class SqliteJournal:
                 (_now(), update.job_id, update.attempt),
             )
 
+    def parked(self) -> Sequence[Parked]:
+        """See Outbox."""
+        rows = self._all(
+            "SELECT position, job_id, attempt, sequence, status, message, detail, coalesce(fate_why, ''), posted_at"
+            " FROM outbox WHERE fate = 'refused' ORDER BY position"
+        )
+        return [
+            Parked(
+                position, StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)), *why
+            )
+            for position, job_id, attempt, sequence, status, message, detail, *why in rows
+        ]
+
+    def retry(self, position: int) -> bool:
+        """See Outbox."""
+        with self._write() as db:
+            parked = db.execute(
+                "SELECT job_id, attempt, sequence FROM outbox WHERE position = ? AND fate = 'refused'", (position,)
+            ).fetchone()
+            if parked is not None:
+                db.execute(
+                    "UPDATE outbox SET fate = NULL, fate_why = NULL, posted_at = ?"
+                    " WHERE job_id = ? AND attempt = ? AND sequence >= ? AND fate = 'refused'",
+                    (_now(), *parked),
+                )
+        return parked is not None
+
+    def prune(self, now: datetime | None = None, *, waiting_bytes: int = WAITING_BYTES) -> None:
+        """
+        Park what has waited for KEEP_WAITING or is more than *waiting_bytes*, the oldest first; and forget what
+        ended so long ago that nobody will ask for it again.
+        """
+        now = now or datetime.now(UTC)
+        old = (now - KEEP_WAITING).isoformat()
+        with self._write() as db:
+            for position, size_bytes in _too_much(db, waiting_bytes):
+                db.execute(
+                    "UPDATE outbox SET fate = 'refused', fate_why = ? WHERE position = ?",
+                    (f"the outbox held {size_bytes} bytes of newer words, more than {waiting_bytes}", position),
+                )
+            db.execute(
+                "UPDATE outbox SET fate = 'refused', fate_why = 'waited too long'"
+                " WHERE fate IS NULL AND posted_at < ?",
+                (old,),
+            )
+            ended = db.execute(
+                "SELECT job_id FROM claim WHERE state IN ('ended', 'lost') AND changed_at < ?"
+                " AND job_id NOT IN (SELECT job_id FROM outbox WHERE fate IS NULL)",
+                ((now - KEEP_ENDED).isoformat(),),
+            ).fetchall()
+            for table in ("outbox", "upload", "log", "claim"):
+                db.executemany(f"DELETE FROM {table} WHERE job_id = ?", ended)  # noqa: S608 - names of our own
+            db.execute("DELETE FROM multipart WHERE begun_at < ?", (old,))
+            db.execute("UPDATE log SET is_owed = 0 WHERE noted_at < ?", (old,))
+
     def wait_for_post(self, timeout_s: float) -> None:
         """See Outbox."""
         with self._outbox_changed:
@@ -466,6 +526,16 @@ def _open(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _too_much(db: sqlite3.Connection, waiting_bytes: int) -> list[tuple[int, int]]:
+    """What waits behind *waiting_bytes* of newer words: its positions, and how many bytes those are."""
+    found = db.execute(
+        "SELECT position, behind FROM (SELECT position, sum(length(detail) + coalesce(length(message), 0))"
+        " OVER (ORDER BY position DESC) AS behind FROM outbox WHERE fate IS NULL) WHERE behind > ?",
+        (waiting_bytes,),
+    )
+    return [(int(position), int(behind)) for position, behind in found]
 
 
 def _read_what_matters(db: sqlite3.Connection) -> None:

@@ -111,6 +111,16 @@ class Posted:
     update: StatusUpdate
 
 
+@dataclass(frozen=True)
+class Parked:
+    """A status that the control plane would not have; `position` names it. What follows it is parked with it."""
+
+    position: int
+    update: StatusUpdate
+    why: str
+    posted_at: str
+
+
 class Outbox(Protocol):
     """
     Statuses on their way, on disk, in order. A call returns when its effect would survive `kill -9`.
@@ -146,6 +156,12 @@ class Outbox(Protocol):
         The server will not have it: neither it nor anything later of the same attempt is sent, and the job is
         not held any more.
         """
+
+    def parked(self) -> Sequence[Parked]:
+        """What was refused or was too old to be sent, oldest first; nobody sends it unless `retry` says so."""
+
+    def retry(self, position: int) -> bool:
+        """Send what is parked under *position*, and what follows it of the same attempt; False when nothing is."""
 
     def wait_for_post(self, timeout_s: float) -> None:
         """Sleep until something waits to be sent, at most *timeout_s* seconds or until `wake`."""

@@ -70,6 +70,7 @@ ONCE_REACH_S: Final = 15.0
 # What the last statuses are given at the end; whatever is left then is sent by the next start.
 FLUSH_S: Final = 30.0
 SWEEP_EVERY_S: Final = 600.0
+PRUNE_EVERY_S: Final = 3600.0
 TEND_EVERY_S: Final = 30.0
 
 
@@ -238,7 +239,11 @@ class Service:
                 [threading.Thread(target=self._register, args=[self._planes.make(lambda _s: None), reach_s])]
             )
             notifier.tell(READY="1", STATUS="0 jobs")
-            duties.start(Duty("sweep", SWEEP_EVERY_S, self._sweep), Duty("disk", TEND_EVERY_S, self._disk.tend))
+            duties.start(
+                Duty("sweep", SWEEP_EVERY_S, self._sweep),
+                Duty("prune", PRUNE_EVERY_S, self._journal.prune),
+                Duty("disk", TEND_EVERY_S, self._disk.tend),
+            )
             at_end.callback(duties.stop)
             on_refused = supervisor.fail if math.isfinite(reach_s) else self._on_refused
             for thread in self._messengers(supervisor, on_refused):
@@ -305,8 +310,10 @@ class Service:
     ) -> tuple[threading.Thread, ...]:
         shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
         beating, delivering, shipping = map(self._pulses.add, ("heartbeat", "delivery", "logs"))
+        beating_plane = self._planes.make(beating.turn)
         heartbeat = Heartbeat(
-            control_plane=self._planes.make(beating.turn),
+            control_plane=beating_plane,
+            register=lambda: self._register(beating_plane, 0),
             clock=LoopClock(self._clock, beating),
             interval_s=self._settings.control_plane.heartbeat_s,
             is_draining=self._draining.is_set,
