@@ -16,6 +16,7 @@ from rich.text import Text
 from overmind_agent import cli, configuration
 from overmind_agent.doctor import Doctor, Finding
 from overmind_agent.http_calls import HttpCalls
+from overmind_agent.planes import network_of
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
 
@@ -46,7 +47,7 @@ def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> in
 def _examine(settings: Settings) -> Sequence[Finding]:
     plane = settings.control_plane
     token = plane.token.get_secret_value() if plane.token else ""
-    calls = HttpCalls(plane.url, lambda: token, ca_file=plane.ca_file, proxy=plane.proxy)
+    calls = HttpCalls(plane.url, lambda: token, network=network_of(plane))
     try:
         return list(Doctor(settings, calls).findings())
     finally:

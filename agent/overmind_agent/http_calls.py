@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import urllib3
 from overmind_agent import __version__
 from overmind_agent.deadline import Deadline, DeadlineAdapter, deadline
 from overmind_agent.errors import RejectedError, TransientError
+from overmind_agent.network import DIRECT, Network
 from overmind_agent.refusals import Verb, blob_refusal, read_date, refusal
 
 CONNECT_S: Final = 5.0
@@ -56,8 +56,7 @@ class HttpCalls:
     Args:
         base_url: scheme, host and port.
         token: gives the bearer token; asked for each call, so that a new one is used at once.
-        ca_file: PEM file of the only authorities to trust; None for those of the system.
-        proxy: URL of the proxy for all calls; None for a direct connection, whatever the environment says.
+        network: the way of all calls, those to temporary URLs too.
         on_exchange: told before each call how many seconds it may take.
         on_date: told the server's time of day, when a successful answer says it.
     """
@@ -67,8 +66,7 @@ class HttpCalls:
         base_url: str,
         token: Callable[[], str],
         *,
-        ca_file: Path | None = None,
-        proxy: str | None = None,
+        network: Network = DIRECT,
         on_exchange: Callable[[float], object] = lambda _total_s: None,
         on_date: Callable[[datetime], object] = lambda _date: None,
     ) -> None:
@@ -80,9 +78,7 @@ class HttpCalls:
         self._gives_way = False
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.verify = str(ca_file) if ca_file else True
-        if proxy:
-            self._session.proxies = {"http": proxy, "https": proxy}
+        self._network = network
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, DeadlineAdapter())
         self._session.headers.update(
@@ -231,8 +227,9 @@ class HttpCalls:
             timeout=(connect_s, read_s),
             stream=True,
             allow_redirects=False,
-            verify=self._session.verify,
-            proxies=dict(self._session.proxies),
+            verify=self._network.verify,
+            cert=self._network.cert,
+            proxies=self._network.proxies(prepared.url or ""),
         )
 
 

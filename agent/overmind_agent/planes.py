@@ -11,7 +11,9 @@ from overmind_agent.http_calls import HttpCalls
 from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
+from overmind_agent.network import Network
 from overmind_agent.ports import Clock, ControlPlane
+from overmind_config.settings import ControlPlane as ControlPlaneSettings
 from overmind_config.settings import Settings
 
 
@@ -52,8 +54,7 @@ class Planes:
         calls = HttpCalls(
             settings.url,
             self._token,
-            ca_file=settings.ca_file,
-            proxy=settings.proxy,
+            network=network_of(settings),
             on_exchange=on_exchange,
             on_date=self._on_date,
         )
@@ -88,6 +89,17 @@ class Planes:
             shared=self._lab,
             clock=self._clock,
         )
+
+
+def network_of(settings: ControlPlaneSettings) -> Network:
+    """The way that *settings* describe."""
+    return Network(
+        ca_file=settings.ca_file,
+        client_cert_file=settings.client_cert_file,
+        client_key_file=settings.client_key_file,
+        proxy=settings.proxy,
+        no_proxy=settings.no_proxy,
+    )
 
 
 _ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], ControlPlane]]] = {

@@ -43,6 +43,9 @@ Names = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*$", max_length=255)], ...],
     BeforeValidator(_split),
 ]
+Hosts = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:*/_\[\]-]+$", max_length=255)], ...], BeforeValidator(_split)
+]
 Paths = Annotated[tuple[HostPath, ...], BeforeValidator(_split)]
 Weights = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[1-9][0-9]?$", max_length=258)], ...],
@@ -80,7 +83,10 @@ class ControlPlane(Section):
     token: SecretStr | None = None
     adapter: Literal["overmind", "overmind-lab"] = "overmind"
     ca_file: HostPath | None = None
+    client_cert_file: HostPath | None = None
+    client_key_file: HostPath | None = None
     proxy: str | None = None
+    no_proxy: Hosts = ()
     poll_wait_s: Annotated[float, Field(ge=0, le=30)] = 20.0
     heartbeat_s: Annotated[float, Field(ge=0.1)] = 15.0
 
@@ -95,6 +101,13 @@ class ControlPlane(Section):
         if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not info.data.get("allow_http"):
             raise ValueError(f"must start with https:// (got '{url}'); set control_plane.allow_http to permit it")
         return url.rstrip("/")
+
+    @field_validator("client_key_file")
+    @classmethod
+    def _key_of_a_certificate(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("client_cert_file") is None:
+            raise ValueError("is a key without its certificate; set control_plane.client_cert_file, too")
+        return path
 
     @field_validator("proxy")
     @classmethod

@@ -1,0 +1,217 @@
+"""The way to the server: real TLS with an authority of the test's own, a real proxy, addresses of both kinds."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import ssl
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from overmind_agent.errors import TransientError
+from overmind_agent.http_calls import HttpCalls, Verb
+from overmind_agent.network import Network
+
+LOOK = Verb("look", 10)
+UPLOAD = Verb("upload", 10, accepts=frozenset({200}))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers everything, also what is asked of a proxy, and remembers who asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.server.asked.append((self.path, self.headers.get("Proxy-Authorization")))  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = json.dumps({"path": self.path}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        """Answer."""
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """With TLS when it is given a context. `asked` has the path and the proxy's credentials of each request."""
+
+    daemon_threads = True
+
+    def __init__(self, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1") -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), Handler)
+        self.asked: list[tuple[str, str | None]] = []
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that does not trust us hangs up."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    running: list[tuple[Server, threading.Thread]] = []
+
+    def start(context: ssl.SSLContext | None = None, **options: Any) -> Server:
+        server = Server(context, **options)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
+
+
+def context_for(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+def look(url: str, network: Network) -> bytes:
+    calls = HttpCalls(url, lambda: "ovr_secret", network=network)
+    try:
+        return calls.call(LOOK, "GET", "/health").body
+    finally:
+        calls.close()
+
+
+def test_a_server_of_a_known_authority_is_trusted(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    server = serve(context_for(authority, "127.0.0.1"))
+
+    assert b"/health" in look(f"https://127.0.0.1:{server.server_port}", Network(ca_file=ca_file))
+
+
+@pytest.mark.parametrize(("names", "is_known"), [(["127.0.0.1"], False), (["elsewhere.example"], True)])
+def test_any_other_server_is_not_spoken_to(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path, names: list[str], is_known: bool
+) -> None:
+    """Neither one of an unknown authority, nor one with another name."""
+    server = serve(context_for(authority, *names))
+
+    with pytest.raises(TransientError, match="certificate"):
+        look(f"https://127.0.0.1:{server.server_port}", Network(ca_file=ca_file if is_known else None))
+
+    assert [] == server.asked
+
+
+def test_a_server_that_wants_to_know_who_we_are_is_told(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path, tmp_path: Path
+) -> None:
+    context = context_for(authority, "127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    server = serve(context)
+    mine = authority.issue_cert("host-1.example")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    mine.private_key_pem.write_to_path(tmp_path / "client.key")
+    mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    url = f"https://127.0.0.1:{server.server_port}"
+
+    with pytest.raises(TransientError):
+        look(url, Network(ca_file=ca_file))
+    for cert, key in ((tmp_path / "client.pem", tmp_path / "client.key"), (tmp_path / "both.pem", None)):
+        look(url, Network(ca_file=ca_file, client_cert_file=cert, client_key_file=key))
+
+    assert 2 == len(server.asked)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+def test_old_tls_is_not_spoken(serve: Callable[..., Server], authority: trustme.CA, ca_file: Path) -> None:
+    context = context_for(authority, "127.0.0.1")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    server = serve(context)
+
+    with pytest.raises(TransientError):
+        look(f"https://127.0.0.1:{server.server_port}", Network(ca_file=ca_file))
+
+    assert [] == server.asked
+
+
+def test_addresses_of_the_new_kind_are_reached(serve: Callable[..., Server]) -> None:
+    server = serve(host="::1")
+
+    assert b"/health" in look(f"http://[::1]:{server.server_port}", Network())
+
+
+def test_all_calls_go_through_the_proxy_and_say_who_they_are(serve: Callable[..., Server]) -> None:
+    """The control plane's name is not even looked up here, and uploads go the same way."""
+    proxy = serve()
+    network = Network(proxy=f"http://user:pass%40word@127.0.0.1:{proxy.server_port}")
+
+    look("http://plane.invalid", network)
+    calls = HttpCalls("http://plane.invalid", lambda: "ovr_secret", network=network)
+    calls.put_blob(UPLOAD, "http://store.invalid/blob", b"content")
+    calls.close()
+
+    who = "Basic " + b64encode(b"user:pass@word").decode()
+    assert [("http://plane.invalid/health", who), ("http://store.invalid/blob", who)] == proxy.asked
+
+
+def test_what_needs_no_proxy_is_reached_without(serve: Callable[..., Server]) -> None:
+    proxy, server = serve(), serve()
+    network = Network(proxy=f"http://127.0.0.1:{proxy.server_port}", no_proxy=["127.0.0.0/8"])
+
+    look(f"http://127.0.0.1:{server.server_port}", network)
+
+    assert ([], 1) == (proxy.asked, len(server.asked))
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "is_direct"),
+    [
+        ("plane.example", "https://plane.example/x", True),
+        ("plane.example", "https://PLANE.example", True),
+        ("example", "https://plane.example", True),
+        (".example", "https://plane.example", True),
+        ("example", "https://notexample", False),
+        (".example", "https://example", False),
+        ("10.0.0.0/8", "http://10.1.2.3:80", True),
+        ("10.0.0.0/8", "http://11.1.2.3", False),
+        ("10.1.2.3", "http://10.1.2.3:8470", True),
+        ("10.0.0.0/8", "https://10.example", False),
+        ("fd00::/8", "http://[fd00::1]:80", True),
+        ("fd00::/8", "http://10.0.0.1", False),
+        ("[::1]", "http://[::1]:80", True),
+        ("*", "https://anything", True),
+        ("300.0.0.0/8", "http://10.0.0.1", False),
+    ],
+)
+def test_what_a_no_proxy_entry_covers(entry: str, url: str, is_direct: bool) -> None:
+    network = Network(proxy="http://proxy.example:3128", no_proxy=[entry])
+
+    assert is_direct == (network.proxies(url) == {})
