@@ -29,6 +29,7 @@ class ChildSettings:
         grace_s: between the wish to stop and the kill.
         nice: added to the child's priority, so that heartbeats come first.
         functions: what `overmind_executors.order` reads of each function of this host, by its name.
+        commands, code_roots: the programs that rows may be given to.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
@@ -39,6 +40,8 @@ class ChildSettings:
     nice: int
     owner: str
     functions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    code_roots: Sequence[Path] = ()
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -69,6 +72,8 @@ class ChildSettings:
             "output": str(workspace.output.relative_to(here)),
             "state": str(workspace.state.relative_to(here)),
             "function": function,
+            "commands": {name: list(words) for name, words in self.commands.items()},
+            "code_roots": [str(root) for root in self.code_roots],
             # A command of the host's needs no key of a model.
             "models": [] if function else [asdict(model) for model in self.models],
             "data_roots": [str(root) for root in self.data_roots],

@@ -438,6 +438,8 @@ class Service:
             grace_s=agent.grace_s,
             nice=agent.nice,
             owner=str(agent.state_dir),
+            commands=self._settings.functions.commands,
+            code_roots=self._settings.functions.code_roots,
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
         )
 

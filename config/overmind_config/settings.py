@@ -225,10 +225,14 @@ class Functions(Section):
 
     Attributes:
         modules: folders with a `module_manifest.json`, or folders of such.
+        commands: programs that jobs may give rows to, by name: JSON in, JSON out; words, no shell.
+        code_roots: folders whose Python agents jobs may give rows to.
         most_output_bytes: of all outputs together, and of any file that a function writes.
     """
 
     modules: Paths = ()
+    commands: Mapping[ModelName, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    code_roots: Paths = ()
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     most_output_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 

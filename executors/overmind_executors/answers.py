@@ -34,6 +34,8 @@ class Kind(StrEnum):
     PROVIDER_ERROR = "provider_error"
     AUTH_ERROR = "auth_error"
     BAD_REQUEST = "bad_request"
+    CRASH = "crash"
+    IMPORT_ERROR = "import_error"
 
     @property
     def has_output(self) -> bool:

@@ -143,6 +143,8 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         report=events.progress,
         stop=stop,
         log=log,
+        commands=job.commands,
+        code_roots=job.code_roots,
     )
 
 

@@ -108,6 +108,8 @@ class Context:
         state: kept when the job is interrupted and run again: checkpoints, paid calls.
         models: the chat models that this host offers, by name.
         data_roots: folders that a job may read from by path.
+        commands: programs that rows may be given to, by name: words of a command line, no shell.
+        code_roots: folders whose Python a job may run.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
         stop: ask it before each piece of work.
@@ -125,6 +127,8 @@ class Context:
     report: Callable[[int, int, str], None]
     stop: Stop
     log: FilteringBoundLogger
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    code_roots: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ _MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
     Kind.TIMEOUT: (Signal.REFUSED_CONCURRENCY, Health.UNKNOWN),
     Kind.NETWORK_ERROR: (Signal.NOTHING, Health.FAILED),
     Kind.PROVIDER_ERROR: (Signal.NOTHING, Health.FAILED),
+    # Of programs, which are not asked here.
+    Kind.CRASH: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.IMPORT_ERROR: (Signal.NOTHING, Health.UNKNOWN),
 }
 
 # A row that is refused more often than that says something about itself, not about the limits of all.

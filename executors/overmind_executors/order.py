@@ -38,6 +38,8 @@ class Order(BaseModel):
     models: tuple[ModelEndpoint, ...] = ()
     data_roots: tuple[Path, ...] = ()
     function: Function | None = None
+    commands: dict[str, tuple[str, ...]] = {}
+    code_roots: tuple[Path, ...] = ()
 
     def within(self, workspace: Path) -> Order:
         """The same with absolute paths in *workspace*: an executor may change the working folder."""

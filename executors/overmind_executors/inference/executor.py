@@ -27,7 +27,8 @@ from overmind_executors.inference.output import (
     Done,
     OutputFiles,
 )
-from overmind_executors.inference.parameters import Comparison, InferenceParameters
+from overmind_executors.inference.parameters import Comparison, InferenceParameters, ModelTarget, parameters_class
+from overmind_executors.inference.programs import Program, open_program
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.inference.source import RowSource, find_rows, survey
 from overmind_executors.inference.summary import Tally, summary
@@ -60,21 +61,22 @@ class InferenceExecutor:
 
     def validate(self, parameters: Mapping[str, Any]) -> InferenceParameters:
         """The parameters, typed; raises InvalidParameters naming every wrong field."""
-        return check(InferenceParameters, parameters)
+        return check(parameters_class(parameters), parameters)
 
     def run(self, task: InferenceParameters, context: Context) -> Result:
         """Ask the target about every row; see the contract for what is raised."""
         endpoint = _endpoint(task, context)
+        prices = prices_of(endpoint) if endpoint else None
         source = find_rows(task, context)
         policy = self._policy or RetryPolicy()
-        estimator = Estimator(task, prices_of(endpoint), policy)
+        estimator = Estimator(task, prices, policy)
         seen = survey(source, task, context.stop, look=estimator.look)
         estimate = estimator.estimate()
         refuse_if_short(estimate, task)
         is_right = judgement(task.comparison or Comparison(), seen.labels)
-        context.log.info("rows.surveyed", rows=seen.total, model=endpoint.name, estimate=estimate.as_json())
+        context.log.info("rows.surveyed", rows=seen.total, model=task.target.model, estimate=estimate.as_json())
         with (
-            PaidModel(endpoint, context, limits=task.budget, policy=policy) as model,
+            _open(task, endpoint, context, policy) as model,
             OutputFiles(context.output) as files,
         ):
             asking = _Asking(task, model, is_right)
@@ -86,10 +88,10 @@ class InferenceExecutor:
                 model_calls=model.spent_calls(),
                 stopped_by=model.halt.reason,
                 estimate=estimate,
-                prices=price_note(endpoint),
+                prices=price_note(endpoint) if endpoint else None,
             )
         if not tally.ok:
-            raise _nothing_came(tally, endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
+            raise _nothing_came(tally, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         return Result((OUTPUT, ERRORS, SUMMARY), facts)
@@ -98,7 +100,7 @@ class InferenceExecutor:
 class _Asking:
     """One run over all rows."""
 
-    def __init__(self, task: InferenceParameters, model: PaidModel, is_right: Judgement) -> None:
+    def __init__(self, task: InferenceParameters, model: PaidModel | Program, is_right: Judgement) -> None:
         self._task = task
         self._model = model
         self._is_right = is_right
@@ -195,7 +197,19 @@ def _nothing_came(tally: Tally, name: str, calls: int, halted_by: str | None) ->
     return ExecutionFailed(f"no row was answered: {counts}; model {name} was called {calls} times", reason=reason)
 
 
-def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint:
+def _open(
+    task: InferenceParameters, endpoint: ModelEndpoint | None, context: Context, policy: RetryPolicy
+) -> PaidModel | Program:
+    if endpoint is not None:
+        return PaidModel(endpoint, context, limits=task.budget, policy=policy)
+    assert not isinstance(task.target, ModelTarget)  # noqa: S101  # for the type checker
+    return open_program(task.target, context, task.budget)
+
+
+def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint | None:
+    """The chat model, None when the target is a program."""
+    if not isinstance(task.target, ModelTarget):
+        return None
     name = task.target.model
     if name not in context.models:
         offered = ", ".join(sorted(context.models)) or "none"

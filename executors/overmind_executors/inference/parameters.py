@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +57,54 @@ class ModelTarget(Parameters):
         return self.model_dump(include=names, exclude_none=True)
 
 
+class ProgramTarget(Parameters):
+    """A target that is a program of the host: there is nothing to say about how to ask it."""
+
+    system_prompt: ClassVar[None] = None
+    messages_template: ClassVar[None] = None
+    temperature: ClassVar[None] = None
+
+    @property
+    def model(self) -> str:
+        """What results call it."""
+        raise NotImplementedError
+
+    def sampling(self) -> dict[str, Any]:
+        """A program has no such settings."""
+        return {}
+
+
+class AgentTarget(ProgramTarget):
+    """
+    A Python agent: a function that is given a row's input and returns its output.
+
+    Attributes:
+        path: of its folder, or of a zip file of it, in one of the host's code folders.
+        entrypoint: `module:function`.
+    """
+
+    kind: Literal["agent"]
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    entrypoint: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=255)]
+
+    @property
+    def model(self) -> str:
+        """See ProgramTarget."""
+        return self.entrypoint
+
+
+class CommandTarget(ProgramTarget):
+    """A command of the host: `{"input": …}` on its standard input, `{"output": …}` on its standard output."""
+
+    kind: Literal["command"]
+    command: Annotated[str, Field(min_length=1, max_length=255)]
+
+    @property
+    def model(self) -> str:
+        """See ProgramTarget."""
+        return self.command
+
+
 class Comparison(Parameters):
     """
     How an answer is held against the row's `expected_output`.
@@ -99,7 +148,7 @@ class InferenceParameters(Parameters):
     model_id: str | None = None
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     format: Format = "auto"
-    target: ModelTarget
+    target: ModelTarget | AgentTarget | CommandTarget
     repetitions: Annotated[int, Field(ge=1, le=100)] = 1
     max_items: Annotated[int, Field(ge=0)] = 0
     max_rows: Annotated[int, Field(ge=0)] | None = None
@@ -126,3 +175,30 @@ class InferenceParameters(Parameters):
     def most_items(self) -> int:
         """How many rows at most, 0 for all."""
         return self.max_rows if self.max_rows is not None else self.max_items
+
+
+class _ModelParameters(InferenceParameters):
+    target: ModelTarget
+
+
+class _AgentParameters(InferenceParameters):
+    target: AgentTarget
+
+
+class _CommandParameters(InferenceParameters):
+    target: CommandTarget
+
+
+# One class for each kind, so that a problem names the field and not the kinds that it might have been of.
+_BY_KIND: Final[Mapping[str, type[InferenceParameters]]] = {
+    "model": _ModelParameters,
+    "agent": _AgentParameters,
+    "command": _CommandParameters,
+}
+
+
+def parameters_class(given: Mapping[str, Any]) -> type[InferenceParameters]:
+    """The class for the kind of target that *given* names, a model's when it names none that there is."""
+    target = given.get("target")
+    kind = target.get("kind") if isinstance(target, dict) else None
+    return _BY_KIND.get(kind, _ModelParameters) if isinstance(kind, str) else _ModelParameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, Stop, WorkStopped
-from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
+from overmind_executors.inference.parameters import AgentTarget, CommandTarget, InferenceParameters, ModelTarget
 from overmind_executors.inference.requests import placeholders
 from overmind_executors.parameters import nearest
 from overmind_executors.row_files import Line, format_of, lines_of
@@ -117,7 +117,7 @@ def survey(
 class _Unseen:
     """The fields that the template names and no row has had so far: mostly one that is misspelled."""
 
-    def __init__(self, target: ModelTarget) -> None:
+    def __init__(self, target: ModelTarget | AgentTarget | CommandTarget) -> None:
         self._names = placeholders(target)
         self._first: Row | None = None
 

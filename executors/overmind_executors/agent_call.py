@@ -1,0 +1,63 @@
+"""
+One call of a Python agent, a process of its own: `python -P -m overmind_executors.agent_call FOLDER MODULE:NAME`.
+
+The row comes as JSON on standard input, the answer goes as JSON into `answer.json` of the working folder; what the
+agent prints is the job's log. `-P` keeps the agent's files from standing in for the standard library's while ours
+starts; its folder is put on the path only to import it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import resource
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_executors import strict_json
+
+ANSWER: Final = "answer.json"
+_MAX_MESSAGE: Final = 500
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Call it once; returns 0 also when it raised: that is in the answer."""
+    folder, entry = arguments
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    given = strict_json.loads(sys.stdin.buffer.read(), levels=strict_json.MAX_DEPTH + 1)
+    Path(ANSWER).write_text(strict_json.dumps(_answer(folder, entry, given["input"])), encoding="utf-8")
+    return 0
+
+
+def _answer(folder: str, entry: str, given: Any) -> dict[str, Any]:
+    module_name, _, function_name = entry.partition(":")
+    sys.path.insert(0, folder)
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except BaseException as error:
+        return _failure("import_error", error)
+    try:
+        made = function(given)
+        output = asyncio.run(made) if inspect.iscoroutine(made) else made
+    except BaseException as error:
+        return _failure("crash", error)
+    try:
+        strict_json.loads(strict_json.dumps({"output": output}))
+    except (TypeError, ValueError, RecursionError) as error:
+        return _failure("invalid_response", error)
+    return {"output": output}
+
+
+def _failure(kind: str, error: BaseException) -> dict[str, Any]:
+    """The traceback goes into the log, its last line into the answer."""
+    traceback.print_exception(error)
+    text = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
+    return {"kind": kind, "message": text[:_MAX_MESSAGE]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

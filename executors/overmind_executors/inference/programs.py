@@ -1,0 +1,195 @@
+"""
+Targets that are programs of the host: a registered command, or a Python agent in one of its code folders.
+
+A program is asked in the same way as a model, through the same journal: what has answered a row is not asked again
+after a crash of the job. It is asked once: a program that fails is an outcome of its row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.agent_call import ANSWER
+from overmind_executors.answers import Answer, Kind
+from overmind_executors.budget import Limits, Purse
+from overmind_executors.commands import CommandLimits, NotStarted, run
+from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, WorkStopped
+from overmind_executors.inference.parameters import AgentTarget, CommandTarget
+from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
+from overmind_executors.paid_model import BUDGET_EXHAUSTED, JOURNAL, Halt, NotAsked
+from overmind_executors.parameters import nearest
+
+MOST_ANSWER_BYTES: Final = 1 << 20
+_MOST_FILE_BYTES: Final = 256 << 20
+_MOST_BUNDLE_BYTES: Final = 64 << 20
+_MOST_BUNDLE_FILES: Final = 10_000
+_MOST_AT_ONCE: Final = 256
+
+
+class Program:
+    """One program within one job; has what the row loop uses of `PaidModel`."""
+
+    prices = None
+
+    def __init__(self, name: str, command: list[str], context: Context, *, limits: Limits, is_agent: bool) -> None:
+        self.endpoint = ModelEndpoint(name, "", name, max_concurrency=_MOST_AT_ONCE)
+        self.halt = Halt()
+        self._command = command
+        self._is_agent = is_agent
+        self._context = context
+        self._calls = PaidCalls(context.state / JOURNAL)
+        self._purse = Purse(limits, self._calls.spent())
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._calls.close()
+
+    def ask(
+        self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float, **_of_a_model: bool
+    ) -> Answer | NotAsked:
+        """What the program makes of *body*, from the journal if it is there. Nothing is shared."""
+        raw = strict_json.canonical(body)
+        key = CallKey(hashlib.sha256(raw).hexdigest(), row_id, repetition)
+        earlier = self._calls.earlier(key)
+        if earlier.answer is not None and earlier.is_final:
+            return earlier.answer
+        if self.halt.reason or self._context.stop.is_set():
+            return NotAsked(self.halt.reason or "stopped")
+        if not self._purse.take_call():
+            self.halt.set(BUDGET_EXHAUSTED)
+            return NotAsked(BUDGET_EXHAUSTED)
+        number = earlier.number + 1
+        self._calls.reserve(key, number)
+        self._calls.sent(key, number)
+        try:
+            answer = self._run(raw, timeout_s)
+        except WorkStopped:
+            return NotAsked("stopped")
+        self._calls.done(key, number, answer, is_final=True)
+        return answer
+
+    def spent_calls(self) -> int:
+        """Runs of the program for this job, over all its attempts."""
+        return self._calls.spent().calls
+
+    def lives(self) -> Lives:
+        """How long was asked, over all attempts of the job."""
+        return self._calls.lives()
+
+    def cut_after(self, _seconds: float) -> None:
+        """Nothing to do: each run looks at the wish to stop itself."""
+
+    def _run(self, raw: bytes, timeout_s: float) -> Answer:
+        began_s, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        folder = Path(tempfile.mkdtemp(prefix="row-", dir=self._context.state))
+        try:
+            kind, output, message = self._outcome(raw, folder, timeout_s)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        has_output = kind is Kind.OK
+        return Answer(
+            kind,
+            status=200 if has_output else None,
+            body={"output": output} if has_output else None,
+            output=output,
+            message=message,
+            latency_ms=round((time.monotonic() - began_s) * 1000, 3),
+            started_at=started_at,
+        )
+
+    def _outcome(self, raw: bytes, folder: Path, timeout_s: float) -> tuple[Kind, Any, str]:
+        limits = CommandLimits(timeout_s, None if self._is_agent else MOST_ANSWER_BYTES, _MOST_FILE_BYTES)
+        try:
+            ended = run(self._command, cwd=folder, limits=limits, stop=self._context.stop, stdin=raw)
+        except NotStarted as error:
+            return Kind.CRASH, None, f"the program cannot be started: {error}"
+        if ended.ended_by == "timeout":
+            return Kind.TIMEOUT, None, f"no answer within {timeout_s:g} s"
+        if ended.ended_by == "output":
+            return Kind.INVALID_RESPONSE, None, f"an answer of more than {MOST_ANSWER_BYTES} bytes"
+        if ended.code != 0:
+            how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+            return Kind.CRASH, None, f"the program ended with {how}; see the log"
+        return self._said(folder) if self._is_agent else _answer(ended.stdout, "output")
+
+    def _said(self, folder: Path) -> tuple[Kind, Any, str]:
+        path = folder / ANSWER
+        if path.is_symlink() or not path.is_file():
+            return Kind.CRASH, None, "the agent ended its process and gave no answer"
+        with path.open("rb") as file:
+            raw = file.read(MOST_ANSWER_BYTES + 1)
+        if len(raw) > MOST_ANSWER_BYTES:
+            return Kind.INVALID_RESPONSE, None, f"an answer of more than {MOST_ANSWER_BYTES} bytes"
+        return _answer(raw, "output")
+
+
+def _answer(raw: bytes, key: str) -> tuple[Kind, Any, str]:
+    """`{"output": …}` or `{"kind", "message"}`."""
+    try:
+        said = strict_json.loads(raw, levels=strict_json.MAX_DEPTH - 4)
+    except strict_json.NotJson as error:
+        return Kind.INVALID_RESPONSE, None, f"the answer is not JSON: {error}"
+    if not isinstance(said, dict) or (key not in said and "kind" not in said):
+        return Kind.INVALID_RESPONSE, None, "the answer is not an object with an output"
+    if key in said:
+        return Kind.OK, said[key], ""
+    kinds = {kind.value: kind for kind in (Kind.CRASH, Kind.IMPORT_ERROR, Kind.INVALID_RESPONSE)}
+    return kinds.get(str(said["kind"]), Kind.CRASH), None, str(said.get("message", ""))[:500]
+
+
+def open_program(target: AgentTarget | CommandTarget, context: Context, limits: Limits) -> Program:
+    """
+    The program that *target* names.
+
+    Raises:
+        InvalidParameters: the host has no such command, or no such agent in its code folders.
+    """
+    if isinstance(target, CommandTarget):
+        if target.command not in context.commands:
+            near = nearest(target.command, context.commands)
+            raise InvalidParameters(Problem("target.command", f"no such command on this host{near}"))
+        command = list(context.commands[target.command])
+        return Program(target.command, command, context, limits=limits, is_agent=False)
+    folder = _code(target.path, context)
+    command = [sys.executable, "-P", "-m", "overmind_executors.agent_call", str(folder), target.entrypoint]
+    return Program(target.entrypoint, command, context, limits=limits, is_agent=True)
+
+
+def _code(path: str, context: Context) -> Path:
+    """The folder of the agent's code; a bundle is unpacked into the job's own folder first."""
+    for root in context.code_roots:
+        try:
+            found = (root / path).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            continue
+        if found.is_relative_to(root.resolve()):
+            return found if found.is_dir() else _unpacked(found, context.state / "code")
+    what = (
+        "no such folder or bundle in this host's code_roots" if context.code_roots else "this host runs no agents"
+    )
+    raise InvalidParameters(Problem("target.path", what))
+
+
+def _unpacked(bundle: Path, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            entries = archive.infolist()
+            if len(entries) > _MOST_BUNDLE_FILES or sum(entry.file_size for entry in entries) > _MOST_BUNDLE_BYTES:
+                raise InvalidParameters(Problem("target.path", "the bundle is too large"))
+            archive.extractall(folder)  # keeps within the folder whatever the names are, and makes no links
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise InvalidParameters(Problem("target.path", f"not a zip file ({type(error).__name__})")) from error
+    return folder
