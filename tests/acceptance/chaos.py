@@ -32,6 +32,7 @@ from server import ControlPlaneProcess
 
 PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"
 MODEL = b"a model file"
+FOR_EVER_S = 1e9
 CONFIG = """
 job_types = ["ledger"]
 job_env = ["PYTHONPATH"]
@@ -54,6 +55,7 @@ class Profile:
         faults: which part of all requests meets one of MIXED.
         every_s: for each thing the nemesis does, how many seconds pass between two of them on average.
         freeze_s: the shortest and the longest freeze.
+        storm_s: how long the nemesis acts and the network is bad, at most: they end when few jobs are left.
         patience_s: after which it is a failure that jobs have not ended; from the start of the agents.
         settle_s: what the last jobs may take when all is calm again.
     """
@@ -67,7 +69,8 @@ class Profile:
     faults: float = 0.0
     every_s: dict[str, float] = field(default_factory=dict)
     freeze_s: tuple[float, float] = (0.5, 2.0)
-    patience_s: float = 180.0
+    storm_s: float = 90.0
+    patience_s: float = 240.0
     settle_s: float = 60.0
 
 
@@ -237,7 +240,7 @@ def run(
             calm_at_s = _go_on(profile, nemesis, plane, proxy, began_s, meanwhile)
             took_s = time.monotonic() - began_s
             _end(machines)
-            left = [*_left_over(machines, plane)]
+            left = [*_left_over(machines, plane, was_killed="kill server" in profile.every_s)]
         finally:
             for machine in machines:
                 machine.host.stop_all()
@@ -252,9 +255,13 @@ def run(
         settle_s=profile.settle_s,
     )
     assert set(job_ids) == set(record.jobs)
-    ends = Counter(events[-1].status.value for events in record.by_job().values())
+    ends = Counter(_end_of(events[-1]) for events in record.by_job().values())
     done = Counter(f"{d.kind} {'server' if d.whom == 'server' else 'agent'}" for d in nemesis.log)
     return Ran(record, done, proxy.faults, _refused(plane), ends, took_s)
+
+
+def _end_of(event: history.Event) -> str:
+    return f"{event.status.value} {event.reason}" if event.reason else event.status.value
 
 
 def _submit(profile: Profile, plane: ControlPlaneProcess, ledger: Path) -> list[str]:
@@ -291,13 +298,14 @@ def _go_on(
     while open_jobs := _open_jobs(plane):
         now_s = time.monotonic()
         assert now_s - began_s < profile.patience_s, f"{open_jobs} jobs have not ended; {Counter(nemesis.log)}"
-        if open_jobs > profile.agents and now_s - began_s < profile.patience_s - profile.settle_s:
+        if open_jobs > profile.agents and now_s - began_s < profile.storm_s and not is_calm:
             nemesis.act()
         else:
             if not is_calm:
                 is_calm, calm_at_s = True, time.time()
                 proxy.plan = lambda _request: None
-            nemesis.mend(now_s + 3600)
+                nemesis.mend(now_s + FOR_EVER_S)
+            nemesis.mend(now_s)
         meanwhile(now_s)
         time.sleep(0.05)
     return calm_at_s
@@ -331,7 +339,7 @@ def _end(machines: Iterable[Machine]) -> None:
         assert 0 == code, machine.agent.raw[-20:]
 
 
-def _left_over(machines: Iterable[Machine], plane: ControlPlaneProcess) -> Iterator[str]:
+def _left_over(machines: Iterable[Machine], plane: ControlPlaneProcess, *, was_killed: bool) -> Iterator[str]:
     for machine in machines:
         yield from (f"process {pid} of {machine.name}" for pid in machine.host.children())
         with closing(sqlite3.connect(machine.host.state / "journal.sqlite")) as db:
@@ -340,7 +348,8 @@ def _left_over(machines: Iterable[Machine], plane: ControlPlaneProcess) -> Itera
                 if number:
                     yield f"{number} rows of {table} of {machine.name}"
         yield from (str(path) for path in machine.host.state.rglob("*.corrupt-*"))
-    yield from (str(path) for path in (plane.data / "blobs" / "incoming").iterdir())
+    if not was_killed:  # else what it was just receiving is there, and is removed after a day
+        yield from (str(path) for path in (plane.data / "blobs" / "incoming").iterdir())
 
 
 def _leaks(folder: Path, plane: ControlPlaneProcess) -> list[str]:

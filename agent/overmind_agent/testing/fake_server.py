@@ -138,6 +138,10 @@ class FakeServer:
         """
         self._scripts[verb].extend(steps)
 
+    def calm(self) -> None:
+        """Nothing of what was scripted happens any more."""
+        self._scripts.clear()
+
     # ------------------------------------------------------------------------------------ for FakeControlPlane
 
     @contextmanager

@@ -37,6 +37,7 @@ class Event:
     at_s: float
     message: str | None = None
     declared: frozenset[tuple[str, str]] = frozenset()
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def read(database: Path, ledger: Path | None = None, **more: Any) -> History:
             ],
             effects=_effects(ledger) if ledger and ledger.exists() else (),
             grants=[Grant(*row) for row in db.execute(_GRANTS)],
-            agents={agent_id: json.loads(name) for agent_id, name in db.execute(_NAMES)},
+            agents={agent_id: json.loads(value)["display_name"] for agent_id, value in db.execute(_NAMES)},
             **more,
         )
 
@@ -164,7 +165,7 @@ _NAMES: Final = "SELECT agent_id, value FROM agent_events WHERE kind = 'display_
 def _event(
     job_id: str, status: str, attempt: int, agent: str | None, created: str, message: str | None, detail: str | None
 ) -> Event:
-    files = (json.loads(detail) or {}).get("files") if detail else None
+    told = (json.loads(detail) or {}) if detail else {}
     return Event(
         job_id,
         Status.read(status),
@@ -172,7 +173,8 @@ def _event(
         agent,
         datetime.fromisoformat(created).replace(tzinfo=UTC).timestamp(),
         message,
-        frozenset((line["name"], line["sha256"]) for line in files or ()),
+        frozenset((line["name"], line["sha256"]) for line in told.get("files") or ()),
+        told.get("reason"),
     )
 
 

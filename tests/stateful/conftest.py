@@ -1,0 +1,21 @@
+"""How many examples the machines are given."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+
+@pytest.fixture
+def examples(is_whole: bool, request: pytest.FixtureRequest) -> settings:
+    """500 examples of 50 steps for `make chaos`; a share, always the same, for `make test`."""
+    given = request.config.getoption("--seed")
+    return settings(
+        max_examples=500 if is_whole else 20,
+        stateful_step_count=50,
+        derandomize=not is_whole or given is None,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
