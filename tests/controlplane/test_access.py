@@ -75,10 +75,14 @@ def test_many_are_made_together_or_not_at_all(project: Project) -> None:
     assert ["a", "b"] == [line["subject_id"] for line in listed[1:]]
 
 
-def test_a_job_has_the_older_calls_too(project: Project) -> None:
-    job_id = project.submit.make_job()["id"]
-    path, told = f"/api/v2/jobs/{job_id}/access", relationship("job", job_id)
+@pytest.mark.parametrize("kind", ["job", "model", "artifact"])
+def test_each_thing_has_the_older_calls_too(project: Project, kind: str) -> None:
     api = project.submit
+    job = api.make_job()
+    described = project.agent.upload(b"x", "result.txt", (job["file"]["revisions"][-1]["id"],))
+    made_of_it = project.agent.read("POST", f"/api/v2/models/{job['model_id']}/artifacts", described)
+    thing_id = {"job": job["id"], "model": job["model_id"], "artifact": made_of_it["id"]}[kind]
+    path, told = f"/api/v2/{kind}s/{thing_id}/access", relationship(kind, thing_id)
 
     made = api.read("PATCH", path, told)
     changed = api.read("PATCH", path, told | {"relation": "editor"}, params={"patch_op": "set"})

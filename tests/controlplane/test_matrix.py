@@ -100,6 +100,8 @@ BODIES |= {
     "POST /api/v2/access": A_RELATION,
     "POST /api/v2/bulk/access": [A_RELATION],
     "PATCH /api/v2/jobs/{job_id}/access": A_RELATION,
+    "PATCH /api/v2/models/{model_id}/access": A_RELATION,
+    "PATCH /api/v2/artifacts/{artifact_id}/access": A_RELATION,
 }
 # Bodies that describe an uploaded file.
 REVISIONS = {
