@@ -24,6 +24,7 @@ from overmind_agent.launcher import has_ended, read_result
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipping import LogShipping
 from overmind_agent.ports import Workspace
+from overmind_agent.size_limits import SizeLimits
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_agent.time_limits import TimeLimits
 from overmind_agent.worker import InterruptedWork, Worker
@@ -121,6 +122,7 @@ class Daemon:
     weights: Mapping[str, int] = field(default_factory=dict)
     refusal: Callable[[], str | None] = lambda: None
     limits: TimeLimits = field(default_factory=TimeLimits)
+    sizes: SizeLimits = field(default_factory=SizeLimits)
 
     def __post_init__(self) -> None:
         self.log: Any = structlog.get_logger()
@@ -153,6 +155,7 @@ class Daemon:
             clock=self.clock,
             validate=self.validate,
             limits=self.limits,
+            sizes=self.sizes,
             on_change=lambda _held, status: self.seen.append(status),
             redactor=Redactor([SECRET]),
             log=self.log,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ class ChildSettings:
         nice: added to the child's priority, so that heartbeats come first.
         functions: what `overmind_executors.order` reads of each function of this host, by its name.
         commands, code_roots: the programs that rows may be given to.
+        models_of: for the job types that it names, the only models that their jobs may use.
+        spend_limits: what any job may spend here, under the names of a job's `budget`.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
@@ -42,6 +44,13 @@ class ChildSettings:
     functions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     code_roots: Sequence[Path] = ()
+    models_of: Mapping[str, Collection[str]] = field(default_factory=dict)
+    spend_limits: Mapping[str, float] = field(default_factory=dict)
+
+    def _models_for(self, job_type: str) -> Sequence[ModelEndpoint]:
+        """A job gets the keys of no other models than those that it may use."""
+        allowed = self.models_of.get(job_type)
+        return [model for model in self.models if allowed is None or model.name in allowed]
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -75,7 +84,8 @@ class ChildSettings:
             "commands": {name: list(words) for name, words in self.commands.items()},
             "code_roots": [str(root) for root in self.code_roots],
             # A command of the host's needs no key of a model.
-            "models": [] if function else [asdict(model) for model in self.models],
+            "models": [] if function else [asdict(model) for model in self._models_for(claim.job.job_type)],
+            "spend_limits": dict(self.spend_limits),
             "data_roots": [str(root) for root in self.data_roots],
         }
         return json.dumps(order).encode()

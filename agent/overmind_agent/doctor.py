@@ -115,6 +115,7 @@ class Doctor:
         yield "functions", self._functions
         yield "child", self._child
         yield "data_roots", self._data_roots
+        yield "policy", self._policy
         yield "address", self._address
         yield "connection", self._connection
         yield "extensions", self._extensions
@@ -223,6 +224,15 @@ class Doctor:
                 )
         return ", ".join(map(str, roots)) or "none"
 
+    def _policy(self) -> str:
+        policy = self._settings.policy.model_dump(exclude_none=True, exclude_defaults=True)
+        known = self._settings.models
+        if lost := sorted(
+            {name for names in self._settings.policy.models_of.values() for name in names} - set(known)
+        ):
+            raise Failed(f"policy.models names {', '.join(lost)}", "name models of this host, or correct [models]")
+        return "; ".join(f"{name} {_in_words(value)}" for name, value in policy.items()) or "no limits of its own"
+
     def _service_manager(self) -> str:
         return "systemd" if Path("/run/systemd/system").is_dir() else "none here"
 
@@ -309,6 +319,10 @@ class Doctor:
                 grade="warning",
             )
         return f"{model.base_url} answers"
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else f"{value:,}"
 
 
 def _model_ids(body: bytes) -> frozenset[str]:

@@ -31,6 +31,7 @@ from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
+from overmind_agent.size_limits import SizeLimits
 from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
@@ -57,6 +58,7 @@ class JobRun:
         validate: raises InvalidParameters when a job of that type cannot be run with those parameters.
         on_change: told of each status and each progress, for whoever watches.
         limits: how long each phase may take.
+        sizes: how large input and result may be.
         redactor: masks secrets in all words about the job before they are written down; not in its result files.
     """
 
@@ -71,6 +73,7 @@ class JobRun:
     log: FilteringBoundLogger
     redactor: Redactor = field(default_factory=Redactor)
     limits: TimeLimits = field(default_factory=TimeLimits)
+    sizes: SizeLimits = field(default_factory=SizeLimits)
 
     def __call__(self, held: HeldJob) -> Ended:
         """
@@ -142,6 +145,7 @@ class _Run:
                 )
             finally:
                 self._room.logs.end(self._claim)  # the files go while the rest of the log does
+            self._room.sizes.check_result(result.files)
             result = self._redacted(result)
             self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
             self._upload(result)
@@ -178,7 +182,9 @@ class _Run:
 
     def _fetch(self, file: RemoteFile | None, workspace: Workspace) -> None:
         if file is not None and not workspace.input_file.exists():
+            self._room.sizes.check_input(file.size_bytes)
             self._insist(lambda: self._room.control_plane.download(file, workspace.input_file))
+            self._room.sizes.check_input(workspace.input_file.stat().st_size)
 
     def _upload(self, result: Result) -> None:
         stored = self._room.journal.uploaded(self._claim)

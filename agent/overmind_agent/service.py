@@ -52,6 +52,7 @@ from overmind_agent.patience import Bounded, Bounds
 from overmind_agent.planes import Planes
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
+from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.state_folder import owning
 from overmind_agent.supervisor import Supervisor
@@ -384,6 +385,7 @@ class Service:
             clock=clock,
             workspaces=self._workspaces,
             validate=self._validate,
+            sizes=SizeLimits(self._settings.policy.max_input_bytes, self._settings.policy.max_result_bytes),
             limits=TimeLimits(self._settings.agent.job_timeout_s, self._settings.agent.no_progress_s),
             on_change=self._outside.on_change,
             redactor=self._outside.redactor,
@@ -440,6 +442,8 @@ class Service:
             owner=str(agent.state_dir),
             commands=self._settings.functions.commands,
             code_roots=self._settings.functions.code_roots,
+            models_of=self._settings.policy.models_of,
+            spend_limits=self._settings.policy.spend_limits,
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
         )
 

@@ -51,6 +51,10 @@ Weights = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[1-9][0-9]?$", max_length=258)], ...],
     BeforeValidator(_split),
 ]
+ModelLines = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[A-Za-z0-9][A-Za-z0-9_-]*$")], ...],
+    BeforeValidator(_split),
+]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -172,6 +176,34 @@ class Agent(Section):
         return stop_timeout_s
 
 
+class Policy(Section):
+    """
+    What no job may exceed here, whatever the control plane says; None is no limit.
+
+    Attributes:
+        models: `job_type=model` lines; a job of a type that they name may use only the models named with it.
+        max_usd, max_calls, max_tokens: of one job, over all its attempts.
+    """
+
+    models: ModelLines = ()
+    max_usd: Annotated[float, Field(gt=0)] | None = None
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_input_bytes: Annotated[int, Field(ge=0)] | None = None
+    max_result_bytes: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def models_of(self) -> Mapping[str, frozenset[str]]:
+        """The models that a job of a type may use, for the types that `models` names."""
+        lines = [line.rpartition("=")[::2] for line in self.models]
+        return {job_type: frozenset(model for name, model in lines if name == job_type) for job_type, _ in lines}
+
+    @property
+    def spend_limits(self) -> Mapping[str, float]:
+        """The limits that are set, under the names of a job's `budget`."""
+        return self.model_dump(include={"max_usd", "max_calls", "max_tokens"}, exclude_none=True)
+
+
 class Model(Section):
     """
     A chat model that jobs may use under a name of the host's.
@@ -249,6 +281,7 @@ class Settings(Section):
 
     control_plane: ControlPlane = ControlPlane()
     agent: Agent = Field(default_factory=Agent)
+    policy: Policy = Policy()
     models: Mapping[ModelName, Model] = {}
     functions: Functions = Functions()
     logging: Logging = Logging()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +25,13 @@ class Limits(Parameters):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
+
+    def within(self, host: Mapping[str, float]) -> Limits:
+        """The smaller of each limit here and the one of the same name that the host has."""
+        own = self.model_dump(exclude_none=True)
+        return Limits.model_validate(
+            {**own, **{name: min(most, own.get(name, most)) for name, most in host.items()}}
+        )
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         state=job.state,
         models={model.name: model for model in job.models},
         data_roots=job.data_roots,
+        spend_limits=job.spend_limits,
         report=events.progress,
         stop=stop,
         log=log,

@@ -110,6 +110,7 @@ class Context:
         data_roots: folders that a job may read from by path.
         commands: programs that rows may be given to, by name: words of a command line, no shell.
         code_roots: folders whose Python a job may run.
+        spend_limits: what any job may spend here, under the names of a job's `budget`; `PaidModel` keeps to it.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
         stop: ask it before each piece of work.
@@ -129,6 +130,7 @@ class Context:
     log: FilteringBoundLogger
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     code_roots: tuple[Path, ...] = ()
+    spend_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

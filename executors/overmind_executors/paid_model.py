@@ -12,7 +12,7 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.budget import Limits, Purse
-from overmind_executors.contract import Context, ModelEndpoint
+from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
 from overmind_executors.model_client import Interrupted, ModelClient, ProviderGone
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_calls import SHARED, CallKey, Lives, PaidCalls
@@ -70,7 +70,7 @@ class Account:
 
     def __init__(self, context: Context, limits: Limits) -> None:
         self.calls = PaidCalls(context.state / JOURNAL)
-        self.purse = Purse(limits, self.calls.spent())
+        self.purse = Purse(limits.within(context.spend_limits), self.calls.spent())
 
     def __enter__(self) -> Account:
         return self
@@ -101,6 +101,12 @@ class PaidModel:
     ) -> None:
         self.endpoint = endpoint
         self.prices: Prices | None = prices_of(endpoint)
+        if self.prices is None and "max_usd" in context.spend_limits:
+            raise ExecutionFailed(
+                f"the price of model {endpoint.name} is not known, and policy.max_usd of this host limits what "
+                f"a job may spend; set models.{endpoint.name}.input_price and output_price",
+                reason="model_unpriced",
+            )
         self.halt = Halt()
         self._stop = context.stop
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)

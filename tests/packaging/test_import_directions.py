@@ -79,11 +79,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "network": frozenset(),
     "capacity": VALUES,
     "time_limits": VALUES,
+    "size_limits": VALUES,
     "wall_clock": VALUES,
     "state_folder": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("time_limits"),
+    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("size_limits", "time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
