@@ -534,3 +534,16 @@ def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make) -> None:
     said, again = recounted(context.output)
 
     assert (10, 9) == (said["total"], again["total"])
+
+
+def test_judges_may_see_a_sample_of_what_the_evaluators_see(zoo: Zoo, make: Make) -> None:
+    facts = _run(
+        make(),
+        items=_items(30),
+        judge={**JUDGE, "max_items": 6},
+        evaluators=[{"kind": "contains", "value": "fine"}],
+    ).outcome
+
+    scored = {name: one["scored"] for name, one in facts["evaluators"].items()}
+    assert {"contains": 30, "judge": 6} == scored
+    assert (6, {"not_sampled": 24}, 0.2) == (zoo.total, facts["codes"], facts["coverage_rate"])

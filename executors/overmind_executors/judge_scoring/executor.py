@@ -111,7 +111,7 @@ class _Scoring:
 
     def all_rows(self) -> None:
         """Write a line for every row; then withhold those that the judges are not to be believed on."""
-        scorer = RowScorer(self._task, self._panel)
+        scorer = RowScorer(self._task, self._panel, self._selection.judged)
         gates = frozenset(one.title for one in self._task.evaluators if one.gate)
         learns = self._task.judge is not None and self._task.judge.target_agreement is not None
         path = self._context.state / "first_scores.jsonl" if learns else self._context.output / SCORES

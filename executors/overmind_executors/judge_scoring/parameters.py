@@ -44,6 +44,7 @@ class JudgeParameters(Sampling):
         target_agreement: abstain below the confidence from which on judges agree with people that often; learnt
             from half of the labels.
         pass_threshold: the value from which on an output passes.
+        max_items: the judges see a sample of so many rows, drawn with the job's seed; 0 for all.
         canaries: so many hostile outputs are judged besides, to see whether a judge can be talked round.
     """
 
@@ -59,6 +60,7 @@ class JudgeParameters(Sampling):
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
     target_agreement: Annotated[float, Field(gt=0, lt=1)] | None = None
     pass_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_items: Annotated[int, Field(ge=0)] = 0
     canaries: Annotated[int, Field(ge=0, le=len(CANARIES))] = 0
     compare_with: Annotated[str, Field(min_length=1, max_length=200)] = "baseline_output"
 

@@ -52,11 +52,19 @@ class Panel:
 
 
 class RowScorer:
-    """Scores one row after the other; called from the engine's threads, and keeps nothing between rows."""
+    """
+    Scores one row after the other; called from the engine's threads, and keeps nothing between rows.
 
-    def __init__(self, task: JudgeScoringParameters, panel: Panel | None) -> None:
+    Args:
+        judged: the ids of the rows that the panel sees, None for all.
+    """
+
+    def __init__(
+        self, task: JudgeScoringParameters, panel: Panel | None, judged: frozenset[str] | None = None
+    ) -> None:
         self._task = task
         self._panel = panel
+        self._sample = judged
 
     def score(self, row: Row | BrokenRow) -> Scored:
         """Everything that is to be said of *row*."""
@@ -84,6 +92,8 @@ class RowScorer:
     def _judged(self, panel: Panel, item: Item, row_id: str, *, is_shut: bool) -> Judged:
         if item.absence == "execution_error" or (item.absence and not item.tool_calls):
             return Judged(skipped(item.absence, item.failure))
+        if self._sample is not None and row_id not in self._sample:
+            return Judged(skipped("not_sampled"))
         if is_shut:
             return Judged(passed(False, "gate_failed"), 1.0, passes=False)
         return panel.judge(item, row_id)

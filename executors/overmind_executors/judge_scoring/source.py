@@ -14,12 +14,19 @@ from overmind_executors.rows import BrokenRow, Row
 
 
 class Selection:
-    """The rows of a job, in their order."""
+    """
+    The rows of a job, in their order.
 
-    def __init__(self, source: RowSource, chosen: frozenset[str] | None, total: int) -> None:
+    Attributes:
+        total: how many there are.
+        judged: the ids of those that judges see, None for all.
+    """
+
+    def __init__(self, source: RowSource, chosen: _Sample, judged: _Sample, total: int) -> None:
         self._source = source
-        self._chosen = chosen
-        self.total = total
+        self._chosen = chosen.ids(total)
+        self.total = total if self._chosen is None else len(self._chosen)
+        self.judged = judged.ids(self.total)
 
     def rows(self) -> Iterator[Row | BrokenRow]:
         """One after the other; those that cannot be read, too, unless a sample was drawn."""
@@ -30,7 +37,7 @@ class Selection:
 
 def select(task: JudgeScoringParameters, context: Context) -> Selection:
     """
-    Find the rows, look at each once, and draw the sample.
+    Find the rows, look at each once, and draw the samples.
 
     Raises:
         InvalidParameters: there are none, or more than half of them cannot be read.
@@ -38,22 +45,42 @@ def select(task: JudgeScoringParameters, context: Context) -> Selection:
     """
     place = task.model_dump(include={"items", "items_file", "dataset_id", "model_id", "path", "format"})
     source = find_rows(InferenceParameters(**place, target=ModelTarget(model="none")), context)
+    # One order for both, so that the judges' sample lies within the job's.
+    chosen = _Sample(task.max_items, task.seed)
+    judged = _Sample(task.judge.max_items if task.judge else 0, task.seed)
     total = broken = 0
-    lowest: list[tuple[int, str]] = []
     for row in source.rows():
         if context.stop.is_set():
             raise WorkStopped
         total += 1
         if isinstance(row, BrokenRow):
             broken += 1
-        elif task.max_items:
-            rank = -int.from_bytes(hashlib.sha256(f"{task.seed}\n{row.id}".encode()).digest()[:8])
-            push = heapq.heappush if len(lowest) < task.max_items else heapq.heappushpop
-            push(lowest, (rank, row.id))
+        else:
+            chosen.offer(row.id)
+            judged.offer(row.id)
     if total == 0:
         raise InvalidParameters(Problem("input", "there are no rows"))
     if broken * 2 > total:
         raise InvalidParameters(Problem("input", f"{broken} of {total} rows cannot be read"))
-    if not task.max_items or total - broken <= task.max_items:
-        return Selection(source, None, total)
-    return Selection(source, frozenset(row_id for _, row_id in lowest), len(lowest))
+    return Selection(source, chosen, judged, total)
+
+
+class _Sample:
+    """The *size* ids with the lowest digests of all that are offered, in whatever order they come."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._seed = seed
+        self._lowest: list[tuple[int, str]] = []
+
+    def offer(self, row_id: str) -> None:
+        """One more id."""
+        if not self._size:
+            return
+        rank = -int.from_bytes(hashlib.sha256(f"{self._seed}\n{row_id}".encode()).digest()[:8])
+        push = heapq.heappush if len(self._lowest) < self._size else heapq.heappushpop
+        push(self._lowest, (rank, row_id))
+
+    def ids(self, total: int) -> frozenset[str] | None:
+        """Those drawn; None when all *total* rows are in."""
+        return None if not self._size or total <= self._size else frozenset(row_id for _, row_id in self._lowest)
