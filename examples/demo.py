@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import requests
+import scoring_step
 from rich.console import Console
 from rich.table import Table
 
@@ -178,22 +179,9 @@ class ControlPlane:
             raise Failed(f"{method} {path} was answered {answer.status_code}: {answer.text[:300]}")
         return answer.json()
 
-    def submit(self, rows: list[Any]) -> str:
-        """A new job over *rows*; returns its id."""
-        parameters = {
-            "items": rows,
-            "target": {
-                "kind": "model",
-                "model": "local",
-                "messages_template": [{"role": "user", "content": PROMPT}],
-                "temperature": 0,
-                "max_tokens": 8,
-                "stop": [".", ",", "\n"],
-            },
-            "concurrency": 2,
-            "comparison": {"kind": "label"},
-        }
-        job = {"job_type": "inference", "status": "pending", "result": {"parameters": parameters}}
+    def submit(self, job_type: str, parameters: dict[str, Any]) -> str:
+        """A new job; returns its id."""
+        job = {"job_type": job_type, "status": "pending", "result": {"parameters": parameters}}
         return str(self.call("POST", "/api/jobs/", job)["id"])
 
     def save_results(self, model_id: str, folder: Path) -> list[Path]:
@@ -209,6 +197,23 @@ class ControlPlane:
             path.write_bytes(answer.content)
             saved.append(path)
         return saved
+
+
+def inference(rows: list[Any]) -> dict[str, Any]:
+    """The parameters of a job that asks the local model about *rows*."""
+    return {
+        "items": rows,
+        "target": {
+            "kind": "model",
+            "model": "local",
+            "messages_template": [{"role": "user", "content": PROMPT}],
+            "temperature": 0,
+            "max_tokens": 8,
+            "stop": [".", ",", "\n"],
+        },
+        "concurrency": 2,
+        "comparison": {"kind": "label"},
+    }
 
 
 def run_agent(config: Path) -> None:
@@ -278,6 +283,18 @@ def show_rows(rows: list[Any], output: Path) -> None:
     say.print(table)
 
 
+def score(plane: ControlPlane, config: Path, rows: list[Any]) -> None:
+    """A second job: answers from elsewhere, scored."""
+    answers = scoring_step.answers(rows)
+    job_id = plane.submit("judge_scoring", scoring_step.parameters(answers))
+    say.print(f"\nSubmitted job {job_id}: {len(answers)} answers to score, half of them wrong on purpose.\n")
+    run_agent(config)
+    record = plane.call("GET", f"/api/jobs/{job_id}/")
+    if record["status"] != "completed":
+        raise Failed(f"the job is {record['status']}, not completed")
+    scoring_step.show(say, record["result"])
+
+
 def demo() -> None:
     """All of it."""
     fresh_folder()
@@ -290,10 +307,11 @@ def demo() -> None:
         started.append(Server("overmind-local-model", "--port", "0"))
         plane = ControlPlane(started[0].address(), submit_token)
         config = write_config(plane.url, started[1].address(), agent_token)
-        job_id = plane.submit(rows)
+        job_id = plane.submit("inference", inference(rows))
         say.print(f"Submitted job {job_id}: {len(rows)} reviews. Now the agent asks for it and runs it.\n")
         run_agent(config)
         show(plane, job_id, rows)
+        score(plane, config, rows)
 
 
 def _end(*_: object) -> NoReturn:

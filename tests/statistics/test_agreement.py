@@ -29,7 +29,7 @@ def people() -> list[list[float]]:
 
 
 def test_the_agreement_of_real_people(people: list[list[float]]) -> None:
-    """The figures were computed once with the published packages; they are those of docs/executors.md."""
+    """The figures were computed once with the published packages; they are those of docs/scoring.md."""
     signs = [[float((value > 0) - (value < 0)) for value in person] for person in people]
 
     alphas = [

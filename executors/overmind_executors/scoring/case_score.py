@@ -6,7 +6,7 @@ case (no trace of its tools, no expected value, a judge that failed) is left out
 the whole: it neither earns nor costs.
 
 Source:
-    OverClaw's scorer of one case, without the defects that docs/executors.md lists.
+    OverClaw's scorer of one case, without the defects that docs/scoring.md lists.
 """
 
 from __future__ import annotations
