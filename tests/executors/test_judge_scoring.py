@@ -38,6 +38,7 @@ def zoo() -> Iterator[Zoo]:
         "noisy": RubricJudge("noisy", sensitivity=0.9, specificity=0.8),
         "moody": RubricJudge("moody", mood=0.25),
         "gullible": RubricJudge(is_gullible=True),
+        "coin": RubricJudge("coin", sensitivity=0.5, specificity=0.5),
         "liar": RubricJudge(quote="what nobody wrote"),
         "pairs": PairJudge(),
         "biased": PairJudge(first_bias=0.3),
@@ -115,7 +116,9 @@ def test_the_summary_speaks_in_both_scales_and_shows_coverage(zoo: Zoo, make: Ma
     assert ("partial", True) == (facts["status"], facts["partial"])
     assert 8 == zoo.total == facts["usage"]["model_calls"]
     summary = json.loads((context.output / "summary.json").read_text())
-    assert {**facts, "task": {"judge": JUDGE}} == summary
+    report = {"report_markdown": (context.output / "report.md").read_text()}
+    assert facts == {key: value for key, value in summary.items() if key != "task"} | report
+    assert {"judge": JUDGE} == summary["task"]
 
 
 def test_evaluators_alone_need_no_judge(zoo: Zoo, make: Make) -> None:
@@ -547,3 +550,18 @@ def test_judges_may_see_a_sample_of_what_the_evaluators_see(zoo: Zoo, make: Make
     scored = {name: one["scored"] for name, one in facts["evaluators"].items()}
     assert {"contains": 30, "judge": 6} == scored
     assert (6, {"not_sampled": 24}, 0.2) == (zoo.total, facts["codes"], facts["coverage_rate"])
+
+
+def test_the_report_says_plainly_what_a_judge_is_worth(make: Make) -> None:
+    """One that errs at chance, and one that is right."""
+    labels = {"fields": ["human"]}
+    evaluators = [{"kind": "contains", "value": "fine", "name": "fine: a-b"}]
+    context = make()
+
+    _run(context, items=_labelled(_items(60)), judge=JUDGE, labels=labels, evaluators=evaluators)
+    honest, page = ((context.output / name).read_text() for name in ("report.md", "report.html"))
+    _run(context, items=_labelled(_items(60)), judge={**JUDGE, "models": ["coin"]}, labels=labels)
+
+    assert "agrees with people beyond chance (kappa = 1.00" in honest
+    assert "<svg" in page
+    assert "cannot be told from chance" in (context.output / "report.md").read_text()

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_executors import strict_json
+from overmind_executors import report, strict_json
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -25,6 +25,7 @@ from overmind_executors.judge_scoring.labels import is_for_learning
 from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
 from overmind_executors.judge_scoring.recounting import SUMMARY
+from overmind_executors.judge_scoring.report import report_of
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.judge_scoring.source import Selection, select
 from overmind_executors.judging.abstention import confidence_needed
@@ -90,8 +91,10 @@ class JudgeScoringExecutor:
         summary = {**facts, "task": said}
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
-        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY]
-        return Result(tuple(files), facts)
+        reports = report.write(report_of(facts), context.output)
+        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY, *reports]
+        told = (context.output / report.MARKDOWN).read_text(encoding="utf-8")
+        return Result(tuple(files), {**facts, "report_markdown": told})
 
 
 class _Scoring:
