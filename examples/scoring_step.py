@@ -39,9 +39,10 @@ def parameters(rows: list[Any]) -> dict[str, Any]:
         "judge": {
             "models": ["local"],
             "answer": "word",
+            "response_format": "json_schema",
             "criteria": ["The output is the right answer to the input."],
             "pass_threshold": 0.5,
-            "max_tokens": 4,
+            "max_tokens": 24,
             "max_items": JUDGED_ROWS,
         },
         "labels": {"fields": ["is_right"]},

@@ -400,6 +400,32 @@ def test_a_word_is_enough_for_a_model_that_cannot_write_json(zoo: Zoo, make: Mak
     facts = _run(make(), items=_items(10), judge=judge).outcome
 
     assert (10, 20) == (facts["scored"], zoo.total)
+    assert not [body for body in zoo.bodies if "response_format" in body]
+
+
+@pytest.mark.parametrize(
+    ("judge", "required"),
+    [
+        ({}, ["items"]),
+        ({"answer": "word"}, ["verdict"]),
+        ({"mode": "pairwise"}, ["reason", "winner"]),
+        ({"mode": "pairwise", "answer": "word"}, ["winner"]),
+    ],
+)
+def test_a_model_can_be_held_to_the_form_of_its_answer(
+    zoo: Zoo, make: Make, judge: dict[str, Any], required: list[str]
+) -> None:
+    said = Completion(
+        {"content": '{"verdict": "yes", "winner": "A", "items": [{"id": "rule-1", "verdict": "yes"}]}'}
+    )
+    zoo.fail("", said)
+    item = {"id": "a", "input": "q", "output": "fine", "baseline_output": "poor"}
+
+    facts = _run(make(), items=[item], judge={**JUDGE, "response_format": "json_schema", **judge}).outcome
+
+    assert 1 == facts["scored"]
+    form = zoo.bodies[0]["response_format"]
+    assert ("json_schema", required) == (form["type"], form["json_schema"]["schema"]["required"])
 
 
 def test_a_change_to_one_question_asks_that_one_again(zoo: Zoo, make: Make) -> None:

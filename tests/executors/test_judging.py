@@ -115,9 +115,9 @@ def test_what_cannot_be_read_has_a_code(text: str, code: str) -> None:
 
 def test_a_word_is_the_first_one() -> None:
     assert [Answer.YES, Answer.NO, Answer.NOT_APPLICABLE] == [
-        read_word(text) for text in (" **Yes**, because no", "no.", "Not applicable")
+        read_word(text) for text in (" **Yes**, because no", '{"verdict": "no"}', "Not applicable")
     ]
-    for text in ("", "Maybe", "The answer is yes", "yesterday"):
+    for text in ("", "Maybe", "The answer is yes", "yesterday", '{"verdict": true}', '{"yes": 1}'):
         with pytest.raises(Unreadable, match="no_yes_or_no"):
             read_word(text)
 

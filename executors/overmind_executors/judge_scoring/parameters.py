@@ -36,7 +36,7 @@ class JudgeParameters(Sampling):
         mode: `rubric`: questions about each output. `pairwise`: it, or the row's `compare_with`?
         criteria: rules in words, a question each; `rubric`: questions with weights. Without both there are five
             default ones, by the kind of output.
-        answer: `word` for models that cannot write JSON: each question by itself, answered with yes or no.
+        answer: `word` for small models: each question by itself, answered with yes or no.
         ask: `each`: every question in a call of its own.
         votes: odd; how often each judge is asked, which needs a temperature.
         panel: `all`, or `cascade`: the next judge is asked only when the one before does not agree with itself.

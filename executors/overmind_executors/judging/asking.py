@@ -21,17 +21,28 @@ _FORMS: Final[Mapping[AnswerForm, str]] = {"json": "the JSON that was asked for"
 
 
 class Sampling(Parameters):
-    """How judges are asked; what is None is left out of the request."""
+    """
+    How judges are asked; what is None is left out of the request.
+
+    Attributes:
+        response_format: `json_schema` holds the model to the answer's form, where its server can do that: even one
+            that writes no JSON by itself.
+    """
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     seed: int | None = None
-    response_format: Literal["json_object"] | None = None
+    response_format: Literal["json_object", "json_schema"] | None = None
 
-    def body(self) -> dict[str, Any]:
-        """The fields of a request's body."""
+    def body(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a request's body; *schema* is the form of the answer."""
         given = self.model_dump(include={"temperature", "max_tokens", "seed"}, exclude_none=True)
-        return {**given, **({"response_format": {"type": self.response_format}} if self.response_format else {})}
+        if self.response_format is None:
+            return given
+        form: dict[str, Any] = {"type": self.response_format}
+        if self.response_format == "json_schema":
+            form["json_schema"] = {"name": "verdict", "strict": True, "schema": dict(schema)}
+        return {**given, "response_format": form}
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ def hear(
     *,
     sampling: Sampling,
     form: AnswerForm,
+    schema: Mapping[str, Any],
     row_id: str,
     vote: int,
     timeout_s: float,
@@ -73,7 +85,7 @@ def hear(
     answers: list[ModelAnswer] = []
     code = ""
     for _ in range(2):
-        body = {"messages": messages, **sampling.body()}
+        body = {"messages": messages, **sampling.body(schema)}
         answer = model.ask(body, row_id=row_id, repetition=vote, timeout_s=timeout_s)
         if isinstance(answer, NotAsked):
             return Heard(None, answer.reason, bool(answers), tuple(answers))

@@ -87,16 +87,27 @@ def _answer(said: Any) -> Answer:
 
 def read_word(text: str) -> Answer:
     """
-    The first word of *text*.
+    The first word of *text*, or the `verdict` of an object, from a model that was held to that form.
 
     Raises:
         Unreadable: it is neither yes nor no.
     """
-    found = _FIRST_WORD.match(folded(text))
+    found = _FIRST_WORD.match(folded(_member(text, "verdict")))
     answer = _WORDS.get(found.group(1).replace("_", " "), Answer.NONE) if found else Answer.NONE
     if answer is Answer.NONE:
         raise Unreadable("no_yes_or_no")
     return answer
+
+
+def _member(text: str, name: str) -> str:
+    """The text *name* of the object that *text* is; *text* itself when it is none."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        said = find_json(text, dict).get(name)
+    except NoJson:
+        return text
+    return said if isinstance(said, str) else ""
 
 
 def read_winner(text: str, *, is_word: bool) -> str:
@@ -107,7 +118,7 @@ def read_winner(text: str, *, is_word: bool) -> str:
         Unreadable: none of them.
     """
     if is_word:
-        found = re.match(r"\W*(?:output\s+)?(a|b|tie)\b", folded(text))
+        found = re.match(r"\W*(?:output\s+)?(a|b|tie)\b", folded(_member(text, "winner")))
         said: Any = found.group(1) if found else None
     else:
         try:

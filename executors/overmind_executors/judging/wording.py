@@ -43,6 +43,23 @@ _PAIR_FORMS: Final = {
 }
 
 
+def _object_of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_VERDICT: Final = {"type": "string", "enum": ["yes", "no", "not_applicable"]}
+_TEXT: Final = {"type": "string"}
+SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "json": _object_of(
+        items={"type": "array", "items": _object_of(id=_TEXT, reason=_TEXT, quote=_TEXT, verdict=_VERDICT)}
+    ),
+    "word": _object_of(verdict={"type": "string", "enum": ["yes", "no"]}),
+    "pair_json": _object_of(reason=_TEXT, winner={"type": "string", "enum": ["A", "B", "tie"]}),
+    "pair_word": _object_of(winner={"type": "string", "enum": ["A", "B", "tie"]}),
+}
+"""The form of each kind of answer, for servers that hold a model to it."""
+
+
 def about_items(item: Item, rubric: Sequence[RubricItem], route: Route) -> Messages:
     """All questions of *rubric* at once; the answer is JSON."""
     parts = _parts(item, route)
