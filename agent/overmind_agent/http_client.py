@@ -40,6 +40,7 @@ from overmind_executors import strict_json
 
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
 JOB_TYPE_CAPABILITY: Final = "job_type:"
+MOST_CAPABILITIES: Final = 64  # what a registration may say
 MESSAGE_CHARS: Final = 4096
 # A shorter piece of a log is not worth packing.
 PACK_BYTES: Final = 1024
@@ -73,6 +74,7 @@ class HttpControlPlane:
     Args:
         functions: those of the job types that are functions of this host, each with its module's version.
         clock: to read held jobs more than once in a heartbeat that the server does not hold; None for once.
+        capabilities: what else the agent says of itself, such as `label:gpu`.
         ledger: where uploads in parts are kept over a restart; None to begin them anew.
     """
 
@@ -87,11 +89,13 @@ class HttpControlPlane:
         clock: Clock | None = None,
         functions: Mapping[str, str] | None = None,
         ledger: UploadLedger | None = None,
+        capabilities: Sequence[str] = (),
     ) -> None:
         self._calls = calls
         self._uploads = Uploads(calls, has=self._has, ledger=ledger or ForgetfulLedger())
         self._job_types = tuple(job_types)
         self._functions = dict(functions or {})
+        self._capabilities = tuple(capabilities)
         self._display_name = display_name
         self._slots = slots
         self._known_id = agent_id
@@ -112,7 +116,8 @@ class HttpControlPlane:
         about: dict[str, Any] = {"agent_version": __version__, "host_os": _host_os()}
         if self._has("lease"):
             types = [name for name in self._job_types if name not in self._functions]
-            about["capabilities"] = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types)]
+            said = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types), *self._capabilities]
+            about["capabilities"] = said[:MOST_CAPABILITIES]
         agent_id = known_id
         if agent_id is not None:
             try:

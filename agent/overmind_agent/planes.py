@@ -77,6 +77,10 @@ class Planes:
             agent_id=self._journal.agent_id,
             clock=self._clock,
             functions=self._functions,
+            capabilities=[
+                *(f"label:{label}" for label in self._settings.agent.labels),
+                *(f"model:{name}" for name in self._settings.models),
+            ],
             ledger=self._journal,
         )
 

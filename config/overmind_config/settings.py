@@ -47,6 +47,9 @@ Hosts = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:*/_\[\]-]+$", max_length=255)], ...], BeforeValidator(_split)
 ]
 Paths = Annotated[tuple[HostPath, ...], BeforeValidator(_split)]
+Labels = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")], ...], BeforeValidator(_split)
+]
 Weights = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[1-9][0-9]?$", max_length=258)], ...],
     BeforeValidator(_split),
@@ -137,6 +140,7 @@ class Agent(Section):
     state_dir: HostPath = Path("/var/lib/overmind-agent")
     slots: Annotated[int, Field(ge=1, le=64)] = 1
     weights: Weights = ()
+    labels: Labels = ()
     job_types: Names = NO_CODE
     data_roots: Paths = ()
     drain_s: Annotated[float, Field(ge=0)] = 240.0

@@ -270,6 +270,28 @@ def test_before_it_is_registered_an_agent_cannot_ask(make_plane: Callable[..., H
         make_plane(None).next_job(wait_s=0)
 
 
+def test_an_agent_says_what_else_it_has(site: Site) -> None:
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(EXTENSIONS)})
+    site.answers("PUT", AGENT, {"id": sample.AGENT_ID, "created": sample.NOW})
+    accept_an_agent(site)
+    calls = HttpCalls(BASE, lambda: "ovr_secret")
+    plane = HttpControlPlane(
+        calls,
+        job_types=["inference"],
+        display_name="host-1",
+        slots=2,
+        agent_id=lambda: sample.AGENT_ID,
+        capabilities=["label:gpu", *(f"model:{number}" for number in range(100))],
+    )
+
+    plane.register(sample.AGENT_ID)
+    calls.close()
+
+    said = site.body(0)["capabilities"]
+    assert ["lease", "fence", "job_type:inference", "label:gpu", "model:0"] == said[:5]
+    assert 64 == len(said)
+
+
 def test_the_capabilities_are_asked_for_once(site: Site, plane: HttpControlPlane) -> None:
     site.answers("GET", f"{AGENT}/job", {"message": "no job"})
 
