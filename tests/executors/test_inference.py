@@ -629,7 +629,10 @@ BAD_PARAMETERS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"target": ECHO, "comparison": {"labels": ["a"]}},
         ["comparison: labels have no meaning"],
     ),
-    "another kind of target": ({"target": {"kind": "agent", "model": "x"}}, ["target.kind: should be 'model'"]),
+    "another kind of target": (
+        {"target": {"kind": "robot"}},
+        ["target.kind: should be 'model', 'agent', 'command'"],
+    ),
 }
 
 

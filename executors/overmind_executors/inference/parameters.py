@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, model_validator
 
 from overmind_executors.budget import Limits
+from overmind_executors.contract import InvalidParameters, Problem
 from overmind_executors.parameters import Parameters
 
 Text = Annotated[str, Field(max_length=1_000_000)]
@@ -198,7 +199,14 @@ _BY_KIND: Final[Mapping[str, type[InferenceParameters]]] = {
 
 
 def parameters_class(given: Mapping[str, Any]) -> type[InferenceParameters]:
-    """The class for the kind of target that *given* names, a model's when it names none that there is."""
+    """
+    The class for the kind of target that *given* names, a model's when it names none.
+
+    Raises:
+        InvalidParameters: there is no such kind.
+    """
     target = given.get("target")
-    kind = target.get("kind") if isinstance(target, dict) else None
-    return _BY_KIND.get(kind, _ModelParameters) if isinstance(kind, str) else _ModelParameters
+    kind = target.get("kind", "model") if isinstance(target, dict) else "model"
+    if not isinstance(kind, str) or kind not in _BY_KIND:
+        raise InvalidParameters(Problem("target.kind", f"should be {', '.join(map(repr, _BY_KIND))}"))
+    return _BY_KIND[kind]
