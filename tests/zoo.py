@@ -16,6 +16,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,34 @@ class Reset:
     """Close the connection with a reset before any answer."""
 
 
+class AtOnce:
+    """Refuses what comes while *most* requests are at work."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def takes(self, inside: int) -> bool:
+        """Whether one more is taken; *inside* counts it."""
+        return inside <= self.most
+
+
+class PerSecond:
+    """Refuses what comes beyond *rate* requests a second and *burst* at once."""
+
+    def __init__(self, rate: float, *, burst: float) -> None:
+        self.rate, self.burst = rate, burst
+        self._left, self._at_s = burst, time.monotonic()
+
+    def takes(self, _inside: int) -> bool:
+        """Whether one more is taken."""
+        now_s = time.monotonic()
+        self._left = min(self.burst, self._left + (now_s - self._at_s) * self.rate)
+        self._at_s = now_s
+        taken = self._left >= 1
+        self._left -= taken
+        return taken
+
+
 Fault = Status | Raw | Completion | Hang | Drip | Reset
 
 
@@ -100,6 +129,7 @@ class Zoo:
         calls: how often each last message's text was asked about.
         bodies: every request's body, in the order of arrival.
         authorizations: the headers of that name that came.
+        refused: requests that a limit did not take.
         peak: the most requests that were in the zoo at once.
     """
 
@@ -113,6 +143,9 @@ class Zoo:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._inside = 0
+        self._limit: AtOnce | PerSecond | None = None
+        self.latency_s = 0.0
+        self.refused = 0
         self._answers_left: int | None = None
         self._gate = 0
         self._faults: dict[str, deque[tuple[Fault, int | None]]] = defaultdict(deque)
@@ -145,6 +178,10 @@ class Zoo:
         """Meet requests whose last message is *text* with *fault*, so many times or always; `""` is any text."""
         self._faults[text].append((fault, times))
 
+    def limit(self, limit: AtOnce | PerSecond, *, latency_s: float) -> None:
+        """Answer 429, and nothing else, to what *limit* does not take; each answer takes *latency_s* seconds."""
+        self._limit, self.latency_s = limit, latency_s
+
     def close_gate(self, *, after: int) -> None:
         """
         Give *after* more answers, and hold back all others until the gate is opened. Who is still held back from
@@ -176,6 +213,9 @@ class Zoo:
             self._inside += 1
             self.peak = max(self.peak, self._inside)
             self._changed.notify_all()
+            if self._limit is not None and not self._limit.takes(self._inside):
+                self.refused += 1
+                return Status(429)
             gate = self._gate
             self._changed.wait_for(lambda: gate != self._gate or self._answers_left != 0)
             if gate != self._gate:
@@ -222,6 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
         zoo.authorizations.add(self.headers.get("Authorization", ""))
         fault = zoo.enter(body)
         try:
+            if fault is None and zoo.latency_s:
+                zoo.closing.wait(zoo.latency_s)
             self._answer(body, fault)
         finally:
             zoo.leave()

@@ -17,7 +17,7 @@ from overmind_executors.model_client import Interrupted, ModelClient, ProviderGo
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.stopping import StopFlag
 from overmind_executors.timed_http import MAX_ANSWER_BYTES
-from zoo import Completion, Drip, Fault, Hang, Raw, Reset, Status, Zoo
+from zoo import AtOnce, Completion, Drip, Fault, Hang, PerSecond, Raw, Reset, Status, Zoo
 
 QUICK = RetryPolicy(base_s=0.001, cap_s=0.002)
 BODY = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
@@ -340,3 +340,22 @@ def test_an_answer_survives_the_journal(make_client: Callable[..., ModelClient])
 
     assert answer == Answer.from_json(answer.to_json())
     assert json.loads(answer.to_json())["kind"] == "ok"
+
+
+@pytest.mark.parametrize("limit", [AtOnce(6), PerSecond(150, burst=10)], ids=["at once", "a second"])
+def test_a_provider_with_a_limit_refuses_few_calls_and_every_row_is_answered(
+    zoo: Zoo, make_client: Callable[..., ModelClient], limit: AtOnce | PerSecond
+) -> None:
+    """One and the same client, forty threads, and a provider that says nothing but 429."""
+    zoo.limit(limit, latency_s=0.02)
+    client = make_client(max_concurrency=40, policy=RetryPolicy(base_s=0.01, cap_s=0.1))
+
+    def ask(number: int) -> Answer:
+        return _ask(client, body={**BODY, "messages": [{"role": "user", "content": f"row {number}"}]})
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(ask, range(300)))
+
+    assert [Kind.OK] * 300 == [answer.kind for answer in answers]
+    assert 0 < zoo.refused <= 45
+    assert zoo.refused == sum(answer.refusals for answer in answers)
