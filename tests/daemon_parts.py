@@ -20,6 +20,7 @@ from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Ended, NoJob, Progress, Result, StopReason
 from overmind_agent.journal import SqliteJournal
+from overmind_agent.lanes import Lanes
 from overmind_agent.launcher import has_ended, read_result
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipping import LogShipping
@@ -152,6 +153,7 @@ class Daemon:
             launcher=self.launcher,
             workspaces=self.workspaces,
             logs=self.logs,
+            lanes=Lanes(lambda: self.plane, self.clock, number=1),
             clock=self.clock,
             validate=self.validate,
             limits=self.limits,

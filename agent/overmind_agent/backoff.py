@@ -70,9 +70,11 @@ class Backoff:
 
     def after(self, error: BaseException | None) -> float:
         """Seconds to wait after *error*. A server's own wish is stretched by up to a tenth, never cut short."""
-        self._last_s = delay_s(self._last_s, draw=self._draw, **self._limits)
         asked = retry_after_s(error)
-        return self._last_s if asked is None else max(asked * (1 + self._draw() / 10), self._last_s)
+        if asked is not None:
+            return max(self._limits["base_s"], asked * (1 + self._draw() / 10))
+        self._last_s = delay_s(self._last_s, draw=self._draw, **self._limits)
+        return self._last_s
 
     def reset(self) -> None:
         """The last call went well."""

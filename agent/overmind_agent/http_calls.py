@@ -17,6 +17,7 @@ from overmind_agent import __version__
 from overmind_agent.deadline import Deadline, DeadlineAdapter, deadline
 from overmind_agent.errors import RejectedError, TransientError
 from overmind_agent.network import DIRECT, Network
+from overmind_agent.pause import Pause
 from overmind_agent.refusals import Verb, blob_refusal, read_date, refusal
 
 CONNECT_S: Final = 5.0
@@ -24,6 +25,7 @@ CONNECT_S: Final = 5.0
 # limit for connecting.
 STALL_S: Final = 30.0
 CHUNK_BYTES: Final = 64 * 1024
+PATIENCE: Final = "not sent, for the control plane asked for patience"
 NO_CONTENT: Final = 204
 MOST_DIGITS: Final = 18
 # A transfer slower than this is a stalled one.
@@ -59,6 +61,7 @@ class HttpCalls:
         network: the way of all calls, those to temporary URLs too.
         on_exchange: told before each call how many seconds it may take.
         on_date: told the server's time of day, when a successful answer says it.
+        pause: shared by all who are asked for patience together; a call during a pause is not made.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class HttpCalls:
         network: Network = DIRECT,
         on_exchange: Callable[[float], object] = lambda _total_s: None,
         on_date: Callable[[datetime], object] = lambda _date: None,
+        pause: Pause | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
         self._on_exchange = on_exchange
         self._on_date = on_date
+        self._pause = pause
         self._limit: Deadline | None = None
         self._gives_way = False
         self._session = requests.Session()
@@ -146,6 +151,8 @@ class HttpCalls:
         Raises:
             ControlPlaneError: every way in which it can fail, told apart.
         """
+        if self._pause is not None and (left_s := self._pause.left_s()) > 0:
+            raise TransientError(f"{verb.name}: {PATIENCE}", verb=verb.name, retry_after_s=left_s)
         request = requests.Request(
             method,
             self._base_url + path,
@@ -163,7 +170,14 @@ class HttpCalls:
                 why = "no whole answer in time" if limit.has_passed else _in_words(error)
                 raise TransientError(f"{verb.name}: {why}", verb=verb.name) from error
         if response.status_code not in verb.accepts:
-            raise refusal(verb, response.status_code, response.headers, content)
+            refused = refusal(verb, response.status_code, response.headers, content)
+            if (
+                self._pause is not None
+                and isinstance(refused, TransientError)
+                and refused.retry_after_s is not None
+            ):
+                self._pause.ask(refused.retry_after_s)
+            raise refused
         if not _is_json(response.headers) and not (verb.may_be_empty and response.status_code == NO_CONTENT):
             kind = response.headers.get("Content-Type", "nothing")
             raise TransientError(

@@ -29,6 +29,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
+from overmind_agent.lanes import Lanes
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
 from overmind_agent.size_limits import SizeLimits
@@ -67,6 +68,7 @@ class JobRun:
     launcher: Launcher
     workspaces: Workspaces
     logs: Logs
+    lanes: Lanes
     clock: Clock
     validate: Callable[[str, Mapping[str, Any]], object]
     on_change: Callable[[HeldJob, Status], None]
@@ -188,17 +190,15 @@ class _Run:
 
     def _upload(self, result: Result) -> None:
         stored = self._room.journal.uploaded(self._claim)
-        for number, file in enumerate(result.files, start=1):
-            if stored.get(file.name) != file.sha256:
-                self._upload_one(file)
+        waiting = [file for file in result.files if stored.get(file.name) != file.sha256]
+        first = len(result.files) - len(waiting) + 1
+        for number, file in enumerate(self._room.lanes.each(waiting, self._upload_one), start=first):
             self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
 
-    def _upload_one(self, file: ResultFile) -> None:
+    def _upload_one(self, plane: ControlPlane, file: ResultFile) -> None:
         time = UploadTime(self._room.limits, file.size_bytes, self._room.clock)
         try:
-            remote_id = self._insist(
-                lambda: self._room.control_plane.upload(self._claim, file), is_over=time.is_over
-            )
+            remote_id = self._insist(lambda: plane.upload(self._claim, file), is_over=time.is_over)
         except (TransientError, ProtocolError) as error:
             raise OutOfTime(f"uploading {file.name} took longer than {time.limit_s:g} s: {error}") from error
         except (AuthError, ClaimLost):

@@ -12,6 +12,7 @@ from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.network import Network
+from overmind_agent.pause import Pause
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_config.settings import ControlPlane as ControlPlaneSettings
 from overmind_config.settings import Settings
@@ -45,11 +46,18 @@ class Planes:
         self._journal = journal
         self._clock = clock
         self._on_date = on_date
+        self._pause = Pause(clock)
         self._made: list[ControlPlane] = []
         self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
 
-    def make(self, on_exchange: Callable[[float], object]) -> ControlPlane:
-        """One for one thread; *on_exchange* is told before each call how many seconds it may take."""
+    def make(self, on_exchange: Callable[[float], object], *, pause: Pause | None = None) -> ControlPlane:
+        """
+        One for one thread.
+
+        Args:
+            on_exchange: told before each call how many seconds it may take.
+            pause: its own budget of patience; None for the one that all others share.
+        """
         settings = self._settings.control_plane
         calls = HttpCalls(
             settings.url,
@@ -57,6 +65,7 @@ class Planes:
             network=network_of(settings),
             on_exchange=on_exchange,
             on_date=self._on_date,
+            pause=pause or self._pause,
         )
         plane = _ADAPTERS[settings.adapter](self, calls)
         self._made.append(plane)

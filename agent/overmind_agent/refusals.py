@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,9 @@ from overmind_executors import strict_json
 MIB: Final = 1024 * 1024
 ANY_2XX: Final = frozenset(range(200, 300))
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RESET: Final = re.compile(r"\b(?:reset|t)=([0-9]{1,12})")
+# A number of seconds that is a time of day rather than a wait.
+_UNIX_TIME_S: Final = 1e9
 _NOT_OURS: Final = frozenset({404, 409, 410, 422, 423})
 
 
@@ -46,6 +51,8 @@ def refusal(verb: Verb, status: int, headers: Mapping[str, str], body: bytes) ->
     text = f"{verb.name}: {status}{': ' + said if said else ''}"
     if status in _BUSY:
         wait_s = read_retry_after(headers.get("Retry-After"))
+        if wait_s is None:
+            wait_s = read_rate_limit_reset(headers)
         return TransientError(text, verb=verb.name, http_status=status, retry_after_s=wait_s)
     kind = _refusal_kind(verb, status)
     if kind is not None:
@@ -81,6 +88,24 @@ def read_retry_after(value: str | None, *, now: datetime | None = None) -> float
         if date is None:
             return None
         seconds = max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def read_rate_limit_reset(headers: Mapping[str, str], *, now_s: float | None = None) -> float | None:
+    """
+    Seconds until a rate limit ends, from `RateLimit-Reset`, `RateLimit` or `X-RateLimit-Reset`; None without them.
+
+    Source:
+        draft-ietf-httpapi-ratelimit-headers; X-RateLimit-Reset as it is in use, in seconds or as a Unix time.
+    """
+    told = _RESET.search(headers.get("RateLimit", ""))
+    value = headers.get("RateLimit-Reset") or headers.get("X-RateLimit-Reset") or (told[1] if told else None)
+    try:
+        seconds = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    if seconds >= _UNIX_TIME_S:
+        seconds = max(0.0, seconds - (time.time() if now_s is None else now_s))
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 

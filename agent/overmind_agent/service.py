@@ -42,6 +42,7 @@ from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
+from overmind_agent.lanes import Lanes
 from overmind_agent.launcher import ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipping import LogShipping
@@ -49,6 +50,7 @@ from overmind_agent.loops import LoopClock, Pulse, Pulses, keep_going
 from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
 from overmind_agent.patience import Bounded, Bounds
+from overmind_agent.pause import Pause
 from overmind_agent.planes import Planes
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
@@ -311,7 +313,7 @@ class Service:
     ) -> tuple[threading.Thread, ...]:
         shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
         beating, delivering, shipping = map(self._pulses.add, ("heartbeat", "delivery", "logs"))
-        beating_plane = self._planes.make(beating.turn)
+        beating_plane = self._planes.make(beating.turn, pause=Pause(self._clock))
         heartbeat = Heartbeat(
             control_plane=beating_plane,
             register=lambda: self._register(beating_plane, 0),
@@ -382,6 +384,7 @@ class Service:
         job_run = JobRun(
             launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
             logs=self._logs,
+            lanes=Lanes(lambda: self._planes.make(lambda _s: None), clock),
             clock=clock,
             workspaces=self._workspaces,
             validate=self._validate,

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from overmind_agent import __version__
 from overmind_agent.errors import AuthError, ClaimLost, ControlPlaneError, RejectedError, TransientError
 from overmind_agent.http_calls import Answer, HttpCalls, segment
+from overmind_agent.pause import Pause
 from overmind_agent.refusals import Verb, read_retry_after, refusal
+from overmind_agent.testing import VirtualClock
 
 BASE = "https://plane.example"
 BLOB = "https://blobs.example/1?signature=x"
@@ -465,3 +467,24 @@ def test_a_blob_longer_than_it_was_said_to_be_is_refused(
         calls.get_blob(FROM_BLOB, BLOB, got.extend, size_bytes)
 
     assert len(got) <= most
+
+
+# ------------------------------------------------------------------------------------ patience
+
+
+def test_what_one_connection_is_asked_for_all_keep(web: responses.RequestsMock) -> None:
+    """Those that share a pause; a heartbeat has one of its own."""
+    clock = VirtualClock()
+    shared = Pause(clock)
+    answer(web, "GET", f"{BASE}/x", status=429, headers={"Retry-After": "60"})
+    with (
+        closing(HttpCalls(BASE, lambda: "t", pause=shared)) as one,
+        closing(HttpCalls(BASE, lambda: "t", pause=shared)) as other,
+        closing(HttpCalls(BASE, lambda: "t", pause=Pause(clock))) as heartbeat,
+    ):
+        errors = [outcome(lambda each=each: each.call(Verb("x", 5), "GET", "/x"))[0] for each in (one, other)]
+        quiet = len(web.calls)
+        outcome(lambda: heartbeat.call(Verb("x", 5), "GET", "/x"))
+
+    assert [TransientError, TransientError] == errors
+    assert (1, 2) == (quiet, len(web.calls))

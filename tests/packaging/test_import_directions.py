@@ -84,7 +84,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "state_folder": VALUES,
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
-    "job_run": VALUES | BETWEEN_THREADS | CONTRACT | FAULTS | REDACTION | _names("size_limits", "time_limits"),
+    "job_run": VALUES
+    | BETWEEN_THREADS
+    | CONTRACT
+    | FAULTS
+    | REDACTION
+    | _names("lanes", "size_limits", "time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
@@ -110,9 +115,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "host_results": VALUES | _names("result_file"),
     "result_file": VALUES | _names("plain_files"),
     "plain_files": frozenset(),
-    "http_calls": VALUES | PACKAGE | _names("network", "deadline", "refusals"),
+    "http_calls": VALUES | PACKAGE | _names("network", "deadline", "pause", "refusals"),
+    "pause": VALUES,
+    "name_lookup": frozenset(),
+    "lanes": VALUES,
     "refusals": VALUES | JSON,
-    "deadline": _names("errors"),
+    "deadline": _names("name_lookup"),
     "journal": VALUES,
     "launcher": VALUES
     | FAULTS
