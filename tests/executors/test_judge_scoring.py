@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from overmind_executors import recount
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -554,15 +556,24 @@ def test_every_figure_can_be_made_again_from_the_result_files(make: Make) -> Non
     assert (41, 2) == (again["total"], again["canaries"]["asked"])
 
 
-def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make) -> None:
+def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     context = make()
     _run(context, items=_items(10), judge=JUDGE)
+    (context.output / "manifest.json").write_text('{"job_type": "judge_scoring"}')
     path = context.output / "scores.jsonl"
+
+    true = recount.main([str(context.output)])
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    wrong = recount.main([str(context.output)])
 
-    said, again = recounted(context.output)
+    assert (0, 1) == (true, wrong)
+    assert "total: the summary says 10, the lines say 9" in capsys.readouterr().out
 
-    assert (10, 9) == (said["total"], again["total"])
+
+def test_only_a_folder_of_a_job_can_be_counted_again(tmp_path: Path) -> None:
+    assert 64 == recount.main([str(tmp_path)])
+    (tmp_path / "manifest.json").write_text('{"job_type": "word_count"}')
+    assert 64 == recount.main([str(tmp_path)])
 
 
 def test_judges_may_see_a_sample_of_what_the_evaluators_see(zoo: Zoo, make: Make) -> None:
