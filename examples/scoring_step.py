@@ -12,8 +12,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-# Each takes the small model a second or so.
-JUDGED_ROWS: Final = 12
+# Each takes the small model some two seconds.
+JUDGED_ROWS: Final = 10
 OTHER: Final = {"positive": "negative", "negative": "positive"}
 
 
