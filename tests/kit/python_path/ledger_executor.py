@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,11 +31,15 @@ class Task:
         ledger: the file to write to.
         work_s: how long the work takes.
         size_bytes: of the output.
+        stray: the file that a process which the job leaves behind writes after *work_s*; None for no such process.
+        tells: whether the job prints its environment.
     """
 
     ledger: Path
     work_s: float
     size_bytes: int
+    stray: Path | None
+    tells: bool
 
 
 class LedgerExecutor:
@@ -51,11 +56,17 @@ class LedgerExecutor:
             Path(parameters["ledger"]),
             float(parameters.get("work_s", 0)),
             int(parameters.get("size_bytes", 64)),
+            Path(parameters["stray"]) if "stray" in parameters else None,
+            bool(parameters.get("tells")),
         )
 
     def run(self, task: Task, context: Context) -> Result:
         """See Executor."""
         _write(task, context, what="begun", pid=os.getpid())
+        if task.tells:
+            print(dict(os.environ), flush=True)  # noqa: T201
+        if task.stray is not None:
+            _leave_behind(task.stray, task.work_s)
         if task.work_s and context.stop.wait(task.work_s):
             raise WorkStopped
         content = content_of(context.job_id, task.size_bytes)
@@ -69,6 +80,12 @@ class LedgerExecutor:
 def content_of(job_id: str, size_bytes: int) -> bytes:
     """The output of a job."""
     return (hashlib.sha256(job_id.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
+
+
+def _leave_behind(stray: Path, after_s: float) -> None:
+    """A process that belongs to no group of ours."""
+    program = f"trap '' TERM HUP; sleep {after_s}; : > '{stray}'"
+    subprocess.Popen(["/bin/sh", "-c", program], start_new_session=True)
 
 
 def _write(task: Task, context: Context, **facts: Any) -> None:
