@@ -1,5 +1,7 @@
 # make demo    real jobs on this machine, from nothing; KEEP=1 leaves the servers running
 # make test    everything that has to hold before a change is taken
+# make chaos   everything that `make test` tries a share of: minutes; SEED=7 for the same again
+# make bite    takes away what the project promises, one thing at a time, and sees whether the tests notice
 # make lint, make format, make venv, make clean
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,llm,local-llm,scoring,stats,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: venv demo test lint format clean systemd
+.PHONY: venv demo test chaos bite lint format clean systemd
 
 venv: $(STAMP)
 
@@ -42,6 +44,18 @@ lint: venv
 
 test: venv systemd lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+ifndef SEED
+SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
+
+chaos: venv
+	@echo "seed $(SEED); the same again: make chaos SEED=$(SEED)"
+	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/acceptance/test_crash_points.py \
+		tests/acceptance/test_chaos.py
+
+bite: venv
+	$(BIN)/python tests/bite.py
 
 format: venv
 	$(BIN)/ruff check --fix

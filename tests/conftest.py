@@ -10,6 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, default=None, help="of the disturbances; without it they are the same each time"
     )
+    parser.addoption("--no-shrink", action="store_true", help="do not look for the smallest failing example")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,226 @@
+"""
+Do the tests bite? Takes one thing away at a time that the project promises, and sees whether the tests notice.
+
+    python tests/bite.py            every defect
+    python tests/bite.py fence …    those
+
+Each defect is a text in a file that is replaced by another, in a copy of the sources; the tests named beside it are
+run against the copy. A defect that no test sees is a hole, and the exit code is 1. A text that is not found any more
+is one, too: the defect has to be written anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("agent", "executors", "config", "controlplane")
+COPIED = (*SOURCES, "tests", "pyproject.toml")
+LIMIT_S = 300
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is taken away: in *file*, *old* becomes *new*; *tests* must notice."""
+
+    name: str
+    means: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+BOARD = "controlplane/overmind_controlplane/board.py"
+MACHINE = "tests/stateful/test_board_machine.py"
+AGENT_MACHINE = "tests/stateful/test_agent_machine.py"
+
+DEFECTS = (
+    Defect(
+        "fence",
+        "a word of an older attempt is taken in",
+        BOARD,
+        "if word.attempt is not None and word.attempt != job.attempt:",
+        "if False:",
+        (MACHINE, "tests/controlplane/test_claims.py"),
+    ),
+    Defect(
+        "holder",
+        "a word of an agent that does not hold the job is taken in",
+        BOARD,
+        "if job.holder is None or word.agent_id not in (None, job.holder):",
+        "if job.holder is None:",
+        (MACHINE, "tests/controlplane/test_claims.py"),
+    ),
+    Defect(
+        "attempt-reset",
+        "a release sets the attempts back",
+        BOARD,
+        "            job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n",
+        "            job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n"
+        "            job.attempt = 0\n",
+        (MACHINE,),
+    ),
+    Defect(
+        "idempotency",
+        "no key of a claim is kept",
+        "controlplane/overmind_controlplane/idempotency.py",
+        "    append(session, IdempotencyKey, granted)\n",
+        "",
+        (MACHINE, "tests/controlplane/test_claims.py"),
+    ),
+    Defect(
+        "life",
+        "every status may follow every other",
+        "controlplane/overmind_controlplane/steps.py",
+        "return advance(present, to)",
+        "return to",
+        (MACHINE, "tests/controlplane/test_matrix.py"),
+    ),
+    Defect(
+        "digest",
+        "COMPLETED is taken though a declared file is missing",
+        BOARD,
+        "        if missing:\n",
+        "        if False:\n",
+        (MACHINE, "tests/controlplane/test_life.py"),
+    ),
+    Defect(
+        "sequence",
+        "a word may come out of order",
+        BOARD,
+        "if word.sequence is not None and word.sequence != expected:",
+        "if False:",
+        (MACHINE,),
+    ),
+    Defect(
+        "journal-first",
+        "the intention to claim is written after the claim",
+        "agent/overmind_agent/worker.py",
+        "        self._journal.intend(job, key)\n",
+        "",
+        (AGENT_MACHINE, "tests/unit/test_worker.py"),
+    ),
+    Defect(
+        "new-key",
+        "an interrupted claim is repeated under another key",
+        "agent/overmind_agent/worker.py",
+        "self._claim(*piece)",
+        "self._claim(piece[0], str(uuid.uuid4()))",
+        (AGENT_MACHINE, "tests/unit/test_worker.py"),
+    ),
+    Defect(
+        "result-again",
+        "work whose result is there is done again",
+        "agent/overmind_agent/launcher.py",
+        "if not has_ended(workspace):",
+        "if True:",
+        ("tests/unit/test_launcher.py",),
+    ),
+    Defect(
+        "tree-kill",
+        "what a job left behind is not looked for",
+        "agent/overmind_agent/processes.py",
+        "        strays = list(_strays(mark))\n",
+        "        strays: list[int] = []\n",
+        ("tests/unit/test_launcher.py",),
+    ),
+    Defect(
+        "durable",
+        "a commit of the journal does not wait for the disk",
+        "agent/overmind_agent/journal.py",
+        '"synchronous": 2',
+        '"synchronous": 1',
+        ("tests/unit/test_journal.py",),
+    ),
+    Defect(
+        "outbox-order",
+        "the outbox is emptied from its end",
+        "agent/overmind_agent/journal.py",
+        "SELECT min(position), job_id",
+        "SELECT max(position), job_id",
+        (AGENT_MACHINE, "tests/unit/test_journal.py", "tests/unit/test_delivery.py"),
+    ),
+    Defect(
+        "wall-clock",
+        "leases are measured with the clock on the wall",
+        "controlplane/overmind_controlplane/stores.py",
+        "clock_s: Callable[[], float] = time.monotonic",
+        "clock_s: Callable[[], float] = time.time",
+        ("tests/controlplane/test_leases.py", "tests/controlplane/test_housekeeping.py"),
+    ),
+    Defect(
+        "fence-of-the-agent",
+        "an agent works on when its lease has run out",
+        "agent/overmind_agent/held_jobs.py",
+        "if self._reason is None and self._clock.now_s() >= self._fenced_at_s:",
+        "if False:",
+        ("tests/unit/test_held_jobs.py",),
+    ),
+)
+
+
+def main(names: list[str]) -> int:
+    """Try the defects of *names*, or all; returns the exit code."""
+    holes = 0
+    for defect in DEFECTS:
+        if names and defect.name not in names:
+            continue
+        began_s = time.monotonic()
+        seen = _who_sees(defect)
+        holes += not seen
+        caught = seen or "NOBODY"
+        print(f"| {defect.name} | {defect.means} | {caught} | {time.monotonic() - began_s:.0f} s |", flush=True)
+    return 1 if holes else 0
+
+
+def _who_sees(defect: Defect) -> str:
+    """The first test that fails; empty when all pass, or when the defect cannot be made."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, copy / name)
+        file = copy / defect.file
+        text = file.read_text()
+        if defect.old not in text:
+            return ""
+        file.write_text(text.replace(defect.old, defect.new, 1))
+        path = os.pathsep.join(str(copy / name) for name in SOURCES)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--tb=no",
+            "--no-shrink",
+            *defect.tests,
+        ]
+        ended = subprocess.run(
+            command,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    found = re.search(r"^(?:FAILED|ERROR) \S*?([^/\s]+::\S+)", ended.stdout, re.MULTILINE)
+    return f"`{found.group(1)}`" if ended.returncode == 1 and found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
