@@ -4,9 +4,9 @@ Do the tests bite? Takes one thing away at a time that the project promises, and
     python tests/bite.py            every defect
     python tests/bite.py fence …    those
 
-Each defect is a text in a file that is replaced by another, in a copy of the sources; the tests named beside it are
-run against the copy. A defect that no test sees is a hole, and the exit code is 1. A text that is not found any more
-is one, too: the defect has to be written anew.
+Each defect is a text in a file that is replaced by another, in a copy of the sources; the tests named beside it
+are run against the copy. A defect that no test sees is a hole, and the exit code is 1. A text that is not found
+any more is one, too: the defect has to be written anew.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def main(names: list[str]) -> int:
         seen = _who_sees(defect)
         holes += not seen
         caught = seen or "NOBODY"
-        print(f"| {defect.name} | {defect.means} | {caught} | {time.monotonic() - began_s:.0f} s |", flush=True)
+        print(f"| {defect.name} | {defect.means} | {caught} | {time.monotonic() - began_s:.0f} s |", flush=True)  # noqa: T201
     return 1 if holes else 0
 
 

@@ -12,6 +12,7 @@ from overmind_agent.backoff import Backoff, is_worth_retrying
 from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError, TransientError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
+from overmind_agent.lifecycle import LIFECYCLE
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
@@ -101,10 +102,13 @@ class Delivery:
             raise
         except RejectedError as error:
             self._outbox.refused(posted, str(error))
+            self._held_jobs.said(update.job_id, update.attempt)
             self._log.warning("outbox.refused", **about, http_status=error.http_status, error=str(error))
             held = self._held_jobs.find(update.job_id)
             if held is not None and held.claim.attempt == update.attempt:
                 held.ask_to_stop(StopReason.LEASE_LOST)
             return
         self._outbox.delivered(posted)
+        if not LIFECYCLE[update.status].is_held:
+            self._held_jobs.said(update.job_id, update.attempt)
         self._log.debug("outbox.delivered", **about)

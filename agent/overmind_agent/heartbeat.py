@@ -65,7 +65,7 @@ class Heartbeat:
 
     def beat(self) -> float:
         """One exchange; returns how many seconds to wait before the next."""
-        held = self._held_jobs.all()
+        held = self._held_jobs.leased()
         wait_s = min(self._interval_s, MOST_HELD_S, *(h.claim.lease.ttl_s / 4 for h in held if h.claim.lease))
         sent_at_s = self._clock.now_s()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -71,25 +71,49 @@ class HeldJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
+        self._unsaid: dict[str, HeldJob] = {}
         self._changed = threading.Condition()
 
     @contextmanager
-    def holding(self, held: HeldJob) -> Iterator[HeldJob]:
-        """Heartbeats name *held* until the block ends."""
+    def holding(self, held: HeldJob, *, is_said: Callable[[], bool] = lambda: True) -> Iterator[HeldJob]:
+        """
+        Heartbeats name *held* until the block ends, and after it as long as its last word waits to be delivered:
+        a lease that ran out meanwhile would give a finished job to somebody else.
+
+        Args:
+            is_said: whether nothing of it waits any more; asked at the end of the block. Later `said` tells.
+        """
+        job_id = held.claim.job.id
         with self._changed:
-            self._jobs[held.claim.job.id] = held
+            self._jobs[job_id] = held
+            self._unsaid.pop(job_id, None)
             self._changed.notify_all()
         try:
             yield held
         finally:
             with self._changed:
-                del self._jobs[held.claim.job.id]
+                self._unsaid[job_id] = self._jobs.pop(job_id)
                 self._changed.notify_all()
+            # After it was noted, so that a delivery at this very moment is seen here or takes it out itself.
+            if is_said():
+                self.said(job_id, held.claim.attempt)
+
+    def said(self, job_id: str, attempt: int) -> None:
+        """The last word about *attempt* was delivered, or refused."""
+        with self._changed:
+            unsaid = self._unsaid.get(job_id)
+            if unsaid is not None and unsaid.claim.attempt == attempt:
+                del self._unsaid[job_id]
 
     def all(self) -> tuple[HeldJob, ...]:
         """The held jobs, oldest first."""
         with self._changed:
             return tuple(self._jobs.values())
+
+    def leased(self) -> tuple[HeldJob, ...]:
+        """The jobs whose leases are to be kept: those that are held, and those with a last word on its way."""
+        with self._changed:
+            return (*self._jobs.values(), *self._unsaid.values())
 
     def find(self, job_id: str) -> HeldJob | None:
         """The held job of that id."""
@@ -98,14 +122,14 @@ class HeldJobs:
 
     def lines(self) -> tuple[Held, ...]:
         """What a heartbeat says of them."""
-        return tuple(Held(h.claim.job.id, h.claim.attempt, h.progress) for h in self.all())
+        return tuple(Held(h.claim.job.id, h.claim.attempt, h.progress) for h in self.leased())
 
     def wait_for_any(self, timeout_s: float) -> bool:
-        """Wait until a job is held, at most *timeout_s* seconds or until `wake`; returns whether one is."""
+        """Wait until a lease is to be kept, at most *timeout_s* seconds or until `wake`; returns whether one is."""
         with self._changed:
-            if not self._jobs:
+            if not self._jobs and not self._unsaid:
                 self._changed.wait(timeout_s)
-            return bool(self._jobs)
+            return bool(self._jobs or self._unsaid)
 
     def wake(self) -> None:
         """End all waits."""

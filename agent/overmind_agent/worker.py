@@ -138,7 +138,8 @@ class Worker:
             return held if isinstance(held, NoJob) else self._run(held)
 
     def _run(self, held: HeldJob) -> Ended:
-        with self._held_jobs.holding(held):
+        job_id, attempt = held.claim.job.id, held.claim.attempt
+        with self._held_jobs.holding(held, is_said=lambda: self._journal.last_fate(job_id, attempt) != "waiting"):
             try:
                 ended = self._job_run(held)
             except OvermindAgentError:

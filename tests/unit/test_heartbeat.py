@@ -10,6 +10,7 @@ import pytest
 from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import ProtocolError, RejectedError
 from overmind_agent.jobs import Held, Progress, StopReason
+from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, Beat, FakeServer, VirtualClock
 
 Lose = Callable[[FakeServer, str], None]
@@ -39,6 +40,39 @@ def test_a_beat_renews_the_lease_of_every_job(daemon: Daemon, server: FakeServer
             daemon.heartbeat.beat()
 
     assert (None, None) == (first.stop_reason, second.stop_reason)
+
+
+def test_the_lease_of_a_finished_job_is_kept_until_that_is_known(
+    daemon: Daemon, server: FakeServer, clock: VirtualClock
+) -> None:
+    """Reports fail for longer than a lease, and heartbeats do not: nobody else is given the job meanwhile."""
+    job_id = server.submit()
+    daemon.job()
+
+    for _ in range(10):
+        server.script("report", down())
+        clock.advance(40)
+        daemon.delivery.deliver()
+        daemon.heartbeat.beat()
+    daemon.delivery.deliver()
+
+    assert (Status.COMPLETED, 1) == (server.jobs[job_id].status, server.jobs[job_id].attempt)
+    assert () == daemon.held_jobs.leased()
+
+
+def test_a_job_whose_last_word_is_known_is_named_no_more(daemon: Daemon, server: FakeServer) -> None:
+    """Also when it was delivered before the worker let go of the job."""
+    server.submit()
+    held = daemon.claimed()
+
+    def is_said() -> bool:
+        return daemon.journal.last_fate(held.claim.job.id, 1) != "waiting"
+
+    with daemon.held_jobs.holding(held, is_said=is_said):
+        daemon.job_run(held)
+        daemon.delivery.deliver()
+
+    assert () == daemon.held_jobs.leased()
 
 
 def test_a_beat_says_what_is_held_and_how_far_it_is(daemon: Daemon, server: FakeServer) -> None:
