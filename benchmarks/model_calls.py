@@ -172,8 +172,8 @@ def overmind(url: str, rows: int, folder: Path) -> tuple[int, float, dict[str, f
     began_s = time.monotonic()
     result = executor.run(task, context)
     seconds = time.monotonic() - began_s
-    growth = (memory.most - memory.at_tenth) / 2**20
-    return int(result.outcome["counts"]["ok"]), seconds, {"growth_mib": round(growth, 1)}
+    growth = {"growth_mib": round((memory.most - memory.at_tenth) / 2**20, 1)} if memory.at_tenth else {}
+    return int(result.outcome["counts"]["ok"]), seconds, growth
 
 
 def async_batch_llm(url: str, rows: int, _folder: Path) -> tuple[int, float, dict[str, float]]:
