@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from overmind_executors import recount
+from overmind_executors import recount, result_files
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -602,3 +602,17 @@ def test_the_report_says_plainly_what_a_judge_is_worth(make: Make) -> None:
     assert "agrees with people beyond chance (kappa = 1.00" in honest
     assert "<svg" in page
     assert "cannot be told from chance" in (context.output / "report.md").read_text()
+
+
+def test_however_much_is_measured_the_outcome_stays_small(make: Make) -> None:
+    """As many evaluators as there may be, and rows that name whatever they like: the record takes 64 KiB."""
+    evaluators = [{"kind": "contains", "value": "x", "name": f"{n:02}{'n' * 98}"} for n in range(50)]
+    metrics = [{"kind": "accuracy", "name": f"m{n}{'n' * 97}"} for n in range(30)]
+    items = [
+        {"custom_id": f"{n}{'i' * 5000}", "model": f"{n}{'m' * 5000}", "output": "x", "expected_output": "x"}
+        for n in range(120)
+    ]
+
+    outcome = _run(make(), items=items, evaluators=evaluators, metrics=metrics).outcome
+
+    assert 120 == result_files.outcome_of(outcome)["scored"]

@@ -44,6 +44,8 @@ TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
 _ROWS_AHEAD: Final = 16
 _MOST_CODES: Final = 5
+# What the outcome, of 64 KiB, has room for beside the figures of 50 evaluators and 30 metrics.
+_MOST_REPORT_BYTES: Final = 16 << 10
 # Calls that have been paid for may still end within this time after the wish to stop.
 _STOP_GRACE_S: Final = 0.4
 
@@ -94,7 +96,8 @@ class JudgeScoringExecutor:
         reports = report.write(report_of(facts), context.output)
         files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY, *reports]
         told = (context.output / report.MARKDOWN).read_text(encoding="utf-8")
-        return Result(tuple(files), {**facts, "report_markdown": told})
+        outcome = {**facts, "report_markdown": told} if len(told.encode()) <= _MOST_REPORT_BYTES else facts
+        return Result(tuple(files), outcome)
 
 
 class _Scoring:

@@ -28,6 +28,7 @@ BUCKETS: Final[Mapping[str, float]] = {
 """The lower ends of the buckets that scores are counted in."""
 
 _MOST_ERRORS: Final = 10
+_MOST_MODELS: Final = 100
 _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -79,7 +80,7 @@ class Figures:
         self._labelled.add(line)
         self._flags.update(line["flags"])
         self._flagged += bool(line["flags"])
-        if line["model"]:
+        if line["model"] and (line["model"] in self._models or len(self._models) < _MOST_MODELS):
             self._models[line["model"]] += 1
         self._add_usage(line)
         self._add_orders(line["judge"])

@@ -142,8 +142,8 @@ class JudgeScoringParameters(Parameters):
     model_id: str | None = None
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     format: Format = "auto"
-    evaluators: Annotated[list[Evaluators], Field(max_length=100)] = Field(default_factory=list)
-    metrics: Annotated[list[Metrics], Field(max_length=100)] = Field(default_factory=list)
+    evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
+    metrics: Annotated[list[Metrics], Field(max_length=30)] = Field(default_factory=list)
     judge: JudgeParameters | None = None
     labels: Labels | None = None
     max_items: Annotated[int, Field(ge=0)] = 0

@@ -18,6 +18,8 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.rows import Row
 
+_MAX_NAME: Final = 100
+_MAX_ID: Final = 256
 PLACEHOLDER: Final = "-"
 """What some tools write where there is no output."""
 
@@ -93,7 +95,7 @@ def item_of(row: Row) -> Item:
         latency_ms=_number(about.get("latency_ms")),
         cost_usd=_number(about.get("cost_usd")),
         turns=_turns(source),
-        model=_text(source.get("model")) or _text(_body(source).get("model")),
+        model=(_text(source.get("model")) or _text(_body(source).get("model")))[:_MAX_NAME],
         failure=_failure(source, about),
         source=source,
     )
@@ -105,7 +107,8 @@ def _id(row: Row, about: Mapping[str, Any]) -> str:
         return row.id
     # The shape of our own files: one line for each repetition of a row.
     repetition = about.get("repetition")
-    return f"{named}#{repetition}" if isinstance(repetition, int) and repetition else str(named)
+    number = f"#{repetition}" if isinstance(repetition, int) and repetition else ""
+    return str(named)[:_MAX_ID] + number[:_MAX_NAME]
 
 
 def _output(source: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[Any, tuple[ToolCall, ...] | None]:
