@@ -66,10 +66,9 @@ def show(say: Console, result: dict[str, Any]) -> None:
     kappa, span = found["cohens_kappa"], found["kappa_interval_95"]
     beyond = "not defined: one of them says one thing throughout"
     if kappa is not None:
-        beyond = f"{kappa:.2f}" + (f" (95 %: {span[0]:.2f} to {span[1]:.2f})" if span else "")
-    say.print(
-        f"The judge agrees with the labels on {right:.0%} of {found['compared']} rows; half are right by chance."
-    )
+        beyond = f"{kappa:.2f}" + (f" (95 %: {span[0]:.2f} to {span[1]:.2f})" if span and span[0] < span[1] else "")
+    say.print(f"The judge agrees with the labels on {right:.0%} of {found['compared']} rows;")
+    say.print(f"one that always says yes would agree on {found['label_pass_rate']:.0%}.")
     say.print(f"Agreement beyond chance (Cohen's kappa): {beyond}.")
     if kappa is None or span is None or span[0] <= 0:
         say.print("[bold]That is chance: do not go by the scores of a model this small.[/bold]")
