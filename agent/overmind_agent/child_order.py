@@ -47,10 +47,9 @@ class ChildSettings:
     models_of: Mapping[str, Collection[str]] = field(default_factory=dict)
     spend_limits: Mapping[str, float] = field(default_factory=dict)
 
-    def _models_for(self, job_type: str) -> Sequence[ModelEndpoint]:
-        """A job gets the keys of no other models than those that it may use."""
+    def _is_barred(self, model: ModelEndpoint, job_type: str) -> bool:
         allowed = self.models_of.get(job_type)
-        return [model for model in self.models if allowed is None or model.name in allowed]
+        return allowed is not None and model.name not in allowed
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -70,11 +69,14 @@ class ChildSettings:
     def order_for(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:
         """What `overmind_executors.order` reads."""
         here = workspace.folder
-        function = self.functions.get(claim.job.job_type)
+        job_type = claim.job.job_type
+        function = self.functions.get(job_type)
+        # A job gets the keys of no other models than those that it may use; a command of the host's needs none.
+        barred = {model.name for model in self.models if function or self._is_barred(model, job_type)}
         order = {
             "job_id": claim.job.id,
             "attempt": claim.attempt,
-            "job_type": claim.job.job_type,
+            "job_type": job_type,
             "parameters": dict(parameters),
             "input_file": str(workspace.input_file.relative_to(here)) if workspace.input_name else None,
             "input_name": workspace.input_name,
@@ -83,8 +85,8 @@ class ChildSettings:
             "function": function,
             "commands": {name: list(words) for name, words in self.commands.items()},
             "code_roots": [str(root) for root in self.code_roots],
-            # A command of the host's needs no key of a model.
-            "models": [] if function else [asdict(model) for model in self._models_for(claim.job.job_type)],
+            "models": [asdict(model) for model in self.models if model.name not in barred],
+            "barred_models": sorted(barred),
             "spend_limits": dict(self.spend_limits),
             "data_roots": [str(root) for root in self.data_roots],
         }

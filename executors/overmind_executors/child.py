@@ -139,6 +139,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         output=job.output,
         state=job.state,
         models={model.name: model for model in job.models},
+        barred_models=job.barred_models,
         data_roots=job.data_roots,
         spend_limits=job.spend_limits,
         report=events.progress,

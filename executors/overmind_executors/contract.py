@@ -107,6 +107,7 @@ class Context:
         output: an empty folder; every regular file directly in it that `Result` names is uploaded.
         state: kept when the job is interrupted and run again: checkpoints, paid calls.
         models: the chat models that this host offers, by name.
+        barred_models: names of those that the host has, and not for jobs of this type.
         data_roots: folders that a job may read from by path.
         commands: programs that rows may be given to, by name: words of a command line, no shell.
         code_roots: folders whose Python a job may run.
@@ -131,6 +132,7 @@ class Context:
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     code_roots: tuple[Path, ...] = ()
     spend_limits: Mapping[str, float] = field(default_factory=dict)
+    barred_models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class Order(BaseModel):
 
     Attributes:
         models: with their keys, which are nowhere else: not in the environment, not on disk.
+        barred_models: names of the host's models that this job may not use.
         function: of the host, when the job's type is one: the job's process has no settings to read it from.
         spend_limits: what the host lets a job spend, under the names of a job's `budget`.
         data_roots: absolute folders that the job may read by path.
@@ -37,6 +38,7 @@ class Order(BaseModel):
     output: Path = Path("output")
     state: Path = Path("state")
     models: tuple[ModelEndpoint, ...] = ()
+    barred_models: frozenset[str] = frozenset()
     data_roots: tuple[Path, ...] = ()
     spend_limits: dict[str, int | float] = {}
     function: Function | None = None

@@ -24,8 +24,8 @@ def test_a_model_that_is_not_for_this_type_of_job_is_not_there(host: Host, submi
     agent = host.start("--once", OVERMIND_AGENT_POLICY__MODELS="inference=other,judge_scoring=local")
 
     assert 1 == agent.exit_code(), agent.raw
-    assert "invalid_input" == agent.summary["reason"]
-    assert "no such model on this host" in agent.summary["message"]
+    assert "model_not_allowed" == agent.summary["reason"]
+    assert "policy.models" in agent.summary["message"]
     assert {} == zoo.calls
 
 

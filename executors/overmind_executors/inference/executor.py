@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import strict_json
+from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -211,6 +212,7 @@ def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint | No
     if not isinstance(task.target, ModelTarget):
         return None
     name = task.target.model
+    refuse_barred([name], context)
     if name not in context.models:
         offered = ", ".join(sorted(context.models)) or "none"
         raise InvalidParameters(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
+from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -244,6 +245,7 @@ def _prepare(task: JudgeScoringParameters) -> None:
 
 def _endpoints(task: JudgeScoringParameters, context: Context) -> list[ModelEndpoint]:
     names = task.judge.models if task.judge else []
+    refuse_barred(names, context)
     unknown = [name for name in names if name not in context.models]
     offered = ", ".join(sorted(context.models)) or "none"
     if unknown:
