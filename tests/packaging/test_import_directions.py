@@ -121,7 +121,11 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "lanes": VALUES,
     "refusals": VALUES | JSON,
     "deadline": _names("name_lookup"),
-    "journal": VALUES,
+    "journal": _names("lifecycle", "journal_claims", "journal_ledgers"),
+    "journal_claims": VALUES | _names("journal_file", "journal_outbox"),
+    "journal_outbox": VALUES | _names("journal_file"),
+    "journal_ledgers": VALUES | _names("journal_file"),
+    "journal_file": VALUES,
     "launcher": VALUES
     | FAULTS
     | _names("processes", "child_order", "child_result", "child_watch", "job_log", "nursery", "plain_files"),

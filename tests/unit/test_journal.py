@@ -17,7 +17,8 @@ import pytest
 
 from agent_parts import JOB_ID, a_claim, a_job, a_result_file
 from overmind_agent.errors import IllegalTransition, JournalError
-from overmind_agent.journal import PRAGMAS, SCHEMA_VERSION, SqliteJournal
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal_file import PRAGMAS, SCHEMA_VERSION
 from overmind_agent.lifecycle import Status
 
 WAY = (Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.COMPLETED)
