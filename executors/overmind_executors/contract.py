@@ -23,13 +23,21 @@ TaskT = TypeVar("TaskT")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a job's parameters: `field` is a dotted path such as `target.model`."""
+    """
+    One thing that is wrong with a job's parameters or input.
+
+    Attributes:
+        field: a dotted path such as `target.model`, or `input`.
+        code: for programs, lower snake case; shown in brackets behind the message. Empty where the field says enough.
+    """
 
     field: str
     message: str
+    code: str = ""
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}" if self.field else self.message
+        text = f"{self.field}: {self.message}" if self.field else self.message
+        return f"{text} [{self.code}]" if self.code else text
 
 
 class InvalidParameters(Exception):

@@ -2,35 +2,32 @@
 Reading rows from files, one at a time, however long the file is.
 
 ```
-bytes ─▶ format of the file ─▶ Line: a JSON value, or why there is none ─▶ rows.py: what the value means
+bytes ─▶ packed ─▶ encodings_of_text ─▶ format of the file ─▶ Line: a JSON value, or why there is none
+                                                                └─▶ columns ─▶ rows.py: what the value means
 ```
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO
 
-from overmind_executors import strict_json
-from overmind_executors.contract import InvalidParameters, Problem
+from overmind_executors import json_array, parquet, strict_json
+from overmind_executors.encodings_of_text import SNIFFED_BYTES, Encoding, as_utf8, encoding_of
+from overmind_executors.packed import unpacked, unreadable
 
 MAX_LINE_BYTES: Final = 4 << 20
-MAX_ARRAY_BYTES: Final = 64 << 20
-_BOM: Final = b"\xef\xbb\xbf"
-_SNIFFED_BYTES: Final = 64 << 10
-_UTF_16: Final = "is UTF-16; write it as UTF-8"
-# What no file of ours begins with: none of it is UTF-8 text but the first of zip, which holds control characters.
-_REFUSED: Final = {
-    b"\xff\xfe": _UTF_16,
-    b"\xfe\xff": _UTF_16,
-    b"\x1f\x8b": "is gzip; unpack it first",
-    b"\x28\xb5\x2f\xfd": "is zstd; unpack it first",
-    b"\xfd7zXZ\x00": "is xz; unpack it first",
-    b"PK\x03\x04": "is zip; unpack it first",
-}
+MAX_WRAPPED_BYTES: Final = 16 << 20
+_PARQUET: Final = b"PAR1"
+# An object round the array of rows, as some tools write it.
+_WRAPPERS: Final = ("test_cases", "items", "rows")
+_WRAPPED: Final = re.compile(rb'\{\s*"(?:' + b"|".join(w.encode() for w in _WRAPPERS) + rb')"\s*:\s*\[')
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,93 +36,170 @@ class Line:
     One entry of a file.
 
     Attributes:
-        number: of the line in the file, or of the member in the array, counted from 1.
+        number: of the line in the file, or of the member in the array, or of the row of the table, counted from 1.
         value: the JSON value; for CSV an object of strings.
         fault: why it cannot be read, None when it can.
+        code: of the fault: `not_json`, `not_finite`, `number_too_large`, `duplicate_key`, `too_deep`, `too_large`,
+            `lone_surrogate`, `bad_encoding`, `nul_byte`, `wrong_cells`; empty without one.
     """
 
     number: int
     value: Any = None
     fault: str | None = None
+    code: str = ""
 
 
-def format_of(path: Path) -> str:
-    """`json`, `jsonl` or `csv`, by what the file begins with."""
-    start = _head(path).removeprefix(_BOM).lstrip()[:1]
-    return {b"[": "json", b"{": "jsonl"}.get(start, "csv")
-
-
-def lines_of(path: Path, file_format: str) -> Iterator[Line]:
+@dataclass(frozen=True)
+class RowFile:
     """
-    The entries of *path*; a broken one is a Line with a fault.
+    A file of rows, and how it is read; can be read again and again.
+
+    Attributes:
+        file_format: `jsonl`, `json`, `csv` or `parquet`.
+    """
+
+    path: Path
+    file_format: str
+    encoding: Encoding
+
+    def lines(self) -> Iterator[Line]:
+        """
+        The entries; a broken one is a Line with a fault.
+
+        Raises:
+            InvalidParameters: while iterating: the file as a whole is not of its format, or is packed to do harm.
+        """
+        if self.file_format == "parquet":
+            yield from _parquet(self.path)
+            return
+        with _text_of(self.path, self.encoding) as stream:
+            yield from _READERS[self.file_format](stream)
+
+
+def row_file(path: Path, *, file_format: str = "auto", encoding: str | None = None) -> RowFile:
+    """
+    How *path* is to be read, by what it begins with and what the job says.
+
+    Args:
+        file_format: `auto` or a format; `openai_batch` is JSONL.
+        encoding: None for what the file looks like.
 
     Raises:
-        InvalidParameters: packed or UTF-16; while iterating: the file as a whole is not of that format.
+        InvalidParameters: a packing that cannot be read, no such encoding, or Parquet told as something else.
     """
-    _head(path)
-    readers = {"jsonl": _jsonl, "json": _json, "csv": _csv}
-    return readers[file_format](path)
+    with unpacked(path) as file:
+        head = file.read(SNIFFED_BYTES)
+    if head.startswith(_PARQUET):
+        if file_format not in ("auto", "parquet"):
+            raise unreadable(f"is Parquet, not {file_format}", "wrong_format")
+        return RowFile(path, "parquet", Encoding("utf-8"))
+    if file_format == "parquet":
+        raise unreadable("is not Parquet", "wrong_format")
+    seen = encoding_of(head, encoding)
+    wanted = {"openai_batch": "jsonl"}.get(file_format, file_format)
+    return RowFile(path, _format_of(path, seen) if wanted == "auto" else wanted, seen)
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        head = file.read(_SNIFFED_BYTES)
-    for start, what in _REFUSED.items():
-        if head.startswith(start):
-            raise _unreadable(what)
-    return head
+@contextmanager
+def _text_of(path: Path, encoding: Encoding) -> Iterator[BinaryIO]:
+    with unpacked(path) as file:
+        yield as_utf8(file, encoding)
 
 
-def _jsonl(path: Path) -> Iterator[Line]:
-    with path.open("rb") as file:
-        number = 0
-        while raw := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            too_long = len(raw) > MAX_LINE_BYTES
-            while too_long and raw and not raw.endswith(b"\n"):
-                raw = file.readline(MAX_LINE_BYTES)
-            if too_long:
-                yield Line(number, fault=f"longer than {MAX_LINE_BYTES} bytes")
-                continue
-            text = raw.removeprefix(_BOM) if number == 1 else raw
-            if text.strip():
-                yield _parsed(number, text)
+def _format_of(path: Path, encoding: Encoding) -> str:
+    with _text_of(path, encoding) as stream:
+        start = stream.read(SNIFFED_BYTES).lstrip()
+    if start.startswith(b"{"):
+        return "json" if _WRAPPED.match(start) and not _begins_with_two_rows(start) else "jsonl"
+    return "json" if start.startswith(b"[") else "csv"
 
 
-def _parsed(number: int, text: bytes) -> Line:
+def _begins_with_two_rows(start: bytes) -> bool:
+    """Whether the first line is whole and another one follows, as in JSONL whose rows have a key such as `items`."""
+    first, _, rest = start.partition(b"\n")
+    if not rest.strip():
+        return False
     try:
-        return Line(number, strict_json.loads(text.rstrip(b"\r\n")))
-    except strict_json.NotJson as error:
-        return Line(number, fault=str(error))
+        strict_json.loads(first)
+    except strict_json.NotJson:
+        return False
+    return True
 
 
-def _json(path: Path) -> Iterator[Line]:
-    if path.stat().st_size > MAX_ARRAY_BYTES:
-        raise _unreadable(f"is a JSON array of more than {MAX_ARRAY_BYTES} bytes; write one row a line (JSONL)")
+def _jsonl(stream: BinaryIO) -> Iterator[Line]:
+    number = 0
+    while raw := stream.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        too_long = len(raw) > MAX_LINE_BYTES
+        while too_long and raw and not raw.endswith(b"\n"):
+            raw = stream.readline(MAX_LINE_BYTES)
+        if too_long:
+            yield Line(number, fault=f"longer than {MAX_LINE_BYTES} bytes", code="too_large")
+        elif raw.strip():
+            yield _parsed(number, raw.rstrip(b"\r\n"))
+
+
+def _parsed(number: int, text: bytes | str) -> Line:
     try:
-        text = path.read_bytes().removeprefix(_BOM).decode()
-        for number, value in enumerate(strict_json.members(text), start=1):
-            yield Line(number, value)
-    except UnicodeDecodeError as error:
-        raise _unreadable(f"is not UTF-8 (byte {error.start})") from None
+        return Line(number, strict_json.loads(text))
     except strict_json.NotJson as error:
-        raise _unreadable(f"is not a JSON array of rows: {error}") from None
+        has_nul = isinstance(text, bytes) and b"\0" in text
+        return Line(number, fault=str(error), code="nul_byte" if has_nul else error.code)
 
 
-def _csv(path: Path) -> Iterator[Line]:
+def _json(stream: BinaryIO) -> Iterator[Line]:
+    head = stream.peek(SNIFFED_BYTES) if isinstance(stream, io.BufferedReader) else b""
+    try:
+        if head.lstrip().startswith(b"{"):
+            yield from _wrapped(stream)
+            return
+        for number, member in enumerate(json_array.members(stream, most_bytes=MAX_LINE_BYTES), start=1):
+            if member.fault is None:
+                yield Line(number, member.value)
+            else:
+                yield Line(number, fault=str(member.fault), code=member.fault.code)
+    except strict_json.NotJson as error:
+        raise unreadable(f"is not a JSON array of rows: {error}", error.code) from None
+
+
+def _wrapped(stream: BinaryIO) -> Iterator[Line]:
+    text = stream.read(MAX_WRAPPED_BYTES + 1)
+    if len(text) > MAX_WRAPPED_BYTES:
+        raise unreadable(f"is an object of more than {MAX_WRAPPED_BYTES} bytes; write one row a line", "too_large")
+    value = strict_json.loads(text)
+    rows = next((value[name] for name in _WRAPPERS if isinstance(value.get(name), list)), None)
+    if rows is None:
+        raise unreadable(f"is an object without an array {' or '.join(_WRAPPERS)}", "wrong_format")
+    yield from (Line(number, row) for number, row in enumerate(rows, start=1))
+
+
+def _csv(stream: BinaryIO) -> Iterator[Line]:
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become half surrogates here, and a fault of their own row below.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        table = csv.reader(file, delimiter=_delimiter(file), strict=True)
-        try:
-            header = next(table, [])
-            if len(set(header)) != len(header) or not all(header):
-                raise _unreadable("has a CSV header with an empty name or one name twice")
-            while (cells := _next_cells(table)) is not None:
-                if cells:
-                    yield _csv_line(table.line_num, header, cells)
-        except csv.Error as error:
-            raise _unreadable(f"is not CSV at line {table.line_num}: {error}") from None
+    file = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+    first = file.readline(MAX_LINE_BYTES)
+    table = csv.reader(_bounded_lines(first, file), delimiter=_delimiter(first), strict=True)
+    try:
+        header = next(table, [])
+        if len(set(header)) != len(header) or not all(header):
+            raise unreadable("has a CSV header with an empty name or one name twice", "bad_header")
+        while (cells := _next_cells(table)) is not None:
+            if cells:
+                yield _csv_line(table.line_num, header, cells)
+    except csv.Error as error:
+        raise unreadable(f"is not CSV at line {table.line_num}: {error}", "bad_csv") from None
+    finally:
+        file.detach()  # who opened the stream closes it
+
+
+def _bounded_lines(first: str, file: TextIO) -> Iterator[str]:
+    number, line = 1, first
+    while line:
+        if len(line) >= MAX_LINE_BYTES and not line.endswith("\n"):
+            raise unreadable(f"has more than {MAX_LINE_BYTES} letters in line {number}", "too_large")
+        yield line
+        number += 1
+        line = file.readline(MAX_LINE_BYTES)
 
 
 def _next_cells(table: Any) -> list[str] | None:
@@ -135,17 +209,24 @@ def _next_cells(table: Any) -> list[str] | None:
 
 def _csv_line(number: int, header: list[str], cells: list[str]) -> Line:
     if len(cells) != len(header):
-        return Line(number, fault=f"{len(cells)} cells under a header of {len(header)}")
+        return Line(number, fault=f"{len(cells)} cells under a header of {len(header)}", code="wrong_cells")
     if any("\ud800" <= letter <= "\udfff" for cell in cells if not cell.isascii() for letter in cell):
-        return Line(number, fault="not UTF-8")
+        return Line(number, fault="not UTF-8", code="bad_encoding")
+    if any("\0" in cell for cell in cells):
+        return Line(number, fault="a NUL byte", code="nul_byte")
     return Line(number, {name: cell for name, cell in zip(header, cells, strict=True) if cell})
 
 
-def _delimiter(file: TextIO) -> str:
-    header = file.readline()
-    file.seek(0)
+def _delimiter(header: str) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in header), ",")
 
 
-def _unreadable(what: str) -> InvalidParameters:
-    return InvalidParameters(Problem("input", f"the file {what}"))
+def _parquet(path: Path) -> Iterator[Line]:
+    for number, text in enumerate(parquet.json_rows(path), start=1):
+        if len(text) > MAX_LINE_BYTES:
+            yield Line(number, fault=f"longer than {MAX_LINE_BYTES} letters", code="too_large")
+        else:
+            yield _parsed(number, text)
+
+
+_READERS: Final = {"jsonl": _jsonl, "json": _json, "csv": _csv}

@@ -12,7 +12,17 @@ _SPACE: Final = frozenset(" \t\r\n")
 
 
 class NotJson(ValueError):
-    """The bytes are not JSON, or JSON that readers would not agree on. Never quotes what it refuses."""
+    """
+    The bytes are not JSON, or JSON that readers would not agree on. Never quotes what it refuses.
+
+    Attributes:
+        code: of the kind of fault, lower snake case and stable: `not_json`, `not_finite`, `number_too_large`,
+            `duplicate_key`, `too_deep`, `lone_surrogate`, `bad_encoding`.
+    """
+
+    def __init__(self, message: str, code: str = "not_json") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def loads(raw: bytes | str, *, levels: int = MAX_DEPTH) -> Any:
@@ -34,11 +44,11 @@ def loads(raw: bytes | str, *, levels: int = MAX_DEPTH) -> Any:
     except NotJson:
         raise
     except UnicodeDecodeError as error:
-        raise NotJson(f"not UTF-8 (byte {error.start})") from error
+        raise NotJson(f"not UTF-8 (byte {error.start})", "bad_encoding") from error
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg.lower()} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
-        raise NotJson(f"nested deeper than {levels} levels") from error
+        raise NotJson(f"nested deeper than {levels} levels", "too_deep") from error
     if not text.isascii() or "\\u" in text:
         _refuse_surrogates(value)
     _refuse_depth(value, levels)
@@ -80,7 +90,7 @@ def value_at(text: str, place: int) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(text, place)
     except RecursionError as error:
-        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from error
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels", "too_deep") from error
     except json.JSONDecodeError as error:
         raise NotJson(error.msg.lower()) from error
     _refuse_surrogates(value)
@@ -108,30 +118,30 @@ def _member(text: str, place: int, number: int) -> tuple[Any, int]:
     try:
         return value_at(text, place)
     except NotJson as error:
-        raise NotJson(f"{error} in member {number} of the array") from error
+        raise NotJson(f"{error} in member {number} of the array", error.code) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise NotJson("the same key twice in one object")
+        raise NotJson("the same key twice in one object", "duplicate_key")
     return made
 
 
 def _refuse_constant(name: str) -> float:
-    raise NotJson(f"{name} is not a JSON number")
+    raise NotJson(f"{name} is not a JSON number", "not_finite")
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise NotJson("a number too large for a double")
+        raise NotJson("a number too large for a double", "number_too_large")
     return number
 
 
 def _int(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**63:
-        raise NotJson("an integer beyond 64 bits")
+        raise NotJson("an integer beyond 64 bits", "number_too_large")
     return number
 
 
@@ -152,7 +162,7 @@ def _refuse_depth(value: Any, levels: int) -> None:
         level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
         if not level:
             return
-    raise NotJson(f"nested deeper than {levels} levels")
+    raise NotJson(f"nested deeper than {levels} levels", "too_deep")
 
 
 def _refuse_surrogates(value: Any) -> None:
@@ -163,4 +173,4 @@ def _refuse_surrogates(value: Any) -> None:
             waiting.extend(item.keys())
         waiting.extend(_children(item))
         if isinstance(item, str) and any("\ud800" <= letter <= "\udfff" for letter in item):
-            raise NotJson("half of a surrogate pair")
+            raise NotJson("half of a surrogate pair", "lone_surrogate")
