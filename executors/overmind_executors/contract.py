@@ -28,7 +28,7 @@ class Problem:
 
     Attributes:
         field: a dotted path such as `target.model`, or `input`.
-        code: for programs, lower snake case; shown in brackets behind the message. Empty where the field says enough.
+        code: for programs, lower snake case, shown in brackets behind the message; empty where the field says all.
     """
 
     field: str

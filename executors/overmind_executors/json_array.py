@@ -12,6 +12,7 @@ from overmind_executors import strict_json
 
 _CHUNK_BYTES: Final = 256 << 10
 _SPACE: Final = " \t\r\n"
+_OF_NUMBERS: Final = "0123456789.eE+-"
 # Finds where a member ends even when our own rules refuse what it says.
 _LENIENT: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 
@@ -32,8 +33,8 @@ def members(file: BinaryIO, *, most_bytes: int) -> Iterator[Member]:
         most_bytes: of one member.
 
     Raises:
-        NotJson: while iterating: not an array, or nothing can be said of what follows. Members before the fault have
-            been given out by then; one that is JSON but refused by our rules is a Member with a fault.
+        NotJson: while iterating: not an array, or nothing can be said of what follows. Members before the fault
+            have been given out by then; one that is JSON but refused by our rules is a Member with a fault.
     """
     text = _Text(file)
     if text.letter() != "[":
@@ -95,10 +96,13 @@ class _Text:
                 if not self._read(wanted):
                     raise strict_json.NotJson(f"{error.msg.lower()} in member {number} of the array") from error
             else:
-                # A number at the end of the window may go on behind it.
-                if end < len(self._text) or not self._read(_CHUNK_BYTES):
+                if self._is_whole(end) or not self._read(_CHUNK_BYTES):
                     return self._checked(end, most_bytes)
             wanted *= 2
+
+    def _is_whole(self, end: int) -> bool:
+        """Whether what ends there cannot go on: a number that was cut, as in `1.`, reads as a shorter one."""
+        return end < len(self._text) and (self._text[end] not in _OF_NUMBERS or end + 2 < len(self._text))
 
     def _checked(self, end: int, most_bytes: int) -> Member:
         source = self._text[self._place : end]

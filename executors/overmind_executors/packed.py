@@ -1,8 +1,9 @@
 """
 A file's bytes as they are read, whatever it is packed in, and never more of them than are allowed.
 
-Plain, gzip, or a zip archive that holds exactly one file. Nothing is ever unpacked to disk, so a name within an archive
-is never used as a path; one that tries to be one is refused all the same, since nobody packs such a file by mistake.
+Plain, gzip, or a zip archive that holds exactly one file. Nothing is ever unpacked to disk, so a name within an
+archive is never used as a path; one that tries to be one is refused all the same, since nobody packs such a file by
+mistake.
 """
 
 from __future__ import annotations

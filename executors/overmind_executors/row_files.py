@@ -41,12 +41,14 @@ class Line:
         fault: why it cannot be read, None when it can.
         code: of the fault: `not_json`, `not_finite`, `number_too_large`, `duplicate_key`, `too_deep`, `too_large`,
             `lone_surrogate`, `bad_encoding`, `nul_byte`, `wrong_cells`; empty without one.
+        raw: the bytes or the text at fault, where a line is one.
     """
 
     number: int
     value: Any = None
     fault: str | None = None
     code: str = ""
+    raw: bytes | str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _format_of(path: Path, encoding: Encoding) -> str:
 
 
 def _begins_with_two_rows(start: bytes) -> bool:
-    """Whether the first line is whole and another one follows, as in JSONL whose rows have a key such as `items`."""
+    """Whether the first line is whole and another one follows: JSONL whose rows have a key such as `items`."""
     first, _, rest = start.partition(b"\n")
     if not rest.strip():
         return False
@@ -144,7 +146,7 @@ def _parsed(number: int, text: bytes | str) -> Line:
         return Line(number, strict_json.loads(text))
     except strict_json.NotJson as error:
         has_nul = isinstance(text, bytes) and b"\0" in text
-        return Line(number, fault=str(error), code="nul_byte" if has_nul else error.code)
+        return Line(number, fault=str(error), code="nul_byte" if has_nul else error.code, raw=text)
 
 
 def _json(stream: BinaryIO) -> Iterator[Line]:

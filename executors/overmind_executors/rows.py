@@ -49,19 +49,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """One entry that cannot be read, and why."""
+    """
+    One entry that cannot be read, and why.
+
+    Attributes:
+        code: of `Line`, or `not_object`, `bad_id`, `bad_batch`.
+        raw: what stood there, as far as it is known.
+    """
 
     order: int
     line: int
     message: str
+    code: str = ""
+    raw: Any = None
 
 
-def rows_of(lines: Iterable[Line], *, most: int = 0) -> Iterator[Row | BrokenRow]:
+def rows_of(lines: Iterable[Line], *, most: int = 0, unique: bool = True) -> Iterator[Row | BrokenRow]:
     """
     What *lines* mean, in their order.
 
     Args:
         most: end after so many entries, 0 for all.
+        unique: False leaves ids as they are: a row without one has the empty one, and one id may stand twice.
 
     Raises:
         InvalidParameters: while iterating: an id stands at two lines; both are named.
@@ -69,13 +78,15 @@ def rows_of(lines: Iterable[Line], *, most: int = 0) -> Iterator[Row | BrokenRow
     with _Ids() as ids:
         for order, line in enumerate(islice(lines, most or None)):
             row = _row(order, line)
-            yield ids.enter(row) if isinstance(row, Row) else row
+            yield ids.enter(row) if unique and isinstance(row, Row) else row
 
 
 def _row(order: int, line: Line) -> Row | BrokenRow:
-    fault = line.fault or _fault_of(line.value)
+    if line.fault is not None:
+        return BrokenRow(order, line.number, line.fault, line.code, line.raw)
+    fault = _fault_of(line.value)
     if fault:
-        return BrokenRow(order, line.number, fault)
+        return BrokenRow(order, line.number, *fault, raw=line.value)
     value: dict[str, Any] = line.value
     if is_batch(value):
         return Row(order, line.number, value["custom_id"], value, value["body"].get("messages"), body=value["body"])
@@ -95,15 +106,17 @@ def is_batch(value: Any) -> bool:
     return isinstance(value, dict) and "custom_id" in value and "body" in value
 
 
-def _fault_of(value: Any) -> str | None:
+def _fault_of(value: Any) -> tuple[str, str] | None:
+    """The message and the code, None when there is nothing wrong."""
     if not isinstance(value, dict):
-        return "not a JSON object"
+        return "not a JSON object", "not_object"
     row_id = value.get("custom_id" if is_batch(value) else "id")
     if not isinstance(row_id, str | int | None) or isinstance(row_id, bool):
-        return "an id that is neither a string nor an integer"
+        return "an id that is neither a string nor an integer", "bad_id"
     if isinstance(row_id, str) and (len(row_id) > _MAX_ID or not row_id.isprintable()):
-        return f"an id longer than {_MAX_ID} characters or with control characters"
-    return _batch_fault(value) if is_batch(value) else None
+        return f"an id longer than {_MAX_ID} characters or with control characters", "bad_id"
+    fault = _batch_fault(value) if is_batch(value) else None
+    return (fault, "bad_batch") if fault else None
 
 
 def _batch_fault(value: dict[str, Any]) -> str | None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
-
-_SPACE: Final = frozenset(" \t\r\n")
 
 
 class NotJson(ValueError):
@@ -55,31 +53,6 @@ def loads(raw: bytes | str, *, levels: int = MAX_DEPTH) -> Any:
     return value
 
 
-def members(text: str) -> Iterator[Any]:
-    """
-    The members of the JSON array *text*, one at a time, so that a long array is never held as objects.
-
-    Raises:
-        NotJson: as `loads`, while iterating: members before the fault have been given out by then.
-    """
-    place = _skip(text, 0)
-    if not text.startswith("[", place):
-        raise NotJson("not an array")
-    place = _skip(text, place + 1)
-    number, more = 0, not text.startswith("]", place)
-    while more:
-        number += 1
-        value, place = _member(text, place, number)
-        yield value
-        place = _skip(text, place)
-        more = text.startswith(",", place)
-        place = _skip(text, place + more)
-    if not text.startswith("]", place):
-        raise NotJson(f"neither a comma nor a bracket after member {number} of the array")
-    if _skip(text, place + 1) != len(text):
-        raise NotJson("more text after the array")
-
-
 def value_at(text: str, place: int) -> tuple[Any, int]:
     """
     The value that begins at *place* of *text*, and the place behind it; what follows there is not looked at.
@@ -106,19 +79,6 @@ def dumps(value: Any) -> str:
 def canonical(value: Any) -> bytes:
     """The one spelling of *value* that digests are taken of: keys sorted, no spaces, UTF-8."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _skip(text: str, place: int) -> int:
-    while text[place : place + 1] in _SPACE:
-        place += 1
-    return place
-
-
-def _member(text: str, place: int, number: int) -> tuple[Any, int]:
-    try:
-        return value_at(text, place)
-    except NotJson as error:
-        raise NotJson(f"{error} in member {number} of the array", error.code) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -75,23 +75,6 @@ def test_other_limits_of_depth_hold_to_the_level(levels: int) -> None:
         strict_json.loads(beyond, levels=levels)
 
 
-@pytest.mark.parametrize(("raw", "_message"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_bad_member_makes_a_bad_array(raw: bytes, _message: str) -> None:
-    """The member before it has been given out by then; that is what reading one at a time means."""
-    text = f"[1, {raw.decode('utf-8', errors='surrogateescape')} ]"
-    members = strict_json.members(text)
-
-    assert 1 == next(members)
-    with pytest.raises(NotJson):
-        list(members)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "1", "[", "[1", "[1 2]", "[1,", "[,1]", "[1]]", "[1] x", "[][]", "]"])
-def test_what_is_not_one_array_has_no_members(text: str) -> None:
-    with pytest.raises(NotJson):
-        list(strict_json.members(text))
-
-
 _VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -108,14 +91,6 @@ _VALUES = st.recursive(
 def test_what_is_written_is_read_again(value: Any) -> None:
     assert value == strict_json.loads(strict_json.dumps(value))
     assert value == strict_json.loads(strict_json.canonical(value))
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(_VALUES, max_size=5), st.sampled_from(["", " ", "\n", "\t \r\n"]))
-def test_the_members_of_an_array_are_what_it_holds(values: list[Any], space: str) -> None:
-    text = space + "[" + space + f"{space},{space}".join(map(strict_json.dumps, values)) + space + "]" + space
-
-    assert values == list(strict_json.members(text))
 
 
 def test_one_value_has_one_canonical_spelling() -> None:

@@ -31,13 +31,14 @@ from overmind_executors.inference.output import (
 from overmind_executors.inference.parameters import Comparison, InferenceParameters, ModelTarget, parameters_class
 from overmind_executors.inference.programs import Program, open_program
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
-from overmind_executors.inference.source import RowSource, find_rows, survey
+from overmind_executors.inference.source import survey
 from overmind_executors.inference.summary import Tally, summary
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
 from overmind_executors.parameters import check, nearest
 from overmind_executors.prices import price_note, prices_of
 from overmind_executors.row_engine import in_order
+from overmind_executors.row_source import RowSource, find_rows
 from overmind_executors.rows import BrokenRow, Row
 
 SUMMARY: Final = "summary.json"
@@ -68,7 +69,7 @@ class InferenceExecutor:
         """Ask the target about every row; see the contract for what is raised."""
         endpoint = _endpoint(task, context)
         prices = prices_of(endpoint) if endpoint else None
-        source = find_rows(task, context)
+        source = find_rows(task, context, most=task.most_items, wanted=("id", "input", "expected_output"))
         policy = self._policy or RetryPolicy()
         estimator = Estimator(task, prices, policy)
         seen = survey(source, task, context.stop, look=estimator.look)

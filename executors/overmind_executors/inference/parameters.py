@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from overmind_executors.budget import Limits
 from overmind_executors.contract import InvalidParameters, Problem
 from overmind_executors.parameters import Parameters
+from overmind_executors.row_source import RowPlace
 
 Text = Annotated[str, Field(max_length=1_000_000)]
-Format = Literal["auto", "jsonl", "json", "csv", "openai_batch"]
 
 
 class TemplateMessage(Parameters):
@@ -128,14 +128,11 @@ class Comparison(Parameters):
         return self
 
 
-class InferenceParameters(Parameters):
+class InferenceParameters(RowPlace):
     """
     One job.
 
     Attributes:
-        items: the rows themselves; else they are the job's input file, or a file at `path`.
-        items_file, dataset_id: where the input file came from; the host has fetched it.
-        path: of a file in one of the host's data roots.
         max_items: 0 for all; `max_rows` is another word for it.
         item_timeout_s: how long one call may take in all.
         stop_after_errors: that many failed rows in a row end the work.
@@ -143,12 +140,6 @@ class InferenceParameters(Parameters):
         share_equal_rows: one call for all rows whose requests are equal and have a temperature of 0.
     """
 
-    items: Annotated[list[Any], Field(min_length=1)] | None = None
-    items_file: str | None = None
-    dataset_id: str | None = None
-    model_id: str | None = None
-    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    format: Format = "auto"
     target: ModelTarget | AgentTarget | CommandTarget
     repetitions: Annotated[int, Field(ge=1, le=100)] = 1
     max_items: Annotated[int, Field(ge=0)] = 0
@@ -162,10 +153,7 @@ class InferenceParameters(Parameters):
     share_equal_rows: bool = False
 
     @model_validator(mode="after")
-    def _one_source(self) -> InferenceParameters:
-        named = [name for name in ("items", "items_file", "dataset_id", "path") if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"rows from one place, not from {' and '.join(named)}")
+    def _holds_together(self) -> InferenceParameters:
         if self.max_rows is not None and self.max_items:
             raise ValueError("max_rows and max_items are one thing; give one")
         if self.share_equal_rows and self.target.temperature not in (None, 0):

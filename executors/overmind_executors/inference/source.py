@@ -1,48 +1,22 @@
-"""Where a job's rows are, and what a first look through all of them says, before any call is paid for."""
+"""What a first look through all rows says, before any call is paid for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from overmind_executors.contract import Context, InvalidParameters, Problem, Stop, WorkStopped
+from overmind_executors.contract import InvalidParameters, Problem, Stop, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget, InferenceParameters, ModelTarget
 from overmind_executors.inference.requests import placeholders
 from overmind_executors.parameters import nearest
-from overmind_executors.row_files import Line, format_of, lines_of
-from overmind_executors.rows import BrokenRow, Row, rows_of
+from overmind_executors.row_source import RowSource
+from overmind_executors.rows import BrokenRow, Row
 
 _MOST_LABELS: Final = 1001
 _MOST_NAMED: Final = 3
 _MOST_FIELDS: Final = 20
 _LONGEST_FIELD: Final = 64
-
-
-@dataclass(frozen=True)
-class RowSource:
-    """
-    The rows of a job; can be read again and again.
-
-    Attributes:
-        items: given within the parameters, else None and there is a *path*.
-        most: read so many at most, 0 for all.
-    """
-
-    items: list[Any] | None
-    path: Path | None
-    file_format: str
-    most: int
-
-    def rows(self) -> Iterator[Row | BrokenRow]:
-        """One entry after the other. Raises InvalidParameters when the file as a whole is wrong."""
-        return rows_of(self._lines(), most=self.most)
-
-    def _lines(self) -> Iterator[Line]:
-        if self.path is None:
-            return (Line(number, item) for number, item in enumerate(self.items or (), start=1))
-        return lines_of(self.path, self.file_format)
 
 
 @dataclass(frozen=True)
@@ -55,25 +29,6 @@ class Survey:
 
     total: int
     labels: tuple[str, ...]
-
-
-def find_rows(task: InferenceParameters, context: Context) -> RowSource:
-    """
-    Where the rows are.
-
-    Raises:
-        InvalidParameters: nowhere, in two places, or where this host does not let a job read.
-    """
-    if task.items is not None:
-        if context.input_file is not None:
-            raise InvalidParameters(Problem("items", "the job has an input file too; give its rows in one place"))
-        return RowSource(task.items, None, "", task.most_items)
-    path = _allowed(task.path, context.data_roots) if task.path is not None else context.input_file
-    if path is None:
-        named = next((name for name in ("items_file", "dataset_id") if getattr(task, name)), "items")
-        raise InvalidParameters(Problem(named, "the job has no rows: neither items, nor path, nor an input file"))
-    seen = format_of(path) if task.format == "auto" else task.format
-    return RowSource(None, path, {"openai_batch": "jsonl"}.get(seen, seen), task.most_items)
 
 
 def survey(
@@ -165,17 +120,3 @@ def _refuse_mixture(row: Row, task: InferenceParameters) -> None:
         raise InvalidParameters(
             Problem("target", f"line {row.line} is a whole request; a prompt of the target has no place in it")
         )
-
-
-def _allowed(path: str, roots: tuple[Path, ...]) -> Path:
-    """The file *path* of one of *roots*, with every link followed before it is compared."""
-    if not roots:
-        raise InvalidParameters(Problem("path", "this host lets no job read files by path; it has no data_roots"))
-    for root in roots:
-        try:
-            found = (root / path).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):
-            continue
-        if found.is_file() and found.is_relative_to(root.resolve()):
-            return found
-    raise InvalidParameters(Problem("path", "no such file in this host's data_roots"))

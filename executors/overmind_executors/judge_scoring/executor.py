@@ -36,6 +36,7 @@ from overmind_executors.paid_model import Account, PaidModel
 from overmind_executors.parameters import check, nearest
 from overmind_executors.prices import prices_of
 from overmind_executors.row_engine import in_order
+from overmind_executors.row_source import RowPlace
 from overmind_executors.rows import Row
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.scoring.items import Item, item_of
@@ -51,7 +52,7 @@ _MOST_REPORT_BYTES: Final = 16 << 10
 _STOP_GRACE_S: Final = 0.4
 
 # Where rows come from: what is not needed to make the figures again.
-_ROWS: Final = {"items", "items_file", "dataset_id", "model_id", "path", "format"}
+_ROWS: Final = set(RowPlace.model_fields)
 
 Models = Sequence[PaidModel]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from overmind_executors.budget import Limits
-from overmind_executors.inference.parameters import Format
 from overmind_executors.judging.asking import Sampling
 from overmind_executors.judging.injection import CANARIES
 from overmind_executors.judging.judges import Manner
@@ -20,6 +19,7 @@ from overmind_executors.judging.rubric import (
 )
 from overmind_executors.judging.wording import AnswerForm
 from overmind_executors.parameters import Parameters
+from overmind_executors.row_source import RowPlace
 from overmind_executors.scoring.dataset_metrics import Metrics
 from overmind_executors.scoring.evaluators import Evaluators
 
@@ -124,24 +124,17 @@ class Labels(Parameters):
     pass_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class JudgeScoringParameters(Parameters):
+class JudgeScoringParameters(RowPlace):
     """
     One job.
 
     Attributes:
-        items: the rows themselves; else they are the job's input file, or a file at `path`.
         evaluators: deterministic ones, for each row; metrics: for all rows together.
         max_items: a sample of so many rows, drawn with *seed*; 0 for all.
         item_timeout_s: how long one call may take in all.
         stop_after_errors: that many rows in a row that no judge could score end the work.
     """
 
-    items: Annotated[list[Any], Field(min_length=1)] | None = None
-    items_file: str | None = None
-    dataset_id: str | None = None
-    model_id: str | None = None
-    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    format: Format = "auto"
     evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
     metrics: Annotated[list[Metrics], Field(max_length=30)] = Field(default_factory=list)
     judge: JudgeParameters | None = None
@@ -155,9 +148,6 @@ class JudgeScoringParameters(Parameters):
 
     @model_validator(mode="after")
     def _holds_together(self) -> JudgeScoringParameters:
-        named = [name for name in ("items", "items_file", "dataset_id", "path") if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"rows from one place, not from {' and '.join(named)}")
         if not (self.evaluators or self.metrics or self.judge):
             raise ValueError("nothing to score with: give evaluators, metrics or a judge")
         titles = [one.title for one in (*self.evaluators, *self.metrics)]

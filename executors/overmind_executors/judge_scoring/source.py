@@ -7,9 +7,8 @@ import heapq
 from collections.abc import Iterator
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, WorkStopped
-from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
-from overmind_executors.inference.source import RowSource, find_rows
 from overmind_executors.judge_scoring.parameters import JudgeScoringParameters
+from overmind_executors.row_source import RowSource, find_rows
 from overmind_executors.rows import BrokenRow, Row
 
 
@@ -43,8 +42,7 @@ def select(task: JudgeScoringParameters, context: Context) -> Selection:
         InvalidParameters: there are none, or more than half of them cannot be read.
         WorkStopped: the job was asked to stop.
     """
-    place = task.model_dump(include={"items", "items_file", "dataset_id", "model_id", "path", "format"})
-    source = find_rows(InferenceParameters(**place, target=ModelTarget(model="none")), context)
+    source = find_rows(task, context)
     # One order for both, so that the judges' sample lies within the job's.
     chosen = _Sample(task.max_items, task.seed)
     judged = _Sample(task.judge.max_items if task.judge else 0, task.seed)
