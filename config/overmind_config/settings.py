@@ -28,7 +28,8 @@ from pydantic import (
 LEASE_S: Final = 60.0  # what the embedded control plane grants, docs/protocol.md
 FLUSH_S: Final = 30.0  # the last log lines and statuses, after the last child is gone
 STOP_MARGIN_S: Final = 15.0
-NO_CODE: Final = ("inference", "judge_scoring")  # the built-in job types that run no code of the job's author
+# The built-in job types that run no code of the job's author.
+NO_CODE: Final = ("inference", "judge_scoring", "uploaded_outputs_setup")
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -1,52 +1,85 @@
 """
-The figures of a finished job, made again from its result files alone.
+`overmind-recount FOLDER`: are the figures of a result true to its rows?
 
-    python -m overmind_executors.recount FOLDER
-
-FOLDER is where the result files are, `manifest.json` among them. The exit code is 0 when the summary is true to the
-lines, 1 when it is not, 64 when the folder is not one of a job that can be counted again.
+The folder is a job's result as it was downloaded. Every figure of its summary and report is made again from the
+rows in it, by the code that made it first, without a network and without what the job's host knew.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from overmind_executors import strict_json
+from overmind_executors.contract import InvalidParameters
+from overmind_executors.report.content import plain
 from overmind_executors.result_files import MANIFEST
 
-Recount = Callable[[Path], tuple[Mapping[str, Any], Mapping[str, Any]]]
+Recount = Callable[[Path], tuple[dict[str, Any], dict[str, Any]]]
+_ABSENT: Final = "absent"
 
 
-def _judge_scoring(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _uploaded_outputs() -> Recount:
+    from overmind_executors.uploaded_outputs.recounting import recounted
+
+    return recounted
+
+
+def _judge_scoring() -> Recount:
     from overmind_executors.judge_scoring.recounting import recounted
 
-    return recounted(folder)
+    return recounted
 
 
-RECOUNTS: Final[Mapping[str, Recount]] = {"judge_scoring": _judge_scoring}
-"""By job type: what the summary says, and what the lines say; two objects with the same keys."""
+# What makes the figures of a job type again: what the folder says, and the same from its rows.
+RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
+    "judge_scoring": _judge_scoring,
+    "uploaded_outputs_setup": _uploaded_outputs,
+}
+
+
+class NothingToRecount(Exception):
+    """The folder is no result, or one of a type whose figures are not made from its rows."""
+
+
+def recount(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    What the result in *folder* says, and the same figures from its rows: equal if and only if it is true to them.
+
+    Raises:
+        NothingToRecount: there is nothing to compare.
+    """
+    try:
+        job_type = strict_json.loads((folder / MANIFEST).read_bytes())["job_type"]
+        if job_type not in RECOUNTS:
+            raise NothingToRecount(f"results of type {job_type!r} cannot be recounted; {', '.join(RECOUNTS)} can")
+        return RECOUNTS[job_type]()(folder)
+    except (OSError, ValueError, KeyError, TypeError, InvalidParameters) as error:
+        raise NothingToRecount(f"{folder} is not a whole result: {error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count again and say what differs; returns the exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    folder = Path(given[0]) if len(given) == 1 else None
-    if folder is None or not (folder / MANIFEST).is_file():
-        sys.stderr.write(f"usage: python -m overmind_executors.recount FOLDER (with a {MANIFEST})\n")
+    """Returns 0 when every figure is true to the rows, 1 when one is not, 64 when there is nothing to compare."""
+    parser = argparse.ArgumentParser(
+        prog="overmind-recount", description="Make every figure of a result again from its rows, and compare."
+    )
+    parser.add_argument("folder", type=Path, help=f"a job's result files, with their {MANIFEST}")
+    try:
+        said, again = recount(parser.parse_args(arguments).folder)
+    except NothingToRecount as error:
+        print(f"overmind-recount: {error}", file=sys.stderr)
         return 64
-    job_type = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("job_type")
-    if job_type not in RECOUNTS:
-        sys.stderr.write(f"jobs of type {job_type!r} cannot be counted again; {', '.join(RECOUNTS)} can\n")
-        return 64
-    said, again = RECOUNTS[job_type](folder)
-    wrong = [key for key in said if said[key] != again.get(key)]
-    for key in wrong:
-        sys.stdout.write(f"{key}: the summary says {said[key]}, the lines say {again.get(key)}\n")
-    sys.stdout.write(f"{len(said) - len(wrong)} of {len(said)} figures are those of the lines\n")
-    return 1 if wrong else 0
+    names = tuple(dict.fromkeys((*said, *again)))
+    wrong = [name for name in names if said.get(name, _ABSENT) != again.get(name, _ABSENT)]
+    for name in wrong:
+        # Rows are anybody's text, and this is a terminal.
+        figures = (plain(str(figures.get(name, _ABSENT))) for figures in (said, again))
+        print(f"{plain(name)}: the summary says {next(figures)}, the lines say {next(figures)}")
+    print(f"{len(names) - len(wrong)} of {len(names)} figures are those of the lines")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -31,12 +31,19 @@ def _judge_scoring() -> Executor[Any]:
     return JudgeScoringExecutor()
 
 
+def _uploaded_outputs() -> Executor[Any]:
+    from overmind_executors.uploaded_outputs import UploadedOutputsExecutor
+
+    return UploadedOutputsExecutor()
+
+
 _OUR_DISTRIBUTION: Final = "overmind-agent"
 
 # Functions, so that asking for the names imports none of them.
 BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
     "inference": _inference,
     "judge_scoring": _judge_scoring,
+    "uploaded_outputs_setup": _uploaded_outputs,
 }
 
 

@@ -16,7 +16,7 @@ from overmind_executors.columns import ColumnMap
 from overmind_executors.contract import Context, InvalidParameters, Problem
 from overmind_executors.parameters import Parameters
 from overmind_executors.row_files import Line, RowFile, row_file
-from overmind_executors.rows import BrokenRow, Row, is_batch, rows_of
+from overmind_executors.rows import BrokenRow, Row, is_batch, is_batch_output, rows_of
 
 Format = Literal["auto", "jsonl", "json", "csv", "parquet", "openai_batch"]
 Column = Annotated[str, Bounded(min_length=1, max_length=1000)]
@@ -99,10 +99,10 @@ class RowSource:
         return self.file.lines()
 
     def names(self) -> list[str]:
-        """The columns of the first 200 rows; none for the rows of OpenAI's batch format, which need no mapping."""
+        """The columns of the first 200 rows; none for lines of OpenAI's batch format, which need no mapping."""
         found: dict[str, None] = {}
         for line in islice(self._as_written(), _SAMPLED):
-            if isinstance(line.value, dict) and not is_batch(line.value):
+            if isinstance(line.value, dict) and not is_batch(line.value) and not is_batch_output(line.value):
                 found.update(dict.fromkeys(line.value))
         return list(found)
 

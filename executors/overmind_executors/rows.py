@@ -106,6 +106,11 @@ def is_batch(value: Any) -> bool:
     return isinstance(value, dict) and "custom_id" in value and "body" in value
 
 
+def is_batch_output(value: Any) -> bool:
+    """Whether *value* is a line of the output of OpenAI's batch format, as ours of `inference` are."""
+    return isinstance(value, dict) and "custom_id" in value and "response" in value
+
+
 def _fault_of(value: Any) -> tuple[str, str] | None:
     """The message and the code, None when there is nothing wrong."""
     if not isinstance(value, dict):

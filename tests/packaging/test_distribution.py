@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "overmind-agent": "overmind_agent.cli:main",
     "overmind-control-plane": "overmind_controlplane.cli:main",
     "overmind-local-model": "overmind_executors.local_model:main",
+    "overmind-recount": "overmind_executors.recount:main",
 }
 
 

@@ -42,7 +42,7 @@ def select(task: JudgeScoringParameters, context: Context) -> Selection:
         InvalidParameters: there are none, or more than half of them cannot be read.
         WorkStopped: the job was asked to stop.
     """
-    source = find_rows(task, context)
+    source = find_rows(task, context, wanted=("input", "output", "expected_output"))
     # One order for both, so that the judges' sample lies within the job's.
     chosen = _Sample(task.max_items, task.seed)
     judged = _Sample(task.judge.max_items if task.judge else 0, task.seed)
