@@ -35,7 +35,11 @@ SALT = "0" * 32
 REVISION = NewRevision("a" * 96, SALT, "b" * 96, SALT, size=2, sha256="c" * 64, name="parameters.json")
 MISSING = {"files": [{"name": "output", "size_bytes": 1, "sha256": "d" * 64}]}
 AGENTS = 3  # the last one has no lease
-SAID = st.sampled_from([Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.COMPLETED, Status.FAILED])
+# What a holder says, in some order; PENDING is a release.
+SAID = st.sampled_from(
+    [Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.UPLOADING, Status.COMPLETED, Status.PENDING]
+)
+ORDER = (Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.COMPLETED)
 OTHERWISE = st.sampled_from([Status.PENDING, Status.CANCELED, Status.CREATED, *Status])
 
 
@@ -174,13 +178,28 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
 
             assert expected == self._say(job_id, Word(Status.CLAIMED, agent_id=self.agents[agent], key=key))
 
-        @rule(job_id=jobs, status=SAID, declares=st.booleans(), message=st.sampled_from([None, "a", "b"]))
-        def report_in_order(self, job_id: str, status: Status, declares: bool, message: str | None) -> None:
+        @rule(
+            job_id=jobs,
+            status=SAID,
+            declares=st.booleans(),
+            message=st.sampled_from([None, "a", "b"]),
+            ahead=st.sampled_from([1, 1, 1, 2]),
+        )
+        def report_as_its_holder(
+            self, job_id: str, status: Status, declares: bool, message: str | None, ahead: int
+        ) -> None:
             job = self.known[job_id]
             detail = MISSING if declares and status is Status.UPLOADING else {}
-            self._report(
-                job_id, job.holder or 0, Word(status, None, job.attempt, job.sequence + 1, None, message, detail)
-            )
+            word = Word(status, None, job.attempt, job.sequence + ahead, None, message, detail)
+            self._report(job_id, job.holder or 0, word)
+
+        @rule(job_id=jobs)
+        def go_on(self, job_id: str) -> None:
+            """The next status of a life that goes well, so that the later ones are met, too."""
+            job = self.known[job_id]
+            following = [status for status in ORDER if status in LIFECYCLE[job.status].next]
+            if job.holder is not None and following:
+                self._report(job_id, job.holder, Word(following[0], None, job.attempt, job.sequence + 1))
 
         @rule(
             job_id=jobs,
