@@ -138,16 +138,16 @@ def _between(request: Request, parent: int, answer: int) -> int:
     except (OSError, ValueError) as error:
         os.write(answer, json.dumps({"refused": str(error)}).encode())
         return 0
-    pid = os.fork()
-    if pid == 0:
-        os.close(answer)
-        _for_ever(lambda: _child(request, parent))
-    os.write(answer, json.dumps({"pid": pid}).encode())
+    if os.fork() == 0:
+        _for_ever(lambda: _child(request, parent, answer))
     return 0
 
 
-def _child(request: Request, parent: int) -> int:
+def _child(request: Request, parent: int, answer: int) -> int:
     os.setsid()
+    # Not before: whoever kills the nursery's group must not find this process in it any more.
+    os.write(answer, json.dumps({"pid": os.getpid()}).encode())
+    os.close(answer)
     _take_descriptors(request.descriptors)
     if not os.read(_GATE, 1):
         return 0  # the parent is gone, or has no use for this child

@@ -179,6 +179,22 @@ def test_the_kernel_shows_a_childs_environment_and_no_other(nursery: Nursery, tm
     assert [f"{k}={v}" for k, v in job_environment(tmp_path).items()] == raw.rstrip(b"\0").decode().split("\0")
 
 
+def test_a_child_that_is_told_of_is_in_a_session_of_its_own(nursery: Nursery, tmp_path: Path) -> None:
+    """In the nursery's group it would be killed with the nursery, in the moment after its birth."""
+    found = []
+    for _ in range(5):
+        with (tmp_path / "log").open("ab") as log:
+            order, order_writer = os.pipe()
+            child = nursery.fork({}, tmp_path, nice=0, descriptors=(order, log.fileno(), log.fileno()))
+            assert child is not None
+            found.append(os.getsid(child.pid) == child.pid)
+            processes.let_go(child)
+            os.close(order)
+            os.close(order_writer)
+
+    assert [True] * 5 == found
+
+
 def test_an_environment_without_room_is_refused_and_the_next_child_is_well(
     nursery: Nursery, tmp_path: Path
 ) -> None:
