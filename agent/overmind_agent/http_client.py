@@ -476,7 +476,7 @@ def _orders(answer: wire.HeartbeatAnswer) -> Orders:
             directives[order.job_id] = Directive(order.directive)
         if (lease := _lease(order.lease)) is not None:
             leases[order.job_id] = lease
-    return Orders(directives, leases, drain=answer.drain, poll_interval_s=answer.poll_interval_s)
+    return Orders(directives, leases, drain=answer.drain)
 
 
 def _host_os() -> str:

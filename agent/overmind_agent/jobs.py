@@ -189,13 +189,11 @@ class Orders:
         directives: by job id, for every job that was named.
         leases: by job id, for those that continue.
         drain: take no new job.
-        poll_interval_s: how long to wait between polls, None to leave it.
     """
 
     directives: Mapping[str, Directive]
     leases: Mapping[str, Lease] = field(default_factory=dict)
     drain: bool = False
-    poll_interval_s: float | None = None
 
 
 @dataclass(frozen=True)

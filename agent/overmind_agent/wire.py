@@ -430,7 +430,6 @@ class HeartbeatAnswer(Wire):
 
     jobs: list[JobOrder]
     drain: bool = False
-    poll_interval_s: Annotated[float, Field(gt=0)] | None = None
     server_time: datetime | None = None
 
 

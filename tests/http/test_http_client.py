@@ -460,12 +460,12 @@ def test_the_orders_of_a_heartbeat_are_read(site: Site, plane: HttpControlPlane)
         {"job_id": "c", "attempt": 1, "directive": "superseded", "lease": None},
         {"job_id": "d", "attempt": 1, "directive": "dance"},
     ]
-    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": lines, "drain": True, "poll_interval_s": 7.5})
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": lines, "drain": True, "of_a_newer_server": 7.5})
 
     orders = plane.heartbeat([HELD], draining=False, wait_s=0)
 
     directives = {"a": Directive.CONTINUE, "b": Directive.CANCEL, "c": Directive.SUPERSEDED}
-    assert Orders(directives, {"a": Lease(60.0)}, drain=True, poll_interval_s=7.5) == orders
+    assert Orders(directives, {"a": Lease(60.0)}, drain=True) == orders
 
 
 def test_log_bytes_go_as_they_are(site: Site, plane: HttpControlPlane) -> None:

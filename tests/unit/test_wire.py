@@ -233,7 +233,6 @@ DOCUMENTS: dict[type[BaseModel], Callable[[], Any]] = {
             }
         ],
         "drain": False,
-        "poll_interval_s": None,
         "server_time": sample.NOW,
     },
     wire.Capabilities: lambda: {"protocol": "1", "extensions": ["lease"]},
@@ -351,7 +350,7 @@ def test_our_own_fields_of_a_job_are_read() -> None:
         (wire.Heartbeat, b'{"slots": 1, "jobs": [{"job_id": "a", "attempt": 0}]}', "jobs.0.attempt: "),
         (wire.NewAgent, b'{"agent_version": "1"}', "host_os: field required"),
         (wire.ModuleVersion, b'{"module_name": "", "module_version": "1"}', "module_name: "),
-        (wire.HeartbeatAnswer, b'{"jobs": [], "poll_interval_s": 0}', "poll_interval_s: "),
+        (wire.HeartbeatAnswer, b'{"jobs": [], "drain": 0}', "drain: "),
         (wire.LogOffset, b'{"offset": -1}', "offset: "),
         (wire.TemporaryUrl, b'{"url": 5, "expires": "2026-03-04T05:06:07Z"}', "url: "),
     ],
