@@ -125,6 +125,8 @@ class HttpControlPlane:
             except RejectedError as error:
                 if error.http_status != 404:
                     raise
+                if self._has("agent_id"):
+                    about["agent_id"] = agent_id
                 agent_id = None
         if agent_id is None:
             answer = self._calls.call(REGISTER, "POST", "/api/v2/agents", body=about)

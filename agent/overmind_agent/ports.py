@@ -54,7 +54,7 @@ class ControlPlane(Protocol):
     """
 
     def register(self, known_id: str | None) -> str:
-        """Make this agent known, under *known_id* if the server still knows it; returns its id."""
+        """Make this agent known, under *known_id* if the server lets it; returns its id."""
 
     def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
         """

@@ -118,6 +118,7 @@ class Service:
         self._settings = settings
         self._outside = outside
         self._log = log
+        self._is_registered = False
         self._draining = threading.Event()
         self._closing = threading.Event()
         self._clock = SystemClock(self._closing)
@@ -287,7 +288,9 @@ class Service:
                 return
             raise
         self._journal.remember_agent(agent_id)
-        self._log.info("agent.started", agent_id=agent_id, job_types=self._job_types)
+        event = "agent.registered_again" if self._is_registered else "agent.started"
+        self._is_registered = True
+        self._log.info(event, agent_id=agent_id, job_types=self._job_types)
 
     def _on_retry(self, error: BaseException, wait_s: float) -> None:
         self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))

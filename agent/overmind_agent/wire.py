@@ -365,6 +365,12 @@ class NewAgent(Asked):
     capabilities: Annotated[list[Label], Field(max_length=64)] = []
 
 
+class Registration(NewAgent):
+    """The body that makes an agent known. `agent_id` is ours: the id that it had, and wants to have again."""
+
+    agent_id: Id | None = None
+
+
 class ModuleVersion(Asked):
     """A module that an agent has. Jobs whose function belongs to it are offered to that agent."""
 
@@ -456,6 +462,7 @@ EXTENSIONS: Final = (
     "declared_files",
     "inline_files",
     "log_counts",
+    "agent_id",
 )
 
 # ---------------------------------------------------------------------------------------------- reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from overmind_controlplane.access import Caller
 from overmind_controlplane.refusals import NotFound
-from overmind_controlplane.tables import Agent, AgentEvent, new_id, now
+from overmind_controlplane.tables import Agent, AgentEvent, Job, new_id, now
 
 INFORMATION: Final = "information"
 DISPLAY_NAME: Final = "display_name"
@@ -37,17 +38,40 @@ STATUS_NAMES: Final = (
 )
 
 STATUS_KEPT_FOR: Final = timedelta(days=4)
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SEEN_EVERY: Final = timedelta(seconds=10)
 
 
-def register(session: Session, caller: Caller) -> Agent:
-    """A new agent, which has said nothing about itself yet."""
+def register(session: Session, caller: Caller, known_id: str | None = None) -> Agent:
+    """
+    A new agent, which has said nothing about itself yet.
+
+    Args:
+        known_id: what it was called before it was forgotten, as after a restore of an older backup. It gets that id
+            again, and so the jobs that it holds, unless somebody else may have it.
+    """
+    if known_id is not None:
+        known = session.scalar(select(Agent).where(Agent.id == known_id))
+        if known is not None and known.project_id == caller.project_id:
+            return known
+        if known is not None or not _may_have(session, caller, known_id):
+            known_id = None
     agent = Agent(
-        id=new_id(), project_id=caller.project_id, created_by=caller.token_id, modules=[], capabilities=[]
+        id=known_id or new_id(),
+        project_id=caller.project_id,
+        created_by=caller.token_id,
+        modules=[],
+        capabilities=[],
     )
     session.add(agent)
     session.flush()
     return agent
+
+
+def _may_have(session: Session, caller: Caller, agent_id: str) -> bool:
+    """Whether *agent_id* is one of ours and holds no job that the caller may not see."""
+    unseen = select(Job.id).where(Job.holder == agent_id, Job.project_id.not_in(caller.projects)).limit(1)
+    return _ID.fullmatch(agent_id) is not None and session.scalar(unseen) is None
 
 
 def get(session: Session, caller: Caller, agent_id: str) -> Agent:

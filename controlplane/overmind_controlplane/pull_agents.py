@@ -46,13 +46,13 @@ def capabilities(_caller: AnyCaller) -> Response:
     return answer(wire.Capabilities(protocol="1", extensions=list(wire.EXTENSIONS)))
 
 
-@router.post("/agents", response_model=wire.Agent, openapi_extra=takes(wire.NewAgent))
+@router.post("/agents", response_model=wire.Agent, openapi_extra=takes(wire.Registration))
 def register_agent(
-    caller: AgentCaller, plane: ThePlane, body: Annotated[wire.NewAgent, Depends(json_body(wire.NewAgent))]
+    caller: AgentCaller, plane: ThePlane, body: Annotated[wire.Registration, Depends(json_body(wire.Registration))]
 ) -> Response:
-    """Make an agent known; the server gives it its id."""
+    """Make an agent known; the server gives it its id, or the one that it had and that nobody else has."""
     with plane.database.write() as session:
-        agent = agents.register(session, caller)
+        agent = agents.register(session, caller, body.agent_id)
         agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
         agents.set_status(session, caller, agent, "Idle")
         return answer_json(shown.agent(session, agent))

@@ -127,4 +127,4 @@ def test_e_a_forgotten_agent_makes_itself_known_again(scene: Scene) -> None:
     (job_id,) = scene.submit()
 
     wait_until(lambda: scene.submitter.history(job_id)[-1] == "Completed")
-    agent.wait_for("agent.started", times=2)
+    agent.wait_for("agent.registered_again")

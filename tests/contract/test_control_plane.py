@@ -65,10 +65,11 @@ def test_a_known_agent_keeps_its_id(scene: Scene) -> None:
     assert agent_id == scene.register_as(agent_id)
 
 
-def test_an_agent_that_was_forgotten_gets_a_new_id(scene: Scene) -> None:
+def test_an_agent_that_was_forgotten_keeps_its_id(scene: Scene) -> None:
     forgotten = str(uuid.uuid4())
 
-    assert forgotten != scene.register_as(forgotten)
+    assert forgotten == scene.register_as(forgotten)
+    assert forgotten == scene.register_as(forgotten)
 
 
 # ------------------------------------------------------------------------------------ getting a job

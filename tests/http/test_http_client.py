@@ -249,12 +249,14 @@ def test_a_known_agent_keeps_its_id(site: Site, plane: HttpControlPlane) -> None
     assert f"PUT /agents/{sample.AGENT_ID}" == site.asked[0]
 
 
-def test_a_forgotten_agent_gets_a_new_id(site: Site, plane: HttpControlPlane) -> None:
+def test_a_forgotten_agent_asks_for_the_id_that_it_had(site: Site, plane: HttpControlPlane) -> None:
+    """And takes the one that it gets: a server may have reasons to give another."""
     site.answers("PUT", f"{API}/agents/old", {"detail": "no such agent"}, 404)
     site.answers("POST", f"{API}/agents", {"id": sample.AGENT_ID, "created": sample.NOW}, 201)
     accept_an_agent(site)
 
     assert sample.AGENT_ID == plane.register("old")
+    assert "old" == next(site.body(n) for n, told in enumerate(site.asked) if told == "POST /agents")["agent_id"]
 
 
 @pytest.mark.parametrize("agent_id", ["../../admin", "a/b", "", "a?b"])

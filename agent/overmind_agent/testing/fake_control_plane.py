@@ -31,7 +31,7 @@ class FakeControlPlane:
     def register(self, known_id: str | None) -> str:
         """See ControlPlane."""
         with self.server.call("register"):
-            agent_id = known_id if known_id and known_id in self.server.agents else str(uuid.uuid4())
+            agent_id = known_id or str(uuid.uuid4())
             self.server.agents.add(agent_id)
             self.agent_id = agent_id
             return agent_id
