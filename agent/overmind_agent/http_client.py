@@ -40,6 +40,7 @@ from overmind_executors import strict_json
 
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
 JOB_TYPE_CAPABILITY: Final = "job_type:"
+MODEL_CAPABILITY: Final = "model:"
 MOST_CAPABILITIES: Final = 64  # what a registration may say
 MESSAGE_CHARS: Final = 4096
 # A shorter piece of a log is not worth packing.
@@ -117,6 +118,8 @@ class HttpControlPlane:
         if self._has("lease"):
             types = [name for name in self._job_types if name not in self._functions]
             said = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types), *self._capabilities]
+            if len(said) > MOST_CAPABILITIES:  # jobs for a model that is left out would never come: none is named
+                said = [word for word in said if not word.startswith(MODEL_CAPABILITY)]
             about["capabilities"] = said[:MOST_CAPABILITIES]
         agent_id = known_id
         if agent_id is not None:

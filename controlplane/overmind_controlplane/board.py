@@ -22,7 +22,7 @@ from overmind_controlplane import claiming, files, idempotency, outcomes, timers
 from overmind_controlplane.access import Caller
 from overmind_controlplane.appending import append
 from overmind_controlplane.database import is_changing, ring
-from overmind_controlplane.matching import demand_of, job_type, module_of
+from overmind_controlplane.matching import demand_of, job_type, models_of, module_of
 from overmind_controlplane.refusals import Conflict, Invalid, NotFound, wrong
 from overmind_controlplane.steps import path, step
 from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
@@ -117,15 +117,17 @@ class Board:
             labels=sorted(new.labels),
             **new.fields,
         )
-        job.demand = demand_of(session, job).number
+        job.demand = demand_of(session, job, new.models).number
         session.add(job)
         self._move(session, job, Word(Status.PENDING), caller)
         session.flush()
         return job
 
-    def revise(self, session: Session, caller: Caller, job: Job, revision: files.NewRevision) -> None:
+    def revise(
+        self, session: Session, caller: Caller, job: Job, revision: files.NewRevision, models: Collection[str]
+    ) -> None:
         """
-        Give a job that waits other parameters.
+        Give a job that waits other parameters, which name *models*.
 
         Raises:
             Conflict: somebody works on it already, or it is final.
@@ -135,7 +137,9 @@ class Board:
                 f"a job that is {job.status.name} keeps its parameters; make a new one", code="illegal_transition"
             )
         files.append_revision(session, caller, job.file_id, revision)
+        job.demand = demand_of(session, job, models).number
         job.updated = now()
+        ring(session, project_topic(job.project_id))
 
     def attach_iteration(self, session: Session, job: Job, fields: Mapping[str, Any]) -> Iteration:
         """Add one step of the search to the job."""
@@ -239,7 +243,7 @@ class Board:
         if agent_id is not None:
             self._must_be_agent(session, caller, agent_id, "body", "agent_id")
         job.assigned_agent_id = agent_id
-        job.demand = demand_of(session, job).number
+        job.demand = demand_of(session, job, models_of(session, job)).number
         job.updated = now()
         timers.unreserve(job)
         ring(session, project_topic(job.project_id))

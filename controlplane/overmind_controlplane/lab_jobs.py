@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import files, lab_records
+from overmind_controlplane import files, job_models, lab_records
 from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.dialects import WRITTEN, Dialect, function_of, statuses, word
 from overmind_controlplane.lab_bodies import Told, must_be_own_project, path_id, takes, unknown
@@ -71,6 +71,7 @@ def create_job(caller: Submitter, plane: ThePlane, told: Told) -> Response:
             function_name=function_name,
             revision=revision,
             model_id=_input(session, caller, parameters),
+            models=job_models.named(function_name, parameters),
             fields=fields,
         )
         job = plane.board.create(session, caller, new)
@@ -183,7 +184,7 @@ def _rewrite(session: Session, plane: Plane, caller: Caller, job: Job, result: A
         if parameters != present:
             model_id = _input(session, caller, parameters)
             revision = files.write_json(plane.blobs, caller.project_id, "parameters.json", parameters)
-            plane.board.revise(session, caller, job, revision)
+            plane.board.revise(session, caller, job, revision, job_models.named(job.function_name, parameters))
             if model_id != _input_then(session, caller, present):
                 job.model_id, job.has_input = model_id or job.model_id, model_id is not None
     return rest

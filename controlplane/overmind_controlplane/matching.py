@@ -23,6 +23,9 @@ JOB_TYPE_CAPABILITY: Final = "job_type:"
 LABEL_CAPABILITY: Final = "label:"
 """An agent that says `label:gpu` is offered jobs with the label `gpu` too."""
 
+MODEL_CAPABILITY: Final = "model:"
+"""An agent that says `model:fast`, and the like, is offered no jobs that name other chat models."""
+
 
 def job_type(function_name: str) -> str | None:
     """Which of the five job types a function is, None for any other function."""
@@ -41,10 +44,15 @@ def module_of(function_name: str, function_version: str | None) -> tuple[str, st
     return EXECUTORS if function_name.startswith(FUNCTION_SCOPE) else (function_name, function_version)
 
 
-def demand_of(session: Session, job: Job) -> Demand:
-    """What *job* asks of an agent; made when it is the first job that asks so."""
+def models_of(session: Session, job: Job) -> Sequence[str]:
+    """The chat models that a job which is on the board needs."""
+    return session.scalars(select(Demand.models).where(Demand.number == job.demand)).one()
+
+
+def demand_of(session: Session, job: Job, models: Collection[str]) -> Demand:
+    """What *job*, which names *models*, asks of an agent; made when it is the first job that asks so."""
     asked = (job.function_name, job.module_name, job.module_version, job.labels, job.assigned_agent_id)
-    digest = idempotency.digest(*asked)
+    digest = idempotency.digest(*asked, *([sorted(models)] if models else []))
     same = select(Demand).where(Demand.project_id == job.project_id, Demand.digest == digest)
     if (demand := session.scalar(same)) is not None:
         return demand
@@ -55,6 +63,7 @@ def demand_of(session: Session, job: Job) -> Demand:
         module_name=job.module_name,
         module_version=job.module_version,
         labels=job.labels,
+        models=sorted(models),
         assigned_agent_id=job.assigned_agent_id,
     )
     try:
@@ -93,6 +102,7 @@ def meets(modules: Sequence[Sequence[str]], capabilities: Sequence[str], demand:
         _has_module(modules, demand)
         and _has_job_type(said, demand)
         and said.issuperset(LABEL_CAPABILITY + label for label in demand.labels)
+        and _has_models(said, demand)
     )
 
 
@@ -106,3 +116,8 @@ def _has_job_type(said: frozenset[str], demand: Demand) -> bool:
     if not is_bound or demand.module_name != EXECUTORS[0]:
         return True
     return JOB_TYPE_CAPABILITY + job_type_of(demand.function_name) in said
+
+
+def _has_models(said: frozenset[str], demand: Demand) -> bool:
+    tells = any(name.startswith(MODEL_CAPABILITY) for name in said)
+    return not tells or said.issuperset(MODEL_CAPABILITY + name for name in demand.models)

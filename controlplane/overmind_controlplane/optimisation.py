@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import files, lab_records, optimisation_records
+from overmind_controlplane import files, job_models, lab_records, optimisation_records
 from overmind_controlplane.access import Caller
 from overmind_controlplane.dialects import (
     OPTIMISATION_IDS,
@@ -89,6 +89,7 @@ def create_optimization(project_id: str, caller: Submitter, plane: ThePlane, tol
             function_name=function_of(OPTIMISATION_TYPE),
             revision=revision,
             model_id=input_model(session, caller, {"dataset_id": wanted["dataset_id"]}),
+            models=job_models.named(function_of(OPTIMISATION_TYPE), wanted),
             fields={"data_source": "dataset"},
         )
         job = plane.board.create(session, caller, new)

@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import files, shown
+from overmind_controlplane import files, job_models, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
@@ -75,9 +75,10 @@ def create_job(
     labels: Annotated[tuple[JobLabel, ...], Query(max_length=MAX_LABELS)] = (),
 ) -> Response:
     """A new job on a model; the body describes its parameters file. From `timeout_s` on the query is ours."""
+    revision = files.check(plane.blobs, caller.project_id, body)
     new = NewJob(
         function_name=function_name,
-        revision=files.check(plane.blobs, caller.project_id, body),
+        revision=revision,
         model_id=model_id,
         function_version=function_version,
         assigned_agent_id=assigned_agent_id,
@@ -85,6 +86,7 @@ def create_job(
         max_attempts=max_attempts,
         priority=priority,
         labels=frozenset(labels),
+        models=job_models.named_in(plane.blobs, caller.project_id, function_name, revision),
     )
     with plane.database.write() as session:
         made = plane.board.create(session, caller, new)
@@ -141,11 +143,12 @@ def get_job(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
 def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) -> Response:
     """Other parameters for a job that waits."""
     with plane.database.read() as session:
-        plane.board.get(session, caller, job_id)
+        function_name = plane.board.get(session, caller, job_id).function_name
     revision = files.check(plane.blobs, caller.project_id, body)
+    models = job_models.named_in(plane.blobs, caller.project_id, function_name, revision)
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
-        plane.board.revise(session, caller, job, revision)
+        plane.board.revise(session, caller, job, revision, models)
         return answer(shown.job(session, job))
 
 

@@ -262,7 +262,7 @@ class Demand(Row):
 
     Attributes:
         digest: of the rest.
-        labels: an agent needs all of them.
+        labels, models: an agent needs all of them.
     """
 
     __tablename__ = "demands"
@@ -275,6 +275,7 @@ class Demand(Row):
     module_name: Mapped[str] = mapped_column(String(255))
     module_version: Mapped[str | None] = mapped_column(String(255))
     labels: Mapped[list[str]] = mapped_column(Any_JSON, default=list)
+    models: Mapped[list[str]] = mapped_column(Any_JSON, default=list, server_default="[]")
     assigned_agent_id: Mapped[str | None] = mapped_column(Id)
 
 

@@ -20,7 +20,7 @@ class NewJob:
         revision: of the parameters file.
         model_id: the input; None for a job without one, which gets a model that holds its parameters.
         priority: higher is offered first.
-        labels: an agent needs all of them.
+        labels, models: an agent needs all of them.
         fields: further columns of the record, by name, such as `prompt_slug`.
     """
 
@@ -33,6 +33,7 @@ class NewJob:
     max_attempts: int = 3
     priority: int = 0
     labels: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

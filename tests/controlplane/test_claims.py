@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -267,6 +268,62 @@ def test_a_job_is_offered_to_agents_that_have_all_its_labels(
 
     assert sorted(labels) == job["labels"]
     assert (job["id"] if is_offered else None) == offered.get("id")
+
+
+MODEL_OF = {"inference": {"target": {"model": "fast"}}, "judge_scoring": {"judge": {"models": ["fast", "good"]}}}
+
+
+@pytest.mark.parametrize(
+    ("job_type", "capabilities", "is_offered"),
+    [
+        ("inference", (), True),
+        ("inference", ("label:gpu",), True),
+        ("inference", ("model:fast",), True),
+        ("inference", ("model:good",), False),
+        ("judge_scoring", ("model:fast",), False),
+        ("judge_scoring", ("model:fast", "model:good", "model:slow"), True),
+    ],
+)
+def test_a_job_is_offered_to_agents_that_have_its_models_or_do_not_say(
+    project: Project, job_type: str, capabilities: tuple[str, ...], is_offered: bool
+) -> None:
+    job_id = project.submit.make_job(MODEL_OF[job_type], function=f"@overmind:{job_type}")["id"]
+    agent_id = project.agent.register(*capabilities)
+
+    offered = project.agent.next_job(agent_id)
+
+    assert (job_id if is_offered else None) == offered.get("id")
+    assert "Pending" == project.submit.status(job_id)
+
+
+@pytest.mark.parametrize(
+    "parameters", [[], {"target": "fast"}, {"target": {"model": 5}}, {"judge": {"models": [[]]}}]
+)
+def test_what_names_no_model_is_offered_to_all(project: Project, parameters: Any) -> None:
+    job_id = project.submit.make_job(parameters)["id"]
+
+    assert job_id == project.agent.next_job(project.agent.register("model:other"))["id"]
+
+
+def test_other_parameters_may_name_another_model(project: Project) -> None:
+    job_id = project.submit.make_job(MODEL_OF["inference"])["id"]
+    agent_id = project.agent.register("model:good")
+    before = project.agent.next_job(agent_id)
+    body = project.submit.upload(json.dumps({"target": {"model": "good"}}).encode(), "parameters.json")
+
+    project.submit.read("PUT", f"/api/v2/jobs/{job_id}", body)
+
+    assert {"message": "no job"} == before
+    assert job_id == project.agent.next_job(agent_id)["id"]
+
+
+def test_an_agent_that_a_job_is_meant_for_needs_its_model_too(project: Project) -> None:
+    job_id = project.submit.make_job(MODEL_OF["inference"])["id"]
+    agent_id = project.agent.register("model:good")
+
+    project.submit.read("PUT", f"/api/v2/jobs/{job_id}/assigned_agent", {"agent_id": agent_id})
+
+    assert {"message": "no job"} == project.agent.next_job(agent_id)
 
 
 def test_a_label_is_a_word(project: Project) -> None:
