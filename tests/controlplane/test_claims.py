@@ -305,6 +305,15 @@ def test_what_names_no_model_is_offered_to_all(project: Project, parameters: Any
     assert job_id == project.agent.next_job(project.agent.register("model:other"))["id"]
 
 
+def test_a_job_of_the_lab_dialect_is_bound_to_its_model_too(project: Project) -> None:
+    fields = {"job_type": "inference", "result": {"parameters": MODEL_OF["inference"]}}
+    job_id = project.submit.read("POST", "/api/jobs/", fields, status=201)["id"]
+
+    offered = [project.agent.next_job(project.agent.register(f"model:{name}")) for name in ("good", "fast")]
+
+    assert [None, job_id] == [job.get("id") for job in offered]
+
+
 def test_other_parameters_may_name_another_model(project: Project) -> None:
     job_id = project.submit.make_job(MODEL_OF["inference"])["id"]
     agent_id = project.agent.register("model:good")
