@@ -21,6 +21,7 @@ from overmind_agent.errors import (
     InvalidInput,
     JobError,
     JournalError,
+    OvermindAgentError,
     ProtocolError,
     RejectedError,
     Stopped,
@@ -31,6 +32,7 @@ from overmind_agent.held_jobs import HeldJob
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
 from overmind_agent.lanes import Lanes
 from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.partial_files import MOST_BYTES, partial_files
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
 from overmind_agent.size_limits import SizeLimits
 from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
@@ -43,6 +45,8 @@ T = TypeVar("T")
 MESSAGE_CHARS: Final = 1000
 # How long the last word waits for the rest of the log.
 LOG_FLUSH_S: Final = 30.0
+# How long the last word of a job that did not end well waits for what it left. Nobody insists on that.
+PARTIAL_S: Final = 30.0
 
 
 def _never(_error: BaseException | None) -> bool:
@@ -101,6 +105,7 @@ class _Run:
         self._started_s = self._phase_s = room.clock.now_s()
         self._phases_s: dict[str, float] = {}
         self._running: RunningTime | None = None
+        self._unfinished: Workspace | None = None
 
     def ended(self) -> Ended:
         try:
@@ -137,6 +142,7 @@ class _Run:
             self._enter(Status.RUNNING)
             self._running = RunningTime(self._room.limits, self._job.timeout_s, self._room.clock)
             self._room.logs.follow(self._claim)
+            self._unfinished = workspace
             try:
                 result = self._room.launcher.run(
                     self._claim,
@@ -147,6 +153,7 @@ class _Run:
                 )
             finally:
                 self._room.logs.end(self._claim)  # the files go while the rest of the log does
+            self._unfinished = None
             self._room.sizes.check_result(result.files)
             result = self._redacted(result)
             self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
@@ -269,12 +276,35 @@ class _Run:
         detail: dict[str, Any] = {"reason": reason} if reason else {}
         if result is not None:
             detail["outcome"] = dict(result.outcome)
+        if LIFECYCLE[status].is_final and self._unfinished is not None:
+            self._send_partial(self._unfinished)
         if (log := self._settled_log(status)) is not None:
             detail["log"] = asdict(log)
         text = _clean(self._room.redactor.text(message))[:MESSAGE_CHARS] if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
         self._room.journal.post(self._claim, status, message=shown, detail=detail)
         return self._ended(status, reason=reason, message=text, result=result)
+
+    def _send_partial(self, workspace: Workspace) -> None:
+        """What the job left, as far as it goes: each file is tried once, until one fails or PARTIAL_S are over."""
+        ends_at_s = self._room.clock.now_s() + PARTIAL_S
+        most_bytes = min(MOST_BYTES, self._room.sizes.max_result_bytes or MOST_BYTES)
+
+        def send(plane: ControlPlane, file: ResultFile) -> None:
+            if self._room.clock.now_s() >= ends_at_s:
+                raise OutOfTime(f"partial files took longer than {PARTIAL_S:g} s")
+            plane.upload(self._claim, replace(file, name=self._room.redactor.text(file.name)))
+
+        def send_all() -> int:
+            files = list(partial_files(workspace.output, most_bytes=most_bytes))
+            return len(list(self._room.lanes.each(files, send)))
+
+        try:
+            sent = within(PARTIAL_S, send_all, "sending partial files")
+        except (OvermindAgentError, OSError) as error:
+            self._log.warning("job.partial_files_left", error=str(error))
+        else:
+            self._log.info("job.partial_files_sent", files=sent)
 
     def _settled_log(self, status: Status) -> LogCounts | None:
         """What has become of the log; a job that is given back does not wait for it."""

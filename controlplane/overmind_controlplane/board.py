@@ -295,6 +295,15 @@ class Board:
         return session.connection().execute(moved).rowcount
 
     @staticmethod
+    def may_add_file(job: Job, attempt: int | None) -> None:
+        """
+        Raises:
+            Conflict: as `must_be_present`; but the last attempt of a canceled job may leave what it had made.
+        """
+        if job.status is not Status.CANCELED or attempt is None or attempt != job.attempt:
+            Board.must_be_present(job, attempt)
+
+    @staticmethod
     def must_be_present(job: Job, attempt: int | None) -> None:
         """
         Raises:

@@ -468,11 +468,24 @@ def test_a_job_is_not_completed_while_a_declared_file_is_missing(
     assert DONE is scene.history(job_id)[-1]
 
 
-def test_nothing_is_stored_for_a_job_that_was_canceled(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:
+def test_what_a_canceled_job_had_made_is_taken(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:
     job_id = scene.submit()
     claim = claimed(agent)
     walk(agent, claim, WAY[:3])
     scene.cancel(job_id)
+
+    agent.upload(claim, a_result_file(tmp_path))
+
+    assert [("output.jsonl", b"{}\n")] == scene.files(job_id)
+
+
+@pytest.mark.parametrize("status", [DONE, FAILED])
+def test_nothing_is_stored_for_a_job_that_has_ended(
+    scene: Scene, agent: ControlPlane, tmp_path: Path, status: Status
+) -> None:
+    job_id = scene.submit()
+    claim = claimed(agent)
+    walk(agent, claim, [V, R, U, status])
 
     with pytest.raises(ClaimLost):
         agent.upload(claim, a_result_file(tmp_path))

@@ -80,6 +80,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "capacity": VALUES,
     "time_limits": VALUES,
     "size_limits": VALUES,
+    "partial_files": VALUES | _names("plain_files"),
     "wall_clock": VALUES,
     "state_folder": VALUES,
     # the rooms
@@ -89,7 +90,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | CONTRACT
     | FAULTS
     | REDACTION
-    | _names("lanes", "size_limits", "time_limits"),
+    | _names("lanes", "partial_files", "size_limits", "time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),

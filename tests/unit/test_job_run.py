@@ -24,6 +24,7 @@ from overmind_agent.errors import (
     Stopped,
     UploadError,
 )
+from overmind_agent.job_run import PARTIAL_S
 from overmind_agent.jobs import Progress, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
@@ -124,6 +125,78 @@ def test_work_that_was_stopped_ends_for_its_reason(
     assert (status, reason) == (ended.status, ended.reason)
     assert posted == history(server, job_id)
     assert is_still_held == bool(daemon.journal.held())
+
+
+def leaving(error: BaseException) -> FakeLauncher:
+    """Work that leaves a part of its result, and ends like this."""
+
+    def work(workspace: Workspace) -> Result:
+        a_result_file(workspace.output, f"output-{SECRET}.jsonl", b'{"row": 1}\n')
+        raise error
+
+    return FakeLauncher(work)
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (ExecutorError("it broke"), ["partial-output-[redacted].jsonl"]),
+        (RuntimeError("a bug"), ["partial-output-[redacted].jsonl"]),
+        (Stopped(StopReason.USER_REQUEST), ["partial-output-[redacted].jsonl"]),
+        (Stopped(StopReason.TIMEOUT), ["partial-output-[redacted].jsonl"]),
+        (Stopped(StopReason.AGENT_STOPPING), []),
+        (Stopped(StopReason.LEASE_LOST), []),
+    ],
+    ids=str,
+)
+def test_what_a_job_left_that_ended_badly_is_sent(
+    start: Start, server: FakeServer, error: BaseException, names: list[str]
+) -> None:
+    """One that is given back goes on elsewhere, and one that is lost is somebody else's."""
+    daemon = start(launcher=leaving(error))
+    job_id = server.submit()
+
+    daemon.run(daemon.claimed())
+
+    assert names == [name for name, _ in server.jobs[job_id].files]
+
+
+@pytest.mark.parametrize(
+    "trouble", [down("upload"), unauthorized("upload"), conflict("upload", "superseded")], ids=str
+)
+def test_what_a_job_left_is_not_insisted_on(start: Start, server: FakeServer, trouble: Exception) -> None:
+    daemon = start(launcher=leaving(ExecutorError("it broke")))
+    job_id = server.submit()
+    server.script("upload", trouble)
+
+    ended = daemon.run(daemon.claimed())
+
+    assert (FAILED, "executor_error") == (ended.status, ended.reason)
+    assert (1, {}) == (server.calls.count("upload"), server.jobs[job_id].files)
+
+
+def test_what_a_job_left_holds_up_its_last_word_for_so_long_only(
+    start: Start, server: FakeServer, clock: VirtualClock
+) -> None:
+    def work(workspace: Workspace) -> Result:
+        for name in ("a", "b"):
+            a_result_file(workspace.output, name)
+        raise ExecutorError("it broke")
+
+    daemon = start(launcher=FakeLauncher(work))
+    job_id = server.submit()
+    server.script("upload", lambda: clock.advance(PARTIAL_S))
+
+    assert FAILED is daemon.run(daemon.claimed()).status
+    assert ["partial-a"] == [name for name, _ in server.jobs[job_id].files]
+
+
+def test_a_result_that_cannot_be_uploaded_is_not_sent_in_parts(daemon: Daemon, server: FakeServer) -> None:
+    job_id = server.submit()
+    server.script("upload", UploadError("gone", reason="output_missing"))
+
+    assert "output_missing" == daemon.run(daemon.claimed()).reason
+    assert {} == server.jobs[job_id].files
 
 
 def test_every_reason_to_stop_has_its_end() -> None:

@@ -118,7 +118,7 @@ class FakeControlPlane:
                 raise UploadError(f"{file.name!r} cannot be read", reason="output_missing") from error
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 raise UploadError("a result file changed after the job had ended", reason="output_changed")
-            self.server.must_be_held("upload", claim).files[file.name, file.sha256] = content
+            self.server.must_take_file("upload", claim).files[file.name, file.sha256] = content
             return str(uuid.uuid5(uuid.UUID(claim.job.id), f"{file.name}/{file.sha256}"))
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:

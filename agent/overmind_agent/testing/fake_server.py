@@ -172,6 +172,11 @@ class FakeServer:
             raise conflict(verb, "superseded")
         return found
 
+    def must_take_file(self, verb: str, claim: Claim) -> FakeJob:
+        """The job of *claim*, if the claim still holds, or was the last one of a job that was canceled."""
+        found = self.must_be_latest(verb, claim)
+        return found if found.status is Status.CANCELED else self.must_be_held(verb, claim)
+
     def must_be_held(self, verb: str, claim: Claim) -> FakeJob:
         """The job of *claim*, if the claim still holds."""
         found = self.find(verb, claim.job.id)
