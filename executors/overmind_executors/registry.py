@@ -37,6 +37,12 @@ def _uploaded_outputs() -> Executor[Any]:
     return UploadedOutputsExecutor()
 
 
+def _prompt_tuning() -> Executor[Any]:
+    from overmind_executors.tuning import PromptTuningExecutor
+
+    return PromptTuningExecutor()
+
+
 _OUR_DISTRIBUTION: Final = "overmind-agent"
 
 # Functions, so that asking for the names imports none of them.
@@ -44,6 +50,7 @@ BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
     "inference": _inference,
     "judge_scoring": _judge_scoring,
     "uploaded_outputs_setup": _uploaded_outputs,
+    "prompt_tuning": _prompt_tuning,
 }
 
 

@@ -1,0 +1,69 @@
+"""Candidates as the control plane lists them: the iterations of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from overmind_executors import strict_json
+from overmind_executors.tuning.constraints import Code
+from overmind_executors.tuning.ledger import Candidate
+from overmind_executors.tuning.promotion import Decision, Verdict
+from overmind_executors.tuning.texts import Prompt, as_code
+
+HOLDOUT: Final = "holdout"
+_MOST_BYTES: Final = 60_000
+_CODES: Final[Mapping[Decision, Code]] = {
+    Decision.PROMOTED: Code.KEEP_BETTER,
+    Decision.REFUSED: Code.DISCARD_GATE,
+    Decision.INCONCLUSIVE: Code.DISCARD_NOISE,
+}
+
+
+def iteration_of(one: Candidate, prompt: Prompt) -> dict[str, Any]:
+    """A candidate that was tried on the validation rows; scores of 0 to 100."""
+    scored = [value for value in one.values if value is not None]
+    return {
+        "order": one.order,
+        "iteration_name": one.name,
+        "agent_code": as_code(prompt, one.texts),
+        "avg_score": None if one.mean is None else round(100 * one.mean, 4),
+        "status": "keep" if one.code.keeps else "discard",
+        "description": f"{one.code.value}: {one.message}" if one.message else one.code.value,
+        "dimension_scores": {"reason_code": one.code.value, "parent": one.parent or None, "n": len(scored)},
+    }
+
+
+def test_of(one: Candidate, verdict: Verdict, order: int, prompt: Prompt) -> dict[str, Any]:
+    """What the held-out rows said of the last candidate."""
+    code = _CODES[verdict.decision]
+    return {
+        "order": order,
+        "iteration_name": HOLDOUT,
+        "agent_code": as_code(prompt, one.texts),
+        "avg_score": None if verdict.candidate is None else round(100 * verdict.candidate, 4),
+        "status": "keep" if code.keeps else "discard",
+        "description": f"{code.value}: {one.name} on the held-out rows: {verdict.decision.value}",
+        "dimension_scores": {"reason_code": code.value, "parent": one.name, **verdict.as_json()},
+    }
+
+
+def fitted(outcome: Mapping[str, Any], iterations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """*outcome* with as many *iterations*, and as much of their texts, as a record takes; the files have all."""
+    shown = [dict(one) for one in iterations]
+    for most in (None, 2000, 300, 0):
+        made = {**outcome, "iterations": [_shortened(one, most) for one in shown]}
+        if _size(made) <= _MOST_BYTES:
+            return made
+    while shown and _size({**outcome, "iterations": [_shortened(one, 0) for one in shown]}) > _MOST_BYTES:
+        shown = shown[: len(shown) // 2]
+    return {**outcome, "iterations": [_shortened(one, 0) for one in shown]}
+
+
+def _shortened(one: Mapping[str, Any], most: int | None) -> dict[str, Any]:
+    code = one["agent_code"]
+    return {**one, "agent_code": code if most is None or len(code) <= most else code[:most]}
+
+
+def _size(outcome: Mapping[str, Any]) -> int:
+    return len(strict_json.dumps(outcome).encode())

@@ -1,0 +1,115 @@
+"""What every search has in common, and the plainest one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from overmind_executors.tuning.constraints import Code, Objection
+from overmind_executors.tuning.ledger import Ledger
+from overmind_executors.tuning.proposing import Proposer
+from overmind_executors.tuning.splitting import Case
+from overmind_executors.tuning.step_log import StepLog
+from overmind_executors.tuning.texts import Texts, digest
+from overmind_executors.tuning.trials import Bench, NoMoreCalls, Piece, Trial
+
+BUDGET_KEPT = "budget_exhausted"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    How long a search goes on.
+
+    Attributes:
+        tuned: the names of the texts that may change.
+        examples: rows that a candidate is written from.
+    """
+
+    iterations: int
+    candidates: int
+    examples: int
+    tuned: tuple[str, ...]
+    seed: int
+
+
+@dataclass
+class Ground:
+    """
+    What a search works on. It has the rows to learn from and those to choose by, and no others.
+
+    Attributes:
+        is_short: whether what is left of the budget is needed for the test.
+        on_iteration: told of the number of the iteration that begins, from 1.
+    """
+
+    original: Texts
+    train: Sequence[Case]
+    validation: Sequence[Case]
+    bench: Bench
+    proposer: Proposer
+    ledger: Ledger
+    log: StepLog
+    plan: Plan
+    is_short: Callable[[int], bool] = lambda _trials: False
+    on_iteration: Callable[[int], None] = lambda _number: None
+
+    def trials(self, work: Sequence[tuple[Texts, Sequence[Case]]]) -> list[list[Trial]]:
+        """
+        The trials of each of *work*, in its order.
+
+        Raises:
+            NoMoreCalls: also when the rest of the budget is kept for the test.
+            ExecutionFailed: it is not what the same search did before.
+        """
+        pieces = [Piece(texts, case) for texts, cases in work for case in cases]
+        self.log.step("trials", *((digest(piece.texts), piece.case.row.id) for piece in pieces))
+        if self.log.decide("short", lambda: self.is_short(len(pieces))):
+            raise NoMoreCalls(BUDGET_KEPT)
+        made = iter(self.bench.trials(pieces))
+        return [[next(made) for _ in cases] for _, cases in work]
+
+    def propose(self, parent: Texts, names: Sequence[str], seen: Sequence[tuple[Case, Trial]]) -> Texts | None:
+        """A new candidate that may be tried, None when there is none; either way it is in the ledger or will be."""
+        self.log.step("propose", digest(parent), *names, *((case.row.id, trial.value) for case, trial in seen))
+        if self.log.decide("short", lambda: self.is_short(1)):
+            raise NoMoreCalls(BUDGET_KEPT)
+        made = self.proposer.propose(parent, names, seen)
+        objection = made.objection
+        if objection is None and self.ledger.seen_before(made.texts):
+            objection = Objection(Code.DUPLICATE, "the same as a candidate before it")
+        if objection is not None:
+            self.ledger.refused(made.texts, parent, objection)
+            return None
+        return made.texts
+
+    def begin(self, iteration: int) -> None:
+        """Iteration number *iteration* begins."""
+        self.ledger.iteration = iteration
+        self.on_iteration(iteration)
+
+
+class Search(Protocol):
+    """Fills a ledger with candidates. Ends by itself, or with what `Ground` raises."""
+
+    def __call__(self, ground: Ground) -> None:
+        """Search; the baseline is in the ledger already."""
+
+
+def best_of_n(ground: Ground) -> None:
+    """
+    Every candidate is written from the prompt as it was, and tried on all validation rows: the control for any
+    search that claims to learn from its own candidates.
+    """
+    draw = random.Random(ground.plan.seed)  # noqa: S311  # which rows are shown, no secret
+    for iteration in range(1, ground.plan.iterations + 1):
+        ground.begin(iteration)
+        for _ in range(ground.plan.candidates):
+            shown = draw.sample(list(ground.train), min(ground.plan.examples, len(ground.train)))
+            seen = list(zip(shown, ground.trials([(ground.original, shown)])[0], strict=True))
+            made = ground.propose(ground.original, ground.plan.tuned, seen)
+            if made is not None:
+                trials = ground.trials([(made, ground.validation)])[0]
+                ground.ledger.tried(made, ground.original, trials)
