@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment is complete, so that the second time costs nothing.
 STAMP := $(VENV)/.complete
-EXTRAS := controlplane,data,llm,local-llm,scoring,stats,distributed
+EXTRAS := controlplane,data,llm,local-llm,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
 .PHONY: venv demo test chaos bite lint format clean systemd

@@ -19,7 +19,9 @@ def test_an_unknown_job_type_names_the_known_ones() -> None:
     with pytest.raises(registry.UnknownJobType) as caught:
         registry.executor_for("inferense")
 
-    assert "no executor for job type 'inferense'; this host has inference, judge_scoring" in str(caught.value)
+    assert "no executor for job type 'inferense'; this host has inference, judge_scoring, prompt_tuning" in str(
+        caught.value
+    )
 
 
 def test_asking_for_the_names_loads_no_executor() -> None:

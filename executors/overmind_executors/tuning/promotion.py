@@ -69,7 +69,7 @@ class Verdict:
             "gain_interval_95": [round(found.low, 6), round(found.high, 6)]
             if found and found.low is not None and found.high is not None
             else None,
-            "p_value": _rounded(found.p_value) if found else None,
+            "p_value": float(f"{found.p_value:.4g}") if found else None,
             "method": found.method.value if found else None,
             "better": found.better if found else 0,
             "equal": found.equal if found else 0,
