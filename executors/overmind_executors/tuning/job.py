@@ -20,12 +20,13 @@ from overmind_executors.contract import (
     Result,
 )
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
-from overmind_executors.inference.source import find_rows, survey
+from overmind_executors.inference.source import survey
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
 from overmind_executors.parameters import nearest
 from overmind_executors.prices import prices_of
+from overmind_executors.row_source import RowPlace, find_rows
 from overmind_executors.rows import Row
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.tuning.constraints import Constraints
@@ -404,13 +405,10 @@ def _shares(task: PromptTuningParameters) -> Shares:
 
 def _rows(task: PromptTuningParameters, context: Context) -> list[Row]:
     """All rows that can be read; raises as `survey` does."""
-    place = task.model_dump(
-        include={"items", "items_file", "dataset_id", "model_id", "path", "format", "max_items"}
-    )
     target = target_with(task.target.model_copy(update={"model": "none"}), task.prompt, texts_of(task.prompt))
-    shown = ModelTarget.model_validate(target.model_dump())
-    wanted = InferenceParameters(**place, target=shown)
-    source = find_rows(wanted, context)
+    place = task.model_dump(include=set(RowPlace.model_fields))
+    wanted = InferenceParameters(**place, target=ModelTarget.model_validate(target.model_dump()))
+    source = find_rows(task, context, most=task.max_items)
     survey(source, wanted, context.stop)
     return [row for row in source.rows() if isinstance(row, Row) and row.input is not None]
 

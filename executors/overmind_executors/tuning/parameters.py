@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from overmind_executors.budget import Limits
-from overmind_executors.inference.parameters import Format, ModelTarget, TemplateMessage, Text
+from overmind_executors.inference.parameters import ModelTarget, TemplateMessage, Text
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
 from overmind_executors.parameters import Parameters
+from overmind_executors.row_source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
 from overmind_executors.scoring.text_checks import ExactMatch
 from overmind_executors.tuning.texts import Prompt, guiding, texts_of
@@ -43,12 +44,11 @@ class FeedbackFields(Parameters):
     )
 
 
-class PromptTuningParameters(Parameters):
+class PromptTuningParameters(RowPlace):
     """
     One job.
 
     Attributes:
-        items: the rows themselves; else they are the job's input file, or a file at `path`.
         prompt: a system prompt, or the messages of a template.
         tune: the names of the texts that may change: `prompt`, or roles such as `system`; None for the system's.
         fixed: spans of the prompt that stay, letter by letter.
@@ -61,12 +61,6 @@ class PromptTuningParameters(Parameters):
         prompt_template_version_id, prompt_template_id: of the control plane, which shows them.
     """
 
-    items: Annotated[list[Any], Field(min_length=1)] | None = None
-    items_file: str | None = None
-    dataset_id: str | None = None
-    model_id: str | None = None
-    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    format: Format = "auto"
     max_items: Annotated[int, Field(ge=0)] = 0
     prompt: Text | Annotated[list[TemplateMessage], Field(min_length=1, max_length=100)]
     target: TunedTarget = Field(default_factory=TunedTarget)
@@ -104,9 +98,6 @@ class PromptTuningParameters(Parameters):
 
     @model_validator(mode="after")
     def _holds_together(self) -> PromptTuningParameters:
-        named = [name for name in ("items", "items_file", "dataset_id", "path") if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"rows from one place, not from {' and '.join(named)}")
         if self.target.system_prompt is not None or self.target.messages_template:
             raise ValueError("the prompt that is tuned stands in prompt, not in target")
         if self.holdout_share + self.validation_share >= 1:
