@@ -137,7 +137,7 @@ class Daemon:
         self.draining = threading.Event()
         self.interrupted = InterruptedWork([*self.journal.held(), *self.journal.intended()])
         self.fatal: list[BaseException] = []
-        self.drains: list[bool] = []
+        self.drains: list[str] = []
         self.seen: list[Status] = []
         self.server.calls.clear()
         self.logs = InlineLogs(
@@ -176,7 +176,7 @@ class Daemon:
             held_jobs=self.held_jobs,
             interval_s=10.0,
             is_draining=self.draining.is_set,
-            on_drain=lambda: self.drains.append(True),
+            on_drain=self.drains.append,
             register=lambda: self.journal.remember_agent(self.plane.register(self.journal.agent_id())),
             on_refused=self.fatal.append,
             clock=self.clock,

@@ -17,6 +17,7 @@ from overmind_agent.ports import Clock, ControlPlane
 LEAST_GAP_S: Final = 1.0
 MOST_HELD_S: Final = 10.0
 NOT_FOUND: Final = 404
+REPLACED: Final = "another agent runs on a copy of this state folder; give each host its own"
 
 _WISHES: Final = {Directive.CANCEL: StopReason.USER_REQUEST, Directive.SUPERSEDED: StopReason.LEASE_LOST}
 
@@ -30,6 +31,7 @@ class Heartbeat:
 
     Args:
         interval_s: between two beats when the server does not hold them.
+        on_drain: told why no new job may be taken.
         on_refused: told when the token is not accepted.
         register: makes the agent known again when the control plane has forgotten it.
     """
@@ -41,7 +43,7 @@ class Heartbeat:
         held_jobs: HeldJobs,
         interval_s: float,
         is_draining: Callable[[], bool],
-        on_drain: Callable[[], object],
+        on_drain: Callable[[str], object],
         on_refused: Callable[[AuthError], object],
         register: Callable[[], object],
         clock: Clock,
@@ -103,5 +105,7 @@ class Heartbeat:
             held.renew(orders.leases.get(job_id), sent_at_s=sent_at_s)
             if (wish := _WISHES.get(directive)) is not None:
                 held.ask_to_stop(wish)
-        if orders.drain:
-            self._on_drain()
+        if orders.is_replaced:
+            self._on_drain(REPLACED)
+        elif orders.drain:
+            self._on_drain("the control plane asked for it")

@@ -59,6 +59,7 @@ NEXT_JOB: Final = Verb("next_job", 10, max_bytes=8 * MIB)
 CLAIM: Final = Verb("claim", 15, is_on_job=True)
 REPORT: Final = Verb("report", 15, is_on_job=True)
 HEARTBEAT: Final = Verb("heartbeat", 10)
+LEAVE: Final = Verb("leave", 2)
 READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
 DOWNLOAD: Final = Verb("download", 60, max_bytes=1024 * MIB)
 PARAMETERS: Final = Verb("parameters", 60, max_bytes=8 * MIB)
@@ -77,6 +78,7 @@ class HttpControlPlane:
         clock: to read held jobs more than once in a heartbeat that the server does not hold; None for once.
         capabilities: what else the agent says of itself, such as `label:gpu`.
         ledger: where uploads in parts are kept over a restart; None to begin them anew.
+        instance: names this start of the agent, so that a copy of its state folder is noticed; None to say none.
     """
 
     def __init__(
@@ -91,12 +93,14 @@ class HttpControlPlane:
         functions: Mapping[str, str] | None = None,
         ledger: UploadLedger | None = None,
         capabilities: Sequence[str] = (),
+        instance: str | None = None,
     ) -> None:
         self._calls = calls
         self._uploads = Uploads(calls, has=self._has, ledger=ledger or ForgetfulLedger())
         self._job_types = tuple(job_types)
         self._functions = dict(functions or {})
         self._capabilities = tuple(capabilities)
+        self._instance = instance
         self._display_name = display_name
         self._slots = slots
         self._known_id = agent_id
@@ -121,6 +125,7 @@ class HttpControlPlane:
             if len(said) > MOST_CAPABILITIES:  # jobs for a model that is left out would never come: none is named
                 said = [word for word in said if not word.startswith(MODEL_CAPABILITY)]
             about["capabilities"] = said[:MOST_CAPABILITIES]
+        about |= self._which_start()
         agent_id = known_id
         if agent_id is not None:
             try:
@@ -139,6 +144,28 @@ class HttpControlPlane:
         self._calls.call(REGISTER, "PUT", f"{here}/display_name", body={"display_name": self._display_name})
         self._calls.call(REGISTER, "PUT", f"{here}/status", body={"name": "Idle"})
         return agent_id
+
+    def _which_start(self) -> dict[str, str]:
+        return {"instance": self._instance} if self._instance and self._has("instance") else {}
+
+    def leave(self) -> None:
+        """See ControlPlane. A plain server has the status alone."""
+        if self._extensions is None:  # it was never there
+            return
+        here = f"/api/v2/agents/{segment(self._agent)}"
+        if self._has("heartbeat"):
+            self._calls.call(LEAVE, "POST", f"{here}/heartbeat", body=self._beat([], draining=True, wait_s=0))
+        else:
+            self._calls.call(LEAVE, "PUT", f"{here}/status", body={"name": "Paused"})
+
+    def _beat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> dict[str, Any]:
+        return {
+            "slots": self._slots,
+            "draining": draining,
+            "wait_s": wait_s,
+            "jobs": [_held_line(line) for line in held],
+            **self._which_start(),
+        }
 
     def _modules(self) -> list[dict[str, str]]:
         """What this host can run: each function is a module by its own name."""
@@ -303,12 +330,7 @@ class HttpControlPlane:
         """See ControlPlane."""
         if not self._has("heartbeat"):
             return self._look(held, wait_s)
-        body = {
-            "slots": self._slots,
-            "draining": draining,
-            "wait_s": wait_s,
-            "jobs": [_held_line(line) for line in held],
-        }
+        body = self._beat(held, draining=draining, wait_s=wait_s)
         with self._calls.giving_way():
             answer = self._calls.call(
                 HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
@@ -481,7 +503,7 @@ def _orders(answer: wire.HeartbeatAnswer) -> Orders:
             directives[order.job_id] = Directive(order.directive)
         if (lease := _lease(order.lease)) is not None:
             leases[order.job_id] = lease
-    return Orders(directives, leases, drain=answer.drain)
+    return Orders(directives, leases, drain=answer.drain, is_replaced=answer.replaced)
 
 
 def _host_os() -> str:

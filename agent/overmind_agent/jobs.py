@@ -189,11 +189,13 @@ class Orders:
         directives: by job id, for every job that was named.
         leases: by job id, for those that continue.
         drain: take no new job.
+        is_replaced: another start of this agent, as from a copy of its state folder, has taken its place.
     """
 
     directives: Mapping[str, Directive]
     leases: Mapping[str, Lease] = field(default_factory=dict)
     drain: bool = False
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,9 @@ class LabControlPlane:
             self._calls.call(REGISTER, "GET", "/api/auth/me/")
         return known_id or str(uuid.uuid4())
 
+    def leave(self) -> None:
+        """See ControlPlane. This server knows no agents."""
+
     def stop_waiting(self) -> None:
         """See ControlPlane."""
         self._calls.stop_waiting()

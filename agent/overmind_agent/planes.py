@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -47,6 +48,7 @@ class Planes:
         self._clock = clock
         self._on_date = on_date
         self._pause = Pause(clock)
+        self._instance = str(uuid.uuid4())
         self._made: list[ControlPlane] = []
         self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
 
@@ -86,6 +88,7 @@ class Planes:
             agent_id=self._journal.agent_id,
             clock=self._clock,
             functions=self._functions,
+            instance=self._instance,
             capabilities=[
                 *(f"label:{label}" for label in self._settings.agent.labels),
                 *(f"model:{name}" for name in self._settings.models),

@@ -82,6 +82,9 @@ class ControlPlane(Protocol):
     def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
         """Renew all leases; the answer may take *wait_s* seconds, and comes at once when there is news."""
 
+    def leave(self) -> None:
+        """Say once that this agent takes no more jobs; at the end, and within two seconds."""
+
     def read_parameters(self, job: Job) -> Mapping[str, Any]:
         """The job's parameters. Raises InvalidInput when they are not a JSON object."""
 

@@ -35,7 +35,14 @@ from overmind_agent.configuration import read_functions
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
 from overmind_agent.duties import Duties, Duty
-from overmind_agent.errors import AuthError, ControlPlaneError, ExecutorError, JobError, JournalError
+from overmind_agent.errors import (
+    AuthError,
+    ControlPlaneError,
+    ExecutorError,
+    JobError,
+    JournalError,
+    OvermindAgentError,
+)
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.job_log import JobLog
@@ -239,9 +246,8 @@ class Service:
                 log=self._log,
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
-            supervisor.watch(
-                [threading.Thread(target=self._register, args=[self._planes.make(lambda _s: None), reach_s])]
-            )
+            first_plane = self._planes.make(lambda _s: None)
+            supervisor.watch([threading.Thread(target=self._register, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
             duties.start(
                 Duty("sweep", SWEEP_EVERY_S, self._sweep),
@@ -249,6 +255,7 @@ class Service:
                 Duty("disk", TEND_EVERY_S, self._disk.tend),
             )
             at_end.callback(duties.stop)
+            at_end.callback(self._leave, first_plane)
             on_refused = supervisor.fail if math.isfinite(reach_s) else self._on_refused
             for thread in self._messengers(supervisor, on_refused):
                 thread.start()
@@ -292,6 +299,13 @@ class Service:
         self._is_registered = True
         self._log.info(event, agent_id=agent_id, job_types=self._job_types)
 
+    def _leave(self, plane: ControlPlane) -> None:
+        """After the last heartbeat; who cannot be told finds out when the leases run out."""
+        try:
+            plane.leave()
+        except OvermindAgentError as error:
+            self._log.info("control_plane.not_told", error=str(error))
+
     def _on_retry(self, error: BaseException, wait_s: float) -> None:
         self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(wait_s, 1))
 
@@ -323,7 +337,7 @@ class Service:
             clock=LoopClock(self._clock, beating),
             interval_s=self._settings.control_plane.heartbeat_s,
             is_draining=self._draining.is_set,
-            on_drain=lambda: supervisor.drain("the control plane asked for it"),
+            on_drain=supervisor.drain,
             **shared,
         )
         self._logs = LogShipping(

@@ -358,11 +358,12 @@ class Noted(Wire):
 
 
 class NewAgent(Asked):
-    """The body of a registration. `capabilities` is ours."""
+    """The body of a registration. `capabilities` and `instance`, which names one start of the agent, are ours."""
 
     agent_version: Label
     host_os: Label
     capabilities: Annotated[list[Label], Field(max_length=64)] = []
+    instance: Id | None = None
 
 
 class Registration(NewAgent):
@@ -420,6 +421,7 @@ class Heartbeat(Asked):
     draining: bool = False
     wait_s: Annotated[float, Field(ge=0, le=30)] = 0
     jobs: Annotated[list[HeldJob], Field(max_length=1000)] = []
+    instance: Id | None = None
 
 
 class JobOrder(Wire):
@@ -436,6 +438,7 @@ class HeartbeatAnswer(Wire):
 
     jobs: list[JobOrder]
     drain: bool = False
+    replaced: bool = False
     server_time: datetime | None = None
 
 
@@ -463,6 +466,7 @@ EXTENSIONS: Final = (
     "inline_files",
     "log_counts",
     "agent_id",
+    "instance",
 )
 
 # ---------------------------------------------------------------------------------------------- reading

@@ -11,8 +11,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.access import Caller
+from overmind_controlplane.database import ring
 from overmind_controlplane.refusals import NotFound
 from overmind_controlplane.tables import Agent, AgentEvent, Job, new_id, now
+from overmind_controlplane.waiting import agent_topic
 
 INFORMATION: Final = "information"
 DISPLAY_NAME: Final = "display_name"
@@ -93,7 +95,20 @@ def inform(
     """What the agent is: *told* is its version and its host's operating system."""
     agent.agent_version, agent.host_os = told
     agent.capabilities = list(capabilities)
+    agent.draining, agent.seen_at = False, now()
     _append(session, caller, agent, INFORMATION, {"agent_version": told[0], "host_os": told[1]})
+
+
+def begin(session: Session, agent: Agent, instance: str | None) -> None:
+    """The start *instance* of it has registered; an earlier one that still runs is told at once."""
+    if instance != agent.instance:
+        agent.instance = instance
+        ring(session, agent_topic(agent.id))
+
+
+def is_replaced(agent: Agent, instance: str | None) -> bool:
+    """Whether another start of it has registered after *instance*: two run, on copies of one state folder."""
+    return None not in (instance, agent.instance) and instance != agent.instance
 
 
 def name(session: Session, caller: Caller, agent: Agent, display_name: str) -> None:

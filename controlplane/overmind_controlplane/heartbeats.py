@@ -24,7 +24,8 @@ def arrive(session: Session, board: Board, agent: Agent, beat: wire.Heartbeat) -
     Returns:
         The jobs that the agent holds at this moment, named or not.
     """
-    agents.saw(agent, slots=beat.slots, draining=beat.draining)
+    if not agents.is_replaced(agent, beat.instance):
+        agents.saw(agent, slots=beat.slots, draining=beat.draining)
     known = _known(session, agent, beat.jobs)
     going_on = [
         (job, line)

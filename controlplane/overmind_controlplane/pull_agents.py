@@ -53,6 +53,7 @@ def register_agent(
     """Make an agent known; the server gives it its id, or the one that it had and that nobody else has."""
     with plane.database.write() as session:
         agent = agents.register(session, caller, body.agent_id)
+        agents.begin(session, agent, body.instance)
         agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
         agents.set_status(session, caller, agent, "Idle")
         return answer_json(shown.agent(session, agent))
@@ -95,6 +96,7 @@ def update_agent_information(
     """What the agent is now."""
     with plane.database.write() as session:
         agent = agents.get(session, caller, agent_id)
+        agents.begin(session, agent, body.instance)
         agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
         return answer_json(shown.agent(session, agent))
 
@@ -221,15 +223,14 @@ async def heartbeat(
     at_arrival = await run_sync(partial(_arrive, plane, caller, agent_id, body))
     known = at_arrival | {line.job_id for line in body.jobs}
 
-    async def news() -> list[wire.JobOrder] | None:
-        orders: list[wire.JobOrder]
-        orders, held = await run_sync(partial(_orders, plane, caller, agent_id, body))
-        is_news = held - known or any(order.directive != Directive.CONTINUE for order in orders)
-        return orders if is_news else None
+    async def news() -> wire.HeartbeatAnswer | None:
+        told: wire.HeartbeatAnswer
+        told, held = await run_sync(partial(_orders, plane, caller, agent_id, body))
+        is_news = held - known or any(order.directive != Directive.CONTINUE for order in told.jobs)
+        return told if is_news or told.replaced else None
 
     told = await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)
-    orders = told if told is not None else (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0]
-    return answer(wire.HeartbeatAnswer(jobs=orders, server_time=now()))
+    return answer(told or (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0])
 
 
 def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:
@@ -239,10 +240,15 @@ def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -
 
 def _orders(
     plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat
-) -> tuple[list[wire.JobOrder], frozenset[str]]:
+) -> tuple[wire.HeartbeatAnswer, frozenset[str]]:
     with plane.database.read() as session:
         agent = agents.get(session, caller, agent_id)
-        return heartbeats.orders(session, plane.board, agent, body.jobs), heartbeats.held(session, agent)
+        told = wire.HeartbeatAnswer(
+            jobs=heartbeats.orders(session, plane.board, agent, body.jobs),
+            replaced=agents.is_replaced(agent, body.instance),
+            server_time=now(),
+        )
+        return told, heartbeats.held(session, agent)
 
 
 def _last(plane: Plane, caller: Caller, agent_id: str, kind: str) -> AgentEvent:

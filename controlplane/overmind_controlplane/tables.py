@@ -121,6 +121,7 @@ class Agent(Row):
         modules: `[[name, version], …]`; empty when it reported none.
         capabilities: what it can do of our extensions; `lease` decides whether it gets one.
         slots, draining: as its last heartbeat said.
+        instance: which start of it registered last; None from a client that does not say.
     """
 
     __tablename__ = "agents"
@@ -137,6 +138,7 @@ class Agent(Row):
     capabilities: Mapped[list[str]] = mapped_column(Any_JSON, default=list)
     slots: Mapped[int | None]
     draining: Mapped[bool] = mapped_column(default=False)
+    instance: Mapped[str | None] = mapped_column(String(128))
     seen_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 

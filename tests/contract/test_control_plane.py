@@ -372,6 +372,14 @@ def test_a_heartbeat_about_nothing_is_answered(agent: ControlPlane) -> None:
     assert {} == agent.heartbeat([], draining=True, wait_s=0).directives
 
 
+def test_an_agent_that_has_left_may_come_back(scene: Scene, agent: ControlPlane) -> None:
+    agent.leave()
+
+    scene.submit()
+
+    assert isinstance(agent.next_job(wait_s=0), Job)
+
+
 @pytest.mark.parametrize("end", [DONE, FAILED, PENDING])
 def test_what_is_not_held_any_more_is_superseded(scene: Scene, agent: ControlPlane, end: Status) -> None:
     scene.submit()

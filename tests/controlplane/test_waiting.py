@@ -79,6 +79,43 @@ def test_a_wait_of_more_than_thirty_seconds_is_refused(project: Project) -> None
     assert 422 == answer.status_code
 
 
+def test_a_held_heartbeat_says_at_once_that_another_start_took_over(project: Project) -> None:
+    about = {"agent_version": "1", "host_os": "none"}
+    agent_id = project.agent.read("POST", "/api/v2/agents", {**about, "instance": "older"})["id"]
+    path = f"/api/v2/agents/{agent_id}"
+    beat = {"slots": 1, "instance": "older", "wait_s": WAIT_S}
+    before = project.agent.read("POST", f"{path}/heartbeat", {**beat, "wait_s": 0})
+    older = Api(project.url, project.tokens.agent)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(timed, lambda: older.read("POST", f"{path}/heartbeat", beat))
+        let_it_be_held(project)
+
+        project.agent.read("PUT", path, {**about, "instance": "newer"})
+        replaced_at = time.monotonic()
+        answer, answered_at = held.result(WAIT_S)
+    older.read("POST", f"{path}/heartbeat", {"slots": 1, "instance": "older", "draining": True})
+    older.close()
+    others = [{}, {"instance": "newer"}]
+    told = [project.agent.read("POST", f"{path}/heartbeat", {"slots": 1, **other})["replaced"] for other in others]
+
+    assert (False, True) == (before["replaced"], answer["replaced"])
+    assert answered_at - replaced_at < AT_ONCE_S
+    assert [False, False] == told
+    assert not project.agent.read("GET", path)["draining"]
+
+
+def test_an_agent_drains_until_it_registers_again(project: Project) -> None:
+    about = {"agent_version": "1", "host_os": "none"}
+    path = f"/api/v2/agents/{project.agent.register()}"
+    project.agent.read("POST", f"{path}/heartbeat", {"slots": 1, "draining": True})
+    drains = project.agent.read("GET", path)["draining"]
+
+    project.agent.read("PUT", path, about)
+
+    assert drains
+    assert not project.agent.read("GET", path)["draining"]
+
+
 def test_a_held_heartbeat_brings_a_cancel_at_once(project: Project) -> None:
     agent_id = project.agent.register("lease")
     job_id = project.submit.make_job()["id"]

@@ -458,6 +458,50 @@ def test_a_heartbeat_says_what_is_held(site: Site, plane: HttpControlPlane) -> N
     } == site.body()
 
 
+@pytest.mark.parametrize(("known", "said"), [(EXTENSIONS, "one"), (("lease", "heartbeat"), None)])
+def test_the_start_of_an_agent_is_named_where_the_server_asks_for_it(
+    site: Site, known: Sequence[str], said: str | None
+) -> None:
+    """In the registration, in each heartbeat, and in the last one, which says that no more jobs are taken."""
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(known)})
+    site.answers("PUT", AGENT, {"id": sample.AGENT_ID, "created": sample.NOW})
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": [], "replaced": True})
+    accept_an_agent(site)
+    calls = HttpCalls(BASE, lambda: "ovr_secret")
+    plane = HttpControlPlane(
+        calls,
+        job_types=["inference"],
+        display_name="host-1",
+        slots=2,
+        agent_id=lambda: sample.AGENT_ID,
+        instance="one",
+    )
+
+    plane.register(sample.AGENT_ID)
+    orders = plane.heartbeat([HELD], draining=False, wait_s=0)
+    plane.leave()
+    calls.close()
+
+    assert [said] * 3 == [site.body(number).get("instance") for number in (0, 4, 5)]
+    assert orders.is_replaced
+    assert (True, []) == (site.body(5)["draining"], site.body(5)["jobs"])
+
+
+def test_a_plain_server_is_told_of_the_end_by_the_status(site: Site, plain: HttpControlPlane) -> None:
+    site.answers("PUT", f"{AGENT}/status")
+    plain.heartbeat([], draining=True, wait_s=0)
+
+    plain.leave()
+
+    assert [{"name": "Idle"}, {"name": "Paused"}] == [site.body(0), site.body(1)]
+
+
+def test_a_server_that_was_never_there_is_told_nothing(site: Site, plane: HttpControlPlane) -> None:
+    plane.leave()
+
+    assert [] == site.asked
+
+
 def test_the_orders_of_a_heartbeat_are_read(site: Site, plane: HttpControlPlane) -> None:
     lines = [
         {"job_id": "a", "attempt": 1, "directive": "continue", "lease": {"ttl_s": 60.0}},

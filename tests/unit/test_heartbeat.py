@@ -9,6 +9,7 @@ import pytest
 
 from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import ProtocolError, RejectedError
+from overmind_agent.heartbeat import REPLACED
 from overmind_agent.jobs import Held, Progress, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, Beat, FakeServer, VirtualClock
@@ -130,7 +131,20 @@ def test_a_drain_is_obeyed(daemon: Daemon, server: FakeServer) -> None:
     with daemon.held_jobs.holding(held):
         daemon.heartbeat.beat()
 
-    assert [True] == daemon.drains
+    assert ["the control plane asked for it"] == daemon.drains
+    assert held.stop_reason is None
+
+
+def test_an_agent_that_was_replaced_drains_and_says_why(daemon: Daemon, server: FakeServer) -> None:
+    """Its job may end: the other one, on a copy of the state folder as it was before, may not know of it."""
+    server.submit()
+    held = daemon.claimed()
+    server.is_replaced = True
+
+    with daemon.held_jobs.holding(held):
+        daemon.heartbeat.beat()
+
+    assert [REPLACED] == daemon.drains
     assert held.stop_reason is None
 
 

@@ -84,7 +84,13 @@ class FakeControlPlane:
                 directives={job_id: directive for job_id, (directive, _) in orders.items()},
                 leases={job_id: lease for job_id, (_, lease) in orders.items() if lease is not None},
                 drain=self.server.drain,
+                is_replaced=self.server.is_replaced,
             )
+
+    def leave(self) -> None:
+        """See ControlPlane."""
+        with self.server.call("leave"):
+            self.server.left.append(self._me("leave"))
 
     def read_parameters(self, job: Job) -> Mapping[str, Any]:
         """See ControlPlane."""

@@ -75,7 +75,8 @@ class FakeServer:
     Attributes:
         calls: the verb of every call that was made, in order, those that were made to fail included.
         beats: every heartbeat that was taken in.
-        drain: what heartbeats say of it.
+        drain, is_replaced: what heartbeats say of it.
+        left: the agents that have said that they take no more jobs.
     """
 
     def __init__(self, clock: Clock | None = None, *, lease_s: float | None = 60.0) -> None:
@@ -86,6 +87,8 @@ class FakeServer:
         self.calls: list[str] = []
         self.beats: list[Beat] = []
         self.drain = False
+        self.is_replaced = False
+        self.left: list[str] = []
         self._blobs: dict[str, bytes] = {}
         self._claims: dict[tuple[str, str], tuple[str, int]] = {}
         self._scripts: dict[str, deque[Step]] = defaultdict(deque)
