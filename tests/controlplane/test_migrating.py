@@ -66,6 +66,7 @@ def test_a_folder_without_a_version_is_taken_over(tmp_path: Path) -> None:
             for name in ("priority", "labels", "demand", "reserved_for", "reserved_until", "lease_until"):
                 connection.execute(f"ALTER TABLE jobs DROP COLUMN {name}")
             connection.execute("ALTER TABLE tokens DROP COLUMN more_projects")
+            connection.execute("ALTER TABLE agents DROP COLUMN instance")
             for name in (
                 "demands",
                 "sweeps",
