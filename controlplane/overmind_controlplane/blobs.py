@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from typing import BinaryIO, Final
 from overmind_controlplane.refusals import Forbidden
 
 URL_TTL_S: Final = 3600
+# What a server that died was just receiving, and parts that nobody sends more of: an agent may be away for days.
+KEEP_INCOMING_S: Final = 7 * 86_400
 _CHUNK: Final = 1 << 20
 _KEY_BYTES: Final = 32
 
@@ -101,6 +104,16 @@ class Blobs:
         except FileNotFoundError:
             return None
         return data if len(data) <= limit else None
+
+    def prune(self, *, now_s: float | None = None) -> None:
+        """Throw away what began to arrive and has not grown for a week; *now_s* is the wall clock's time."""
+        oldest_s = (time.time() if now_s is None else now_s) - KEEP_INCOMING_S
+        for path in [*self.incoming.iterdir(), *self.incoming.glob("*/*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime < oldest_s:
+                    path.unlink()
+                elif path.parent != self.incoming and path.stat().st_mtime < oldest_s:
+                    shutil.rmtree(path)
 
     def share(self, project_id: str, sha: str, with_project: str) -> None:
         """Let another project have the blob too; nothing happens when it has it, or when there is none."""

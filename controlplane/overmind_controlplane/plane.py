@@ -75,18 +75,19 @@ class Plane:
         waiting = Waiting()
         database = open_database(settings.data, settings.database_url, waiting.ring)
         board = Board(settings.lease_s)
+        blobs = Blobs(settings.data / "blobs")
         return cls(
             settings=settings,
             database=database,
             board=board,
-            blobs=Blobs(settings.data / "blobs"),
+            blobs=blobs,
             signer=Signer(settings.data / "signing.key"),
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
             reports=Reports(database, board),
             asking=Asking(database),
             callers=Callers(database),
-            sweeper=Sweeper(database, board),
+            sweeper=Sweeper(database, board, blobs),
             listener=_listener(database.store, waiting),
         )
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE
 from overmind_controlplane import agents, audit, idempotency, timers
+from overmind_controlplane.blobs import Blobs
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import Database, ring
 from overmind_controlplane.stores import StoreClock
@@ -38,8 +39,9 @@ log = structlog.get_logger(__name__)
 class Sweeper:
     """A thread that sweeps every second, more often where leases are short. Start it once, stop it once."""
 
-    def __init__(self, database: Database, board: Board) -> None:
+    def __init__(self, database: Database, board: Board, blobs: Blobs) -> None:
         self._database = database
+        self._blobs = blobs
         self._board = board
         self._every_s = min(SWEEP_EVERY_S, board.lease_s / 4)
         self._stopping = threading.Event()
@@ -58,7 +60,10 @@ class Sweeper:
         while not self._stopping.wait(self._every_s):
             try:
                 sweep(self._database, self._board)
-                prune(self._database)
+                if prune(self._database):
+                    self._blobs.prune()
+            except OSError as error:
+                log.warning("sweep.failed", error=str(error))
             except SQLAlchemyError as error:
                 # A full disk or an absent database today is no reason to sweep no more.
                 log.warning("sweep.failed", exc_info=not self._database.store.is_away(error))
@@ -82,18 +87,20 @@ def sweep(database: Database, board: Board) -> int:
     return len(lost)
 
 
-def prune(database: Database) -> None:
-    """Throw away what is too old, once an hour, on one of the servers."""
+def prune(database: Database) -> bool:
+    """Throw away the records that are too old, once an hour, on one of the servers; whether it was this one."""
     with database.read() as session:
         is_due = session.scalar(select(Sweep.number).where(Sweep.pruned < now() - PRUNE_EVERY)) is not None
     if not is_due:
-        return
+        return False
     with database.write() as session:
         turn = session.scalar(select(Sweep).with_for_update(skip_locked=True))
-        if turn is not None and turn.pruned is not None and turn.pruned < now() - PRUNE_EVERY:
-            turn.pruned = now()
-            for module in (idempotency, agents, audit):
-                module.prune(session)
+        if turn is None or turn.pruned is None or turn.pruned >= now() - PRUNE_EVERY:
+            return False
+        turn.pruned = now()
+        for module in (idempotency, agents, audit):
+            module.prune(session)
+    return True
 
 
 def _take_turn(session: Session, lease_s: float) -> bool:

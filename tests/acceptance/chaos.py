@@ -348,7 +348,7 @@ def _left_over(machines: Iterable[Machine], plane: ControlPlaneProcess, *, was_k
                 if number:
                     yield f"{number} rows of {table} of {machine.name}"
         yield from (str(path) for path in machine.host.state.rglob("*.corrupt-*"))
-    if not was_killed:  # else what it was just receiving is there, and is removed after a day
+    if not was_killed:  # else what it was just receiving is there, and is removed after a week
         yield from (str(path) for path in (plane.data / "blobs" / "incoming").iterdir())
 
 

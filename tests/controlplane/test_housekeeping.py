@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from overmind_controlplane import agents, idempotency, sweeper
 from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
+from overmind_controlplane.blobs import KEEP_INCOMING_S, Blobs
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import Database, ring
 from overmind_controlplane.plane import open_database
@@ -108,3 +109,19 @@ def test_old_records_go_once_an_hour_whoever_sweeps(database: Database) -> None:
     sweeper.prune(database)
 
     assert ([], ["second"]) == (after_first, kept())
+
+
+def test_what_a_dead_server_was_receiving_goes_after_a_week(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    (blobs.incoming / "half").write_bytes(b"of it")
+    parts = blobs.incoming / "demo" / "an-upload"
+    parts.mkdir(parents=True)
+    (parts / "1").write_bytes(b"the first part")
+    now_s = (blobs.incoming / "half").stat().st_mtime
+
+    blobs.prune(now_s=now_s + KEEP_INCOMING_S - 60)
+    before = sorted(path.name for path in blobs.incoming.rglob("*"))
+    blobs.prune(now_s=now_s + KEEP_INCOMING_S + 60)
+
+    assert ["1", "an-upload", "demo", "half"] == before
+    assert ["demo"] == [path.name for path in blobs.incoming.rglob("*")]

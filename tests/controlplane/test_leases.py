@@ -154,7 +154,7 @@ class Table:
         """What that agent is offered."""
         with self.database.note() as session:
             known = agents.get(session, self.caller, self.agents[agent])
-            job = offers.offer(session, known, self.caller.projects, offers.Turns())
+            job = offers.offer(session, known, self.caller.projects, offers.Turns(), None)
             return job.id if job else None
 
     @property
