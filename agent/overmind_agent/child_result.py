@@ -66,7 +66,7 @@ def _result_file(workspace: Workspace, line: Mapping[str, Any]) -> ResultFile:
     # A file that is gone or was changed is found by its digest when it is uploaded; a wrong size is found here.
     if path.exists() and path.lstat().st_size != size_bytes:
         raise ValueError("not the size of the file")
-    return ResultFile(name, path, size_bytes, sha256)
+    return ResultFile(name, path, size_bytes, sha256, is_required=line.get("is_required") is not False)
 
 
 def _outcome(found: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class _Run:
             self._unfinished = None
             self._room.sizes.check_result(result.files)
             result = self._redacted(result)
-            self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files])
+            self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files if file.is_required])
             self._upload(result)
         return result
 
@@ -203,17 +203,31 @@ class _Run:
             self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
 
     def _upload_one(self, plane: ControlPlane, file: ResultFile) -> None:
-        time = UploadTime(self._room.limits, file.size_bytes, self._room.clock)
         try:
-            remote_id = self._insist(lambda: plane.upload(self._claim, file), is_over=time.is_over)
+            remote_id = self._send(plane, file)
+        except JobError as error:
+            if file.is_required:
+                raise
+            self._log.warning("job.file_left", file=file.name, reason=error.reason, error=str(error))
+            return
+        self._room.journal.note_upload(self._claim, file, remote_id)
+        self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
+
+    def _send(self, plane: ControlPlane, file: ResultFile) -> str:
+        """*file*, until it is stored; the time of one that is not required runs on through an outage."""
+        limits = self._room.limits if file.is_required else replace(self._room.limits, uploading_s=PARTIAL_S)
+        time = UploadTime(limits, file.size_bytes, self._room.clock)
+        try:
+            return self._insist(
+                lambda: plane.upload(self._claim, file),
+                is_over=lambda error: time.is_over(error if file.is_required else None),
+            )
         except (TransientError, ProtocolError) as error:
             raise OutOfTime(f"uploading {file.name} took longer than {time.limit_s:g} s: {error}") from error
         except (AuthError, ClaimLost):
             raise
         except RejectedError as error:
             raise UploadError(str(error)) from error
-        self._room.journal.note_upload(self._claim, file, remote_id)
-        self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
 
     def _redacted(self, result: Result) -> Result:
         """*result* without secrets in its names and its outcome; the files themselves are the job's product."""

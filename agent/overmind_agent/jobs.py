@@ -113,12 +113,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One file that an executor made and the agent uploads: `path` is absolute, inside the workspace."""
+    """
+    One file that an executor made and the agent uploads: `path` is absolute, inside the workspace.
+
+    Attributes:
+        is_required: whether the job fails when it cannot be uploaded.
+    """
 
     name: str
     path: Path
     size_bytes: int
     sha256: str
+    is_required: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ child  ── result.json in its working folder, exit code 0 ─▶ parent
 ```
 
 `result.json` is `{"status": "done", "files": […], "outcome": {…}}`, `{"status": "failed", "reason", "message"}` or
-`{"status": "stopped"}`. Without it the child was killed or met a bug of ours. End of file without an order sends a
-spare home. Standard output and standard error are the job's log.
+`{"status": "stopped"}`; a file is `{"name", "size_bytes", "sha256", "is_required"}`. Without it the child was killed or
+met a bug of ours. End of file without an order sends a spare home. Standard output and standard error are the job's log.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger)
     result = executor.run(task, context)
     outcome = result_files.outcome_of(result.outcome)
     files = result_files.seal(context.output, result.files, _manifest_head(job))
-    return {"status": "done", "files": [asdict(file) for file in files], "outcome": outcome}
+    lines = [{**asdict(file), "is_required": file.name not in result.best_effort} for file in files]
+    return {"status": "done", "files": lines, "outcome": outcome}
 
 
 def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> Context:

@@ -151,10 +151,13 @@ class Result:
     Attributes:
         files: names of files in `Context.output`, in the order in which they are uploaded.
         outcome: a JSON object of at most 64 KiB: the facts that a reader wants without opening a file.
+        best_effort: those of *files* without which the job is complete as well, such as a trace: when one cannot be
+            uploaded in half a minute, it is left. All others are required.
     """
 
     files: tuple[str, ...]
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    best_effort: tuple[str, ...] = ()
 
 
 class Executor(Protocol[TaskT]):

@@ -315,6 +315,17 @@ def test_an_installed_executor_is_found_and_its_version_told(start_child: Start,
     assert "1.5" == json.loads((child.folder / "output/manifest.json").read_text())["executor_version"]
 
 
+def test_an_executor_says_which_files_are_not_required(start_child: Start, third_party: Path) -> None:
+    code = EXECUTOR.replace("exec(task)", 'return Result(("a.txt",), best_effort=("a.txt",))')
+    (third_party / "odd_executor.py").write_text(code)
+
+    result = start_child(python_path=third_party).order(job_type="odd", parameters={"do": "it"}).result()
+
+    assert {"a.txt": False, "manifest.json": True} == {
+        file["name"]: file["is_required"] for file in result["files"]
+    }
+
+
 @pytest.mark.parametrize("method", ["validate", "run"])
 def test_an_executor_may_change_the_working_folder(
     start_child: Start, third_party: Path, tmp_path: Path, method: str

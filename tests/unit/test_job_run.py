@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -189,6 +190,41 @@ def test_what_a_job_left_holds_up_its_last_word_for_so_long_only(
 
     assert FAILED is daemon.run(daemon.claimed()).status
     assert ["partial-a"] == [name for name, _ in server.jobs[job_id].files]
+
+
+def a_trace(workspace: Workspace) -> Result:
+    """A result without which the job is complete, and one with."""
+    trace = replace(a_result_file(workspace.output, "trace.json"), is_required=False)
+    return Result((trace, a_result_file(workspace.output, "output.jsonl")))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        UploadError("gone", reason="output_missing"),
+        RejectedError("upload: 400", verb="upload", http_status=400),
+        down("upload"),
+    ],
+    ids=["gone", "rejected", "outage"],
+)
+def test_a_file_that_is_not_required_is_left_when_it_does_not_go(
+    start: Start, server: FakeServer, clock: VirtualClock, trouble: Exception
+) -> None:
+    def fail_late() -> None:
+        clock.advance(PARTIAL_S + 1)
+        raise trouble
+
+    daemon = start(launcher=FakeLauncher(a_trace))
+    job_id = server.submit()
+    server.script("upload", fail_late)
+
+    daemon.run(daemon.claimed())
+    daemon.delivery.deliver()
+
+    job = server.jobs[job_id]
+    assert DONE is job.status
+    assert ["output.jsonl"] == [name for name, _ in job.files]
+    assert ["output.jsonl"] == [file["name"] for file in job.updates[2].detail["files"]]
 
 
 def test_a_result_that_cannot_be_uploaded_is_not_sent_in_parts(daemon: Daemon, server: FakeServer) -> None:
