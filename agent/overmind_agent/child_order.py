@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class ChildSettings:
         commands, code_roots: the programs that rows may be given to.
         models_of: for the job types that it names, the only models that their jobs may use.
         spend_limits: what any job may spend here, under the names of a job's `budget`.
+        key_of: the key of the model of that name, as it is when a job begins.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
@@ -46,10 +47,14 @@ class ChildSettings:
     code_roots: Sequence[Path] = ()
     models_of: Mapping[str, Collection[str]] = field(default_factory=dict)
     spend_limits: Mapping[str, float] = field(default_factory=dict)
+    key_of: Callable[[str], str] = lambda _name: ""
 
     def _is_barred(self, model: ModelEndpoint, job_type: str) -> bool:
         allowed = self.models_of.get(job_type)
         return allowed is not None and model.name not in allowed
+
+    def _with_key(self, model: ModelEndpoint) -> dict[str, Any]:
+        return asdict(replace(model, api_key=self.key_of(model.name) or model.api_key))
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -85,7 +90,7 @@ class ChildSettings:
             "function": function,
             "commands": {name: list(words) for name, words in self.commands.items()},
             "code_roots": [str(root) for root in self.code_roots],
-            "models": [asdict(model) for model in self.models if model.name not in barred],
+            "models": [self._with_key(model) for model in self.models if model.name not in barred],
             "barred_models": sorted(barred),
             "spend_limits": dict(self.spend_limits),
             "data_roots": [str(root) for root in self.data_roots],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -16,7 +18,7 @@ CHUNK_BYTES: Final = 1 << 20
 
 class HostResults:
     """
-    The folders `<root>/<job id>/`, each with the files of a job's last run. Nothing here ever removes them.
+    The folders `<root>/<job id>/`, each with the files of a job's last run.
 
     Args:
         root: made with mode 0700 when the first file comes.
@@ -57,6 +59,34 @@ class HostResults:
         if digest != file.sha256:
             raise UploadError("a result file changed after the job had ended", reason="output_changed")
         return self.refer(job_id, file.name)
+
+    def prune(self, is_in_use: Callable[[str], bool], *, keep_s: float, most_bytes: int, now_s: float) -> list[str]:
+        """
+        Remove the folders of jobs whose end is known, the oldest first: those that have had nothing new for
+        *keep_s* seconds, and as many more as there are bytes beyond *most_bytes*.
+
+        Args:
+            is_in_use: whether a job is at work here, or has something left to say. Its folder stays.
+            now_s: as the file system counts.
+
+        Returns:
+            The ids of their jobs.
+        """
+        folders = sorted(self._root.glob("*/"), key=_changed_s)
+        sizes = {folder: sum(file.lstat().st_size for file in folder.iterdir()) for folder in folders}
+        too_much = sum(sizes.values()) - most_bytes
+        removed = []
+        for folder in folders:
+            is_old = now_s - _changed_s(folder) >= keep_s
+            if (is_old or too_much > 0) and not is_in_use(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+                too_much -= sizes[folder]
+                removed.append(folder.name)
+        return removed
+
+
+def _changed_s(folder: Path) -> float:
+    return folder.stat().st_mtime
 
 
 def _copy(content: BinaryIO, part: Path) -> str:

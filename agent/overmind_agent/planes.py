@@ -27,6 +27,9 @@ class Planes:
         functions: version by name of what this host can run besides the job types.
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         on_date: told the server's time of day, as its answers say it.
+
+    Attributes:
+        results: the result files that stay on this host, with an adapter whose server takes none.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Planes:
         self._pause = Pause(clock)
         self._instance = str(uuid.uuid4())
         self._made: list[ControlPlane] = []
-        self._lab = Shared(HostResults(settings.agent.state_dir / "results", settings.agent.name))
+        self.results = HostResults(settings.agent.state_dir / "results", settings.agent.name)
+        self._lab = Shared(self.results)
 
     def make(self, on_exchange: Callable[[float], object], *, pause: Pause | None = None) -> ControlPlane:
         """

@@ -159,9 +159,17 @@ def _logging(settings: Settings, stream: TextIO) -> Iterator[Redactor]:
 def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], redactor: Redactor) -> Outside:
     plane = settings.control_plane
     token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file, redactor.add)
+    job_environment = host.job_environment(settings.agent.job_env)
+    redactor.add(*host.secrets_in(job_environment))
+    keys = {
+        name: RotatingSecret(model.api_key.get_secret_value(), model.api_key_file, redactor.add)
+        for name, model in settings.models.items()
+        if model.api_key is not None
+    }
     return Outside(
         token=token.current,
-        job_environment=host.job_environment(settings.agent.job_env),
+        model_key=lambda name: keys[name].current() if name in keys else "",
+        job_environment=job_environment,
         notify_socket=host.service_manager().notify_socket,
         on_change=on_change,
         redactor=redactor,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ ONCE_REACH_S: Final = 15.0
 # What the last statuses are given at the end; whatever is left then is sent by the next start.
 FLUSH_S: Final = 30.0
 SWEEP_EVERY_S: Final = 600.0
+DAY_S: Final = 86_400.0
 PRUNE_EVERY_S: Final = 3600.0
 TEND_EVERY_S: Final = 30.0
 
@@ -95,6 +97,7 @@ class Outside:
         notify_socket: systemd's, None without it.
         on_change: told of each status and each progress of a job, from any thread.
         redactor: masks secrets in whatever leaves this host.
+        model_key: the key of the model of that name, as it is now; empty for none.
     """
 
     token: Callable[[], str]
@@ -102,6 +105,7 @@ class Outside:
     notify_socket: str | None
     on_change: Callable[[HeldJob, Status], None]
     redactor: Redactor
+    model_key: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -318,6 +322,15 @@ class Service:
 
     def _sweep(self) -> None:
         self._workspaces.sweep(self._journal.is_needed)
+        agent = self._settings.agent
+        removed = self._planes.results.prune(
+            self._journal.is_in_use,
+            keep_s=agent.results_keep_days * DAY_S,
+            most_bytes=agent.results_max_bytes,
+            now_s=time.time(),
+        )
+        if removed:
+            self._log.info("results.removed", jobs=removed)
 
     # ------------------------------------------------------------------------------------ what fills the ports
 
@@ -465,6 +478,7 @@ class Service:
             models_of=self._settings.policy.models_of,
             spend_limits=self._settings.policy.spend_limits,
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
+            key_of=self._outside.model_key,
         )
 
     def _validate(self, job_type: str, parameters: Mapping[str, Any]) -> object:
@@ -479,7 +493,6 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             name=name,
             base_url=model.base_url,
             model=model.model,
-            api_key=model.api_key.get_secret_value() if model.api_key else "",
             max_concurrency=model.max_concurrency,
             timeout_s=model.timeout_s,
             input_price=model.input_price,

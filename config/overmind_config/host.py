@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_SECRET: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,8 @@ def job_environment(allowed: Sequence[str], environ: Mapping[str, str] | None = 
     """
     environ = os.environ if environ is None else environ
     return {name: environ[name] for name in allowed if name in environ}
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[str]:
+    """The values of those variables whose names say that they are secret."""
+    return [value for name, value in environment.items() if _SECRET.search(name)]

@@ -150,6 +150,8 @@ class Agent(Section):
     job_timeout_s: Annotated[float, Field(gt=0)] = 86_400.0
     no_progress_s: Annotated[float, Field(gt=0)] | None = None
     min_free_bytes: Annotated[int, Field(ge=0)] | None = None
+    results_keep_days: Annotated[float, Field(gt=0)] = 7.0
+    results_max_bytes: Annotated[int, Field(ge=0)] = 10 * 1024**3
     job_env: Names = ()
     nice: Annotated[int, Field(ge=0, le=19)] = 5
 

@@ -9,8 +9,9 @@ child  ── result.json in its working folder, exit code 0 ─▶ parent
 ```
 
 `result.json` is `{"status": "done", "files": […], "outcome": {…}}`, `{"status": "failed", "reason", "message"}` or
-`{"status": "stopped"}`; a file is `{"name", "size_bytes", "sha256", "is_required"}`. Without it the child was killed or
-met a bug of ours. End of file without an order sends a spare home. Standard output and standard error are the job's log.
+`{"status": "stopped"}`; a file is `{"name", "size_bytes", "sha256", "is_required"}`. Without it the child was
+killed or met a bug of ours. End of file without an order sends a spare home. Standard output and standard error are
+the job's log.
 """
 
 from __future__ import annotations
