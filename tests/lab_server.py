@@ -51,6 +51,7 @@ class LabServer:
         page_size: of the list.
         orderings: the values that `ordering` takes; any other is a 400.
         without_body: answer a PATCH with 204.
+        keeps_iterations: whether it has a place for the iterations of its jobs.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class LabServer:
         self.page_size = 50
         self.orderings = {"created_at"}
         self.without_body = False
+        self.keeps_iterations = True
         self.token = "ovr_lab"
         self._scripts: dict[str, deque[Step]] = defaultdict(deque)
         self._lock = threading.RLock()
@@ -125,6 +127,9 @@ class LabServer:
             return self._list({name: values[-1] for name, values in query.items()})
         if path.endswith("/datapoints/") and (points := self.datasets.get(path.split("/")[3])) is not None:
             return self._page(points, path, {name: values[-1] for name, values in query.items()})
+        if (method, path) == ("POST", "/api/job-iterations/") and self.keeps_iterations:
+            self.jobs[body["job"]].setdefault("iterations", []).append(body)
+            return Reply(201, body)
         record = self.jobs.get(path.removeprefix("/api/jobs/").removesuffix("/"))
         if record is None or method not in ("GET", "PATCH"):
             return Reply(404, {"detail": "Not found."})

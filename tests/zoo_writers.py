@@ -49,6 +49,11 @@ class Writer:
         self._lock = threading.Lock()
         self.questions: list[str] = []
 
+    def change(self, texts: Sequence[str]) -> None:
+        """Answer with these from now on."""
+        with self._lock:
+            self._texts = itertools.cycle(texts)
+
     def __call__(self, messages: list[Body]) -> str:
         with self._lock:
             self.questions.append(str(messages[-1]["content"]))

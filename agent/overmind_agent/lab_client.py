@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_agent import lab_datasets, lab_result, wire
-from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
+from overmind_agent.errors import AuthError, ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
 from overmind_agent.host_results import HostResults
 from overmind_agent.http_calls import HttpCalls, segment
 from overmind_agent.jobs import (
@@ -61,6 +61,7 @@ REGISTER: Final = Verb("register", 15, accepts=ANY_2XX)
 NEXT_JOB: Final = Verb("next_job", 30, accepts=ANY_2XX, max_bytes=64 * MIB)
 READ: Final = Verb("read_job", 30, is_on_job=True, accepts=ANY_2XX, max_bytes=64 * MIB)
 CLAIM: Final = Verb("claim", 15, is_on_job=True, accepts=ANY_2XX, max_bytes=64 * MIB, may_be_empty=True)
+ITERATION: Final = Verb("iteration", 30, accepts=ANY_2XX, may_be_empty=True)
 REPORT: Final = Verb("report", 30, is_on_job=True, accepts=ANY_2XX, max_bytes=64 * MIB, may_be_empty=True)
 
 
@@ -223,7 +224,18 @@ class LabControlPlane:
                 return
             if found.stage not in (Status.RUNNING, Status.UNKNOWN):
                 raise _lost("report", f"somebody else made the job {found.status}")
+            self._list_iterations(found, update)
             self._write(REPORT, update.job_id, lab_result.said(found, update, self._refer(update.job_id)))
+
+    def _list_iterations(self, found: LabJob, update: StatusUpdate) -> None:
+        """Before the last word, so that whoever sees the end sees them all; a server without them goes without."""
+        for one in lab_result.iterations(found, update):
+            try:
+                self._calls.call(ITERATION, "POST", "/api/job-iterations/", body=one)
+            except AuthError:
+                raise
+            except RejectedError:
+                return
 
     def _refer(self, job_id: str) -> Callable[[str], str]:
         return lambda name: self._shared.results.refer(job_id, name)

@@ -8,7 +8,7 @@ counts and the keys of others stay as they are.
 |---|---|---|
 | claimed | `agent_run`, without `progress` | `status`, `celery_task_id` |
 | validating, running, uploading | `progress`, `agent_run`; with uploading `files` | |
-| completed | the outcome's keys, `agent_run` | `status`, the score fields |
+| completed | the outcome's keys, `agent_run` | `status`, the score fields; before it, the iterations |
 | failed | `errors`, `agent_run` | `status` |
 | canceled, given back | `agent_run` | `status` |
 
@@ -31,7 +31,10 @@ MAX_ERRORS: Final = 10
 MAX_MESSAGE_CHARS: Final = 2000
 MAX_ENVELOPE_BYTES: Final = 64 * 1024
 
-KEPT: Final = frozenset({"parameters", "validation_stats", "agent_run", "progress", "files"})
+ITERATIONS: Final = "iterations"
+"""The key of an outcome whose entries are records of their own."""
+
+KEPT: Final = frozenset({"parameters", "validation_stats", "agent_run", "progress", "files", ITERATIONS})
 """Keys of `result` that no outcome may replace."""
 
 FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
@@ -79,6 +82,18 @@ def said(found: LabJob, update: StatusUpdate, refer: Callable[[str], str]) -> Bo
         **finished,
     }
     return body
+
+
+def iterations(found: LabJob, update: StatusUpdate) -> list[Body]:
+    """The iterations that *update* brings and that are not listed yet."""
+    told = (update.detail.get("outcome") or {}).get(ITERATIONS)
+    ours = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    listed = found.listed
+    return [
+        {**{name: value for name, value in one.items() if value is not None}, "job": found.id}
+        for one in ours
+        if (one.get("order"), one.get("iteration_name")) not in listed
+    ]
 
 
 def at(found: LabJob, progress: Progress) -> Body:

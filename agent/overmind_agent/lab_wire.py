@@ -51,6 +51,7 @@ class LabJob(LabRow):
 
     celery_task_id: str | None = None
     result: Any = None
+    iterations: Any = None
 
     @property
     def stage(self) -> Status:
@@ -63,6 +64,12 @@ class LabJob(LabRow):
         if isinstance(self.result, Mapping):
             return dict(self.result)
         return {} if self.result is None else {"original": self.result}
+
+    @property
+    def listed(self) -> frozenset[tuple[Any, Any]]:
+        """Order and name of the iterations that it has."""
+        told = self.iterations if isinstance(self.iterations, list) else []
+        return frozenset((i.get("order"), i.get("iteration_name")) for i in told if isinstance(i, Mapping))
 
     @property
     def run(self) -> Mapping[str, Any]:

@@ -148,6 +148,16 @@ class Board:
         session.flush()
         return made
 
+    def _attach_iterations(self, session: Session, job: Job, word: Word) -> None:
+        """Add the steps that came with an outcome, but for those that somebody has listed already."""
+        if not (told := list(outcomes.iterations(word))):
+            return
+        steps = select(Iteration.order, Iteration.iteration_name).where(Iteration.job_id == job.id)
+        listed = {(order, name) for order, name in session.execute(steps)}
+        for fields in told:
+            if (fields.get("order", 0), fields["iteration_name"]) not in listed:
+                self.attach_iteration(session, job, fields)
+
     # ------------------------------------------------------------------------------------------ changing
 
     def report(
@@ -378,6 +388,7 @@ class Board:
         }
         append(session, JobEvent, line)
         outcomes.keep(job, word)
+        self._attach_iterations(session, job, word)
         stage = LIFECYCLE[job.status]
         if stage.is_final:
             job.finished_at = job.updated

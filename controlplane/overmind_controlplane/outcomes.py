@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from overmind_agent.lifecycle import Status
@@ -13,6 +14,8 @@ from overmind_controlplane.words import Word
 
 MAX_MESSAGE: Final = 4096
 MAX_OUTCOME_BYTES: Final = 64 * 1024
+ITERATIONS: Final = "iterations"
+"""The key of an outcome that holds the steps of a search; they become iterations of the job."""
 
 # Keys of an outcome that are fields of the record too.
 _FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
@@ -43,10 +46,40 @@ def keep(job: Job, word: Word) -> None:
 def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
     if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
         raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
-    job.outcome = outcome
+    job.outcome = {name: value for name, value in outcome.items() if name != ITERATIONS}
     for name, kinds in _FIELDS.items():
         if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
             setattr(job, name, value)
+
+
+def iterations(word: Word) -> Iterator[dict[str, Any]]:
+    """The fields of each iteration that *word* brings; what is of another type than it should be is left out."""
+    told = (word.detail.get("outcome") or {}).get(ITERATIONS)
+    for one in told if isinstance(told, list) else ():
+        if not isinstance(one, Mapping) or not isinstance(one.get("iteration_name"), str):
+            continue
+        fields = {name: one[name] for name, fits in _OF_AN_ITERATION.items() if name in one and fits(one[name])}
+        texts = {name: value.replace("\0", "\ufffd") for name, value in fields.items() if isinstance(value, str)}
+        yield {**fields, **texts, "iteration_name": texts["iteration_name"][:64]}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_OF_AN_ITERATION: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "iteration_name": _is_text,
+    "agent_code": _is_text,
+    "description": _is_text,
+    "avg_score": _is_score,
+    "dimension_scores": lambda value: isinstance(value, Mapping),
+    "order": lambda value: type(value) is int and 0 <= value < 1 << 31,
+    "status": lambda value: value in ("keep", "discard"),
+}
 
 
 def shortened(message: str | None) -> str | None:

@@ -484,6 +484,33 @@ def test_a_score_of_another_type_is_no_field(server: LabServer, agent: LabContro
     }
 
 
+def test_iterations_are_listed_once_before_the_last_word(server: LabServer, agent: LabControlPlane) -> None:
+    """The answer to the second one is lost, so the word is said again; nothing is listed twice."""
+    server.submit({})
+    claim = claimed(agent)
+    steps = [{"order": n, "iteration_name": f"i{n}", "avg_score": None} for n in range(3)]
+    server.script("POST", nothing, LOST)
+
+    with pytest.raises(TransientError):
+        say(agent, claim, 1, DONE, detail={"outcome": {"iterations": steps}})
+    say(agent, claim, 1, DONE, detail={"outcome": {"iterations": steps}})
+
+    (record,) = server.jobs.values()
+    assert [{"order": n, "iteration_name": f"i{n}", "job": record["id"]} for n in range(3)] == record["iterations"]
+    assert ("completed", True) == (record["status"], "iterations" not in record["result"])
+
+
+def test_a_server_without_iterations_gets_the_last_word(server: LabServer, agent: LabControlPlane) -> None:
+    server.keeps_iterations = False
+    server.submit({})
+    claim = claimed(agent)
+
+    say(agent, claim, 1, DONE, detail={"outcome": {"iterations": [{"iteration_name": "i1"}], "best_score": 3}})
+
+    (record,) = server.jobs.values()
+    assert ("completed", 3) == (record["status"], record["best_score"])
+
+
 def test_an_outcome_that_is_too_long_loses_its_longest_keys(server: LabServer, agent: LabControlPlane) -> None:
     job_id = server.submit({"rows": "x" * 200_000}, result={"parameters": {"rows": "x" * 200_000}, "theirs": [1]})
     claim = claimed(agent)

@@ -339,6 +339,8 @@ class _Tuning:
             "comparison_id": self._id("comparison") if test else None,
             "usage": {"model_calls": spent.calls, "tokens": spent.tokens, "cost_usd": round(spent.usd, 8)},
             "resumed_steps": self.log.replayed,
+            # A short job ends before any heartbeat has told how far it is.
+            "progress": {"step": self.steps.total, "total_steps": self.steps.total, "step_name": "report"},
         }
         return {**told, "changes_summary": _summary(told, changes(self.original, best.texts))}
 
