@@ -175,6 +175,17 @@ def authenticate_all(session: Session, secrets: Sequence[str | None]) -> list[Ca
     return [_caller(tokens.get(sha256), secret, sha256) for secret, sha256 in zip(secrets, digests, strict=True)]
 
 
+def authenticate_id(session: Session, token_id: str) -> Caller:
+    """
+    Who holds the token of that id, for a caller that has shown its secret before.
+
+    Raises:
+        NotAuthenticated: there is none, or it was revoked or has expired.
+    """
+    token = session.execute(select(*_TOKEN_COLUMNS).where(Token.id == token_id)).first()
+    return _valid(token)
+
+
 def known(session: Session, digests: Collection[str]) -> dict[str, Caller]:
     """Whose these digests are, whatever became of the tokens; those of nobody are left out."""
     if not any(digests):
@@ -201,10 +212,23 @@ def _caller(token: Any, secret: str | None, sha256: str) -> Caller | NotAuthenti
         return NotAuthenticated("Authentication credentials were not provided.")
     if token is None or not hmac.compare_digest(token.sha256, sha256) or len(secret) > _MAX_TOKEN:
         return NotAuthenticated(_UNKNOWN)
+    try:
+        return _valid(token)
+    except NotAuthenticated as refusal:
+        return refusal
+
+
+def _valid(token: Any) -> Caller:
+    """
+    Raises:
+        NotAuthenticated: *token* is not accepted, or not any more.
+    """
+    if token is None:
+        raise NotAuthenticated(_UNKNOWN)
     if token.revoked_at is not None:
-        return NotAuthenticated("API key is inactive.")
+        raise NotAuthenticated("API key is inactive.")
     if token.expires_at is not None and token.expires_at <= now():
-        return NotAuthenticated("API key has expired.")
+        raise NotAuthenticated("API key has expired.")
     return _as_caller(token)
 
 

@@ -30,15 +30,17 @@ from overmind_controlplane.auditing import Audited
 from overmind_controlplane.bodies import describe
 from overmind_controlplane.guard import Guard
 from overmind_controlplane.limits import Limits
+from overmind_controlplane.page import routes as page
+from overmind_controlplane.page.rendering import refusal
 from overmind_controlplane.plain import Plain
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import Refused, Unavailable
+from overmind_controlplane.refusals import Invalid, Refused, Unavailable
 from overmind_controlplane.roles import must_be_declared
 
 log = structlog.get_logger(__name__)
 
 # A route is found by trying one after the other: those that are called most come first.
-_PARTS: Final = (pull_jobs, pull_agents, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes)
+_PARTS: Final = (pull_jobs, pull_agents, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes, page)
 ROUTERS: Final = tuple(part.router for part in _PARTS)
 
 
@@ -88,7 +90,9 @@ def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
     if (call := audit.present_call()) is not None:
         call.code = error.code
-    return JSONResponse(error_bodies.body(request.url.path, error), error.http_status, headers=error.headers)
+    for_browser = refusal(request, error)
+    body = error_bodies.body(request.url.path, error)
+    return for_browser or JSONResponse(body, error.http_status, headers=error.headers)
 
 
 def _database_failed(request: Request, error: Exception) -> Response:
@@ -100,14 +104,19 @@ def _database_failed(request: Request, error: Exception) -> Response:
     return _refused(request, Unavailable("the database cannot be reached at this moment; repeat the call"))
 
 
-def _not_valid(_request: Request, error: Exception) -> Response:
+def _not_valid(request: Request, error: Exception) -> Response:
     """A query or a header that does not fit; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     kept = [{name: line[name] for name in ("loc", "msg", "type")} for line in error.errors()]
-    return JSONResponse({"detail": kept}, 422)
+    for_browser = refusal(request, Invalid(*kept))
+    return for_browser or JSONResponse({"detail": kept}, 422)
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    body = error_bodies.body(request.url.path, Refused(str(error.detail)))
+    told = Refused(str(error.detail))
+    told.http_status = error.status_code
+    if (for_browser := refusal(request, told)) is not None:
+        return for_browser
+    body = error_bodies.body(request.url.path, told)
     return JSONResponse(body, error.status_code, headers=error.headers)

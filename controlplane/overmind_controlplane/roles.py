@@ -10,6 +10,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from overmind_controlplane.access import Role
+from overmind_controlplane.page.visits import administrator, person
 from overmind_controlplane.routing import AgentCaller, AnyCaller, Submitter
 
 EVERYBODY: Final = frozenset(Role)
@@ -33,6 +34,8 @@ def _dependency(annotation: Any) -> Callable[..., Any]:
 
 # The narrow ones first: each of them asks for a token too.
 _DECLARES: Final[tuple[tuple[Callable[..., Any], frozenset[Role] | None], ...]] = (
+    (administrator, frozenset({Role.ADMIN})),
+    (person, frozenset({Role.SUBMIT, Role.ADMIN})),
     (_dependency(Submitter), frozenset({Role.SUBMIT, Role.ADMIN})),
     (_dependency(AgentCaller), frozenset({Role.AGENT, Role.ADMIN})),
     (_dependency(AnyCaller), EVERYBODY),

@@ -20,6 +20,8 @@ import uvicorn
 from overmind_controlplane.app import build_app
 from overmind_controlplane.plane import Plane, Settings
 
+log = structlog.get_logger(__name__)
+
 GRACE_S: Final = 1
 KEEP_ALIVE_S: Final = 75
 """Longer than an agent's poll interval: an idle connection that we close first costs it a failed request."""
@@ -86,7 +88,7 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
     )
     server = _Server(
         config,
-        on_started=lambda: _say(f"listening on http://{shown}:{bound[1]}"),
+        on_started=lambda: _started(settings.public_url, f"http://{shown}:{bound[1]}"),
         on_stop=plane.waiting.close,
     )
     with lock:
@@ -155,5 +157,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the one line that a starter waits for
+def _started(public_url: str | None, address: str) -> None:
+    print(f"listening on {address}", flush=True)  # noqa: T201 - the one line that a starter waits for
+    log.info("page.served", url=f"{public_url or address}/")

@@ -1,0 +1,1 @@
+"""The page: what people look at. It reads the record and changes nothing; `routes` is where it begins."""

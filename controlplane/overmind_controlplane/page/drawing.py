@@ -1,0 +1,92 @@
+"""Where the marks of a chart stand. Templates write the SVG, so that every text in it is escaped as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from overmind_controlplane.page.seen import Step
+
+WIDTH: Final = 640
+HEIGHT: Final = 220
+LEFT: Final = 44
+_RIGHT: Final = 12
+_TOP: Final = 12
+_BOTTOM: Final = 26
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the chart, in its own units, and what it stands for."""
+
+    x: float
+    y: float
+    step: Step
+
+
+@dataclass(frozen=True)
+class Course:
+    """
+    The course of a search.
+
+    Attributes:
+        marks: the steps that have a score.
+        best: `x,y x,y …` of a line that never falls: the best kept score so far.
+        ticks: heights and the scores that they stand for.
+    """
+
+    marks: Sequence[Mark]
+    best: str
+    ticks: Sequence[tuple[float, float]]
+
+
+def course(steps: Sequence[Step]) -> Course | None:
+    """The chart of *steps*; None when fewer than two of them have a score."""
+    scored = [(place, step, step.score) for place, step in enumerate(steps) if step.score is not None]
+    if len(scored) < 2:
+        return None
+    scores = [score for _, _, score in scored]
+    low, high = min(scores), max(scores)
+    room = (high - low) * 0.1 or 1.0
+    low, high = low - room, high + room
+    last = max(1, len(steps) - 1)
+
+    def x(place: int) -> float:
+        return round(LEFT + (WIDTH - LEFT - _RIGHT) * place / last, 1)
+
+    def y(score: float) -> float:
+        return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (high - score) / (high - low), 1)
+
+    line: list[str] = []
+    best: float | None = None
+    for place, step, score in scored:
+        if step.is_kept and (best is None or score > best):
+            line += [f"{x(place)},{y(best)}"] if best is not None else []
+            best = score
+        if best is not None:
+            line.append(f"{x(place)},{y(best)}")
+    ticks = [(y(score), score) for score in (low + room, (low + high) / 2, high - room)]
+    return Course([Mark(x(place), y(score), step) for place, step, score in scored], " ".join(line), ticks)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a distribution, as a share of the longest one."""
+
+    name: str
+    count: int
+    share: float
+
+
+def bars(told: Any) -> list[Bar]:
+    """The bars of a `{name: count}`; none when it is something else."""
+    if not isinstance(told, Mapping):
+        return []
+    counts = {str(name): count for name, count in list(told.items())[:40] if _is_count(count)}
+    most = max(counts.values(), default=0)
+    return [Bar(name, count, round(count / most, 4) if most else 0.0) for name, count in counts.items()]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
