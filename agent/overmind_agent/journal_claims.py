@@ -15,14 +15,23 @@ class ClaimTable(OutboxTable):
 
     def agent_id(self) -> str | None:
         """See Journal."""
-        row = self._one("SELECT value FROM identity WHERE name = 'agent_id'")
-        return str(row[0]) if row else None
+        return self.recall("agent_id")
 
     @saying_what_must_be_said
     def remember_agent(self, agent_id: str) -> None:
         """See Journal."""
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO identity VALUES ('agent_id', ?)", (agent_id,))
+
+    def recall(self, name: str) -> str | None:
+        """What was last remembered under *name*."""
+        row = self._one("SELECT value FROM identity WHERE name = ?", (name,))
+        return str(row[0]) if row else None
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep *value* for the next start; no sync, so that it may be done often."""
+        with self._write(synced=False) as db:
+            db.execute("INSERT OR REPLACE INTO identity VALUES (?, ?)", (name, value))
 
     @saying_what_must_be_said
     def intend(self, job: Job, key: str) -> None:

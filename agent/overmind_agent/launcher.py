@@ -20,6 +20,7 @@ from overmind_agent.child_result import MAY_END_ANYWAY, has_ended, read_result
 from overmind_agent.child_watch import ChildWatch
 from overmind_agent.errors import ExecutorError, JobError, Stopped
 from overmind_agent.jobs import Claim, Progress, Result, StopReason
+from overmind_agent.memory_kills import memory_kills
 from overmind_agent.nursery import Nursery
 from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Clock, Workspace
@@ -35,15 +36,23 @@ class ProcessLauncher:
 
     Args:
         nursery: forks children in milliseconds; None to start each one, which takes a third of a second.
+        count_memory_kills: how often the kernel has ended one of our processes; None where that is not known.
     """
 
     def __init__(
-        self, settings: ChildSettings, clock: Clock, log: FilteringBoundLogger, nursery: Nursery | None = None
+        self,
+        settings: ChildSettings,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        nursery: Nursery | None = None,
+        *,
+        count_memory_kills: Callable[[], int | None] = memory_kills,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
         self._nursery = nursery
+        self._count_memory_kills = count_memory_kills
 
     def run(
         self,
@@ -74,6 +83,7 @@ class ProcessLauncher:
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
         workspace.result.unlink(missing_ok=True)
+        kills_before = self._count_memory_kills()
         mark = f"{self._settings.owner}#{claim.job.id}/{claim.attempt}/{secrets.token_hex(8)}"
         environment = self._settings.environment_of(claim, workspace, mark)
         events, events_in_child = os.pipe()
@@ -93,7 +103,7 @@ class ProcessLauncher:
                 if strays:
                     self._log.warning("job.strays_killed", job_id=claim.job.id, processes=strays)
         if reason is None and not workspace.result.exists():
-            raise _how_it_died(child.returncode)
+            raise _how_it_died(child.returncode, was_for_memory=kills_before != self._count_memory_kills())
         return reason
 
     def _start(
@@ -149,10 +159,13 @@ def _open_log(workspace: Workspace) -> IO[bytes]:
         raise ExecutorError(f"the job's log cannot be written: {error}", reason=reason_of(error)) from error
 
 
-def _how_it_died(returncode: int | None) -> JobError:
+def _how_it_died(returncode: int | None, *, was_for_memory: bool) -> JobError:
+    if returncode == -signal.SIGKILL and was_for_memory:
+        return ExecutorError("the kernel killed the job's process for want of memory", reason="out_of_memory")
     if returncode is not None and returncode < 0:
+        hint = "; mostly the kernel, for want of memory: see its log" if returncode == -signal.SIGKILL else ""
         name = _signal_name(-returncode)
-        return ExecutorError(f"the job's process was killed by {name}", reason="killed_by_signal")
+        return ExecutorError(f"the job's process was killed by {name}{hint}", reason="killed_by_signal")
     if returncode == NO_ROOM:
         return ExecutorError("the disk is full: the job's last word could not be written", reason="disk_full")
     return ExecutorError(f"the job's process ended with {returncode} and left no result", reason="no_result")

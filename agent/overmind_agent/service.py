@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +53,7 @@ from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lanes import Lanes
+from overmind_agent.last_life import give_up_what_is_too_late, look_back, note_alive, read_boot_id
 from overmind_agent.launcher import ProcessLauncher
 from overmind_agent.lifecycle import Status
 from overmind_agent.log_shipping import LogShipping
@@ -224,6 +227,8 @@ class Service:
                 self._disk.tend()
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
+            self._last_life = look_back(self._journal, datetime.now(UTC), read_boot_id())
+            give_up_what_is_too_late(self._journal, self._last_life, self._log)
             duties = Duties(self._log)
             wall_clock = WallClock(self._clock, duties.again, self._log)
             self._planes = Planes(
@@ -257,6 +262,7 @@ class Service:
                 Duty("sweep", SWEEP_EVERY_S, self._sweep),
                 Duty("prune", PRUNE_EVERY_S, self._journal.prune),
                 Duty("disk", TEND_EVERY_S, self._disk.tend),
+                Duty("alive", TEND_EVERY_S, partial(note_alive, self._journal)),
             )
             at_end.callback(duties.stop)
             at_end.callback(self._leave, first_plane)
@@ -383,7 +389,7 @@ class Service:
     ) -> list[threading.Thread]:
         held = [claim for claim in self._journal.held() if only in (None, claim.job.id)]
         intended = [(job, key) for job, key in self._journal.intended() if only in (None, job.id)]
-        interrupted = InterruptedWork([*held, *intended])
+        interrupted = InterruptedWork([*held, *intended], self._last_life.ended_by)
         poll_turn = threading.Lock()
         pulses = [self._pulses.add(f"worker-{n}") for n in range(1, number + 1)]
         return [

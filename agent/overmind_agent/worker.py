@@ -43,10 +43,16 @@ Interrupted = Claim | tuple[Job, str]
 
 
 class InterruptedWork:
-    """What a crash or a lost lease left: claims to go on with, and claims whose answer never came."""
+    """
+    What a crash or a lost lease left: claims to go on with, and claims whose answer never came.
 
-    def __init__(self, found: Iterable[Interrupted]) -> None:
+    Args:
+        ended_by: what ended the start that left *found*, as `last_life` says it.
+    """
+
+    def __init__(self, found: Iterable[Interrupted], ended_by: str = "unknown") -> None:
         self._waiting = deque(found)
+        self._ended_by = {_job_id(piece): ended_by for piece in self._waiting}
         self._unreadable: Counter[str] = Counter()
         self._broken: Counter[tuple[str, int]] = Counter()
 
@@ -77,8 +83,16 @@ class InterruptedWork:
         self.put(claim)
         return True
 
+    def cause(self, job_id: str) -> str:
+        """What interrupted that job: how the last start ended, or something in this one."""
+        return self._ended_by.pop(job_id, "lease_lost")
+
     def __len__(self) -> int:
         return len(self._waiting)
+
+
+def _job_id(piece: Interrupted) -> str:
+    return piece.job.id if isinstance(piece, Claim) else piece[0].id
 
 
 class Worker:
@@ -171,7 +185,8 @@ class Worker:
             with self._only_if_held(seat, seats) as keep:
                 if (held := self._resolve(piece)) is not None:
                     keep()
-                    self._log.info("job.resumed", job_id=job.id, attempt=held.claim.attempt)
+                    after = self._interrupted.cause(job.id)
+                    self._log.info("job.resumed", job_id=job.id, attempt=held.claim.attempt, after=after)
                     return held
         return None
 

@@ -13,6 +13,7 @@ from overmind_executors.contract import Context, ExecutionFailed
 ROWS = [{"id": "a", "input": "x", "output": "y"}]
 JOBS: dict[str, dict[str, Any]] = {
     "inference": {"target": {"model": "kept"}, "items": ROWS},
+    "prompt_tuning": {"target": {"model": "echo"}, "analyzer_model": "kept", "prompt": "Say {{input}}"},
     "judge_scoring": {"judge": {"models": ["echo", "kept"], "criteria": ["It is fine."]}, "items": ROWS},
 }
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -215,11 +216,18 @@ class Host:
         self.progress: list[Progress] = []
         self.begun = threading.Event()
         self.stop: StopReason | None = None
+        self.memory_kills: Iterator[int | None] = repeat(None)
 
     def run(self, do: str, **parameters: Any) -> Result:
         """Do one of the deeds."""
         clock = SystemClock(threading.Event())
-        launcher = ProcessLauncher(self.settings, clock, structlog.get_logger(), self.nursery)
+        launcher = ProcessLauncher(
+            self.settings,
+            clock,
+            structlog.get_logger(),
+            self.nursery,
+            count_memory_kills=lambda: next(self.memory_kills),
+        )
         return launcher.run(
             a_claim(job_type="rude"),
             {"do": do, **parameters},
@@ -393,6 +401,22 @@ def test_a_job_that_fails_says_why(
 ) -> None:
     """A reason that is not from the closed form would be refused by the control plane, and the failure with it."""
     assert (kind, reason) == failure(lambda: host.run(do, **parameters))
+
+
+@pytest.mark.parametrize(
+    ("number", "counts", "reason"),
+    [
+        (signal.SIGKILL, (3, 4), "out_of_memory"),
+        (signal.SIGKILL, (3, 3), "killed_by_signal"),
+        (signal.SIGABRT, (3, 4), "killed_by_signal"),
+    ],
+)
+def test_a_kill_for_want_of_memory_is_told_apart_by_the_kernels_count(
+    host: Host, number: int, counts: tuple[int, int], reason: str
+) -> None:
+    host.memory_kills = iter(counts)
+
+    assert (ExecutorError, reason) == failure(lambda: host.run("signal", number=number))
 
 
 def test_a_job_type_that_is_not_installed_fails(workspace: Workspace, installed: Path) -> None:

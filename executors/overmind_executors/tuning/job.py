@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
+from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -447,6 +448,7 @@ def _endpoints(task: PromptTuningParameters, context: Context) -> _Endpoints:
         "analyzer_model": [task.analyzer_model or target],
         "judge.models": task.judge.models if task.judge else [],
     }
+    refuse_barred((name for group in wanted.values() for name in group), context)
     offered = ", ".join(sorted(context.models)) or "none"
     problems = [
         Problem(where, f"no such model on this host{nearest(name, context.models)}; it offers {offered}")
