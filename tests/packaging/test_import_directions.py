@@ -83,6 +83,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "partial_files": VALUES | _names("plain_files"),
     "wall_clock": VALUES,
     "state_folder": VALUES,
+    "last_life": VALUES,
+    "memory_kills": frozenset(),
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
     "job_run": VALUES
