@@ -131,7 +131,16 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "journal_file": VALUES,
     "launcher": VALUES
     | FAULTS
-    | _names("processes", "child_order", "child_result", "child_watch", "job_log", "nursery", "plain_files"),
+    | _names(
+        "processes",
+        "child_order",
+        "child_result",
+        "child_watch",
+        "job_log",
+        "memory_kills",
+        "nursery",
+        "plain_files",
+    ),
     "child_order": VALUES | CONTRACT | _names("processes"),
     "child_watch": VALUES | JSON | _names("processes"),
     "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
