@@ -85,7 +85,7 @@ def test_lists_and_models_can_be_set_in_the_environment() -> None:
 
     settings = load(environ=environ).settings
 
-    assert ("inference", "judge_scoring", "uploaded_outputs_setup") == settings.agent.job_types
+    assert ("inference", "judge_scoring") == settings.agent.job_types
     assert "http://127.0.0.1:8000/v1" == settings.models["local"].base_url
 
 
