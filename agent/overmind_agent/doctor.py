@@ -26,6 +26,7 @@ from overmind_agent.configuration import read_functions
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
+from overmind_agent.planes import network_of_model
 from overmind_agent.refusals import Verb
 from overmind_agent.state_folder import owning
 from overmind_config.settings import Settings
@@ -301,7 +302,7 @@ class Doctor:
     def _model(self, name: str) -> str:
         model = self._settings.models[name]
         key = model.api_key.get_secret_value() if model.api_key else ""
-        calls = HttpCalls(model.base_url, lambda: key)
+        calls = HttpCalls(model.base_url, lambda: key, network=network_of_model(self._settings, name))
         try:
             offered = _model_ids(calls.call(LOOK, "GET", "/models").body)
         except AuthError as error:

@@ -53,6 +53,15 @@ class Network:
 DIRECT: Final = Network()
 
 
+def is_this_host(url: str) -> bool:
+    """Whether *url* names this host itself, which no proxy could reach for us."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _covers(entry: str, host: str) -> bool:
     """Whether *entry* names *host*. No name is looked up, so a network covers addresses alone."""
     if entry in ("*", host):

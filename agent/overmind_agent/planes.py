@@ -12,7 +12,7 @@ from overmind_agent.http_calls import HttpCalls
 from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
-from overmind_agent.network import Network
+from overmind_agent.network import Network, is_this_host
 from overmind_agent.pause import Pause
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_config.settings import ControlPlane as ControlPlaneSettings
@@ -120,6 +120,14 @@ def network_of(settings: ControlPlaneSettings) -> Network:
         proxy=settings.proxy,
         no_proxy=settings.no_proxy,
     )
+
+
+def network_of_model(settings: Settings, name: str) -> Network:
+    """The way to a chat model: through the host's proxy, but for what is reached without, and for this host."""
+    model = settings.models[name]
+    here = settings.control_plane
+    proxy = None if is_this_host(model.base_url) else here.proxy
+    return Network(ca_file=model.ca_file, proxy=proxy, no_proxy=here.no_proxy)
 
 
 _ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], ControlPlane]]] = {

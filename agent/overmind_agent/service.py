@@ -62,7 +62,7 @@ from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
 from overmind_agent.patience import Bounded, Bounds
 from overmind_agent.pause import Pause
-from overmind_agent.planes import Planes
+from overmind_agent.planes import Planes, network_of_model
 from overmind_agent.ports import Clock, ControlPlane
 from overmind_agent.signals import Signals
 from overmind_agent.size_limits import SizeLimits
@@ -505,6 +505,8 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             output_price=model.output_price,
             dask_scheduler=model.dask_scheduler or "",
             api_key_file=str(model.api_key_file or ""),
+            proxy=network_of_model(settings, name).proxies(model.base_url).get("https", ""),
+            ca_file=str(model.ca_file or ""),
             prices_as_of=model.prices_as_of.isoformat() if model.prices_as_of else "",
         )
         for name, model in settings.models.items()

@@ -226,6 +226,7 @@ class Model(Section):
     model: Annotated[str, Field(min_length=1)]
     api_key_file: HostPath | None = None
     api_key: SecretStr | None = None
+    ca_file: HostPath | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     input_price: Annotated[float, Field(ge=0)] | None = None

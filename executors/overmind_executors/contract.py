@@ -78,6 +78,8 @@ class ModelEndpoint:
         dask_scheduler: the address of a cluster whose workers make the calls, empty for this process.
         api_key_file: where those workers read the key; it is not sent to them.
         prices_as_of: the date of these prices, ISO 8601, empty for unknown.
+        proxy: URL of the proxy for its calls, which may hold a password; empty for a direct connection.
+        ca_file: PEM file of the only authorities to trust; empty for those of the system.
     """
 
     name: str
@@ -91,6 +93,8 @@ class ModelEndpoint:
     prices_as_of: str = ""
     dask_scheduler: str = ""
     api_key_file: str = ""
+    proxy: str = field(default="", repr=False)
+    ca_file: str = ""
 
 
 class Stop(Protocol):

@@ -81,7 +81,11 @@ class ModelClient:
         self._endpoint = endpoint
         self._stop = stop
         self._policy = policy or RetryPolicy()
-        self._http: TimedHttp | ClusterHttp = connect(endpoint) if endpoint.dask_scheduler else TimedHttp()
+        self._http: TimedHttp | ClusterHttp = (
+            connect(endpoint)
+            if endpoint.dask_scheduler
+            else TimedHttp(proxy=endpoint.proxy, ca_file=endpoint.ca_file)
+        )
         self._gate = Gate(
             SendLimits(endpoint.max_concurrency),
             Breaker(base_s=self._policy.base_s, cap_s=self._policy.cap_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,10 +53,11 @@ class Order(BaseModel):
         return self.model_copy(update={**paths, "input_file": given})
 
     def redact(self, text: str) -> str:
-        """*text* without any of the models' keys."""
+        """*text* without any of the models' keys, and without the password of their proxy."""
         for model in self.models:
-            if model.api_key:
-                text = text.replace(model.api_key, "[redacted]")
+            for secret in (model.api_key, urlsplit(model.proxy).password):
+                if secret:
+                    text = text.replace(secret, "[redacted]")
         return text
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -158,7 +159,14 @@ class _Adapter(HTTPAdapter):
         class Secure(HTTPSConnectionPool):
             ConnectionCls = _watched(HTTPSConnection, self.sockets)
 
-        self.poolmanager.pool_classes_by_scheme = {"http": Plain, "https": Secure}
+        self._pools = {"http": Plain, "https": Secure}
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> PoolManager:
+        """Called by requests for what goes through a proxy, which is watched as well."""
+        manager: PoolManager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
 
 
 def _watched(base: Any, sockets: _Sockets) -> Any:
@@ -185,9 +193,15 @@ class TimedHttp:
     Posts from any number of threads, each with a session of its own.
 
     No proxy, netrc or certificate setting comes from the environment, no redirect is followed, no cookie is kept.
+
+    Args:
+        proxy: its URL; empty for a direct connection.
+        ca_file: PEM file of the only authorities to trust; empty for those of the system.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, proxy: str = "", ca_file: str = "") -> None:
+        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
+        self._verify: str | bool = ca_file or True
         self._own = threading.local()
         self._watchdog = Watchdog()
 
@@ -245,6 +259,8 @@ class TimedHttp:
         if not hasattr(self._own, "session"):
             session, adapter = requests.Session(), _Adapter()
             session.trust_env = False
+            session.proxies.update(self._proxies)
+            session.verify = self._verify
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             session.mount("http://", adapter)
             session.mount("https://", adapter)

@@ -9,6 +9,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import trustme
 from overmind_agent.errors import TransientError
 from overmind_agent.http_calls import HttpCalls, Verb
 from overmind_agent.network import Network
+from overmind_agent.planes import network_of_model
+from overmind_config.settings import Settings
+from overmind_executors.timed_http import CallFailed, DeadlinePassed, TimedHttp
 
 LOOK = Verb("look", 10)
 UPLOAD = Verb("upload", 10, accepts=frozenset({200}))
@@ -44,8 +48,40 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer."""
         self.do_GET()
 
+    def do_POST(self) -> None:
+        """Answer, but for one path."""
+        if self.path.endswith("/never"):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.rfile.read(1)  # until the client hangs up
+            self.close_connection = True
+        else:
+            self.do_GET()
+
+    def do_CONNECT(self) -> None:
+        """Be a tunnel, as a proxy is for TLS."""
+        self.server.asked.append((self.path, self.headers.get("Proxy-Authorization")))  # type: ignore[attr-defined]
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port)), 10) as there:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=_pump, args=[there, self.connection])
+            back.start()
+            _pump(self.connection, there)
+            back.join()
+        self.close_connection = True
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """What comes from *source* goes to *sink*, until one of them has ended."""
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -215,3 +251,73 @@ def test_what_a_no_proxy_entry_covers(entry: str, url: str, is_direct: bool) -> 
     network = Network(proxy="http://proxy.example:3128", no_proxy=[entry])
 
     assert is_direct == (network.proxies(url) == {})
+
+
+# ------------------------------------------------------------------------------------ chat models
+
+
+def ask(url: str, *, timeout_s: float = 10.0, **way: str) -> int:
+    """One call to a chat model; the status of its answer."""
+    return TimedHttp(**way).post(url, body=b"{}", headers={}, timeout_s=timeout_s).status
+
+
+def test_a_model_of_an_authority_of_our_own_is_trusted_where_the_host_names_it(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    server = serve(context_for(authority, "127.0.0.1"))
+    url = f"https://127.0.0.1:{server.server_port}/v1/chat/completions"
+
+    with pytest.raises(CallFailed, match=r"SSLCertVerificationError|CertificateError|SSLError"):
+        ask(url)
+
+    assert 200 == ask(url, ca_file=str(ca_file))
+    assert 1 == len(server.asked)
+
+
+def test_calls_to_a_model_go_through_the_proxy_and_the_tunnel_through_it(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    model, proxy = serve(context_for(authority, "127.0.0.1")), serve()
+    here = f"127.0.0.1:{model.server_port}"
+    way = {"proxy": f"http://user:pass%40word@127.0.0.1:{proxy.server_port}", "ca_file": str(ca_file)}
+    who = "Basic " + b64encode(b"user:pass@word").decode()
+
+    plain = ask("http://model.invalid/v1", **way)
+    through_tls = ask(f"https://{here}/v1", **way)
+
+    assert (200, 200) == (plain, through_tls)
+    assert [("http://model.invalid/v1", who), (here, who)] == proxy.asked
+    assert [("/v1", None)] == model.asked
+
+
+def test_the_deadline_of_a_call_holds_behind_a_proxy_too(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    model, proxy = serve(context_for(authority, "127.0.0.1")), serve()
+    url = f"https://127.0.0.1:{model.server_port}/never"
+
+    with pytest.raises(DeadlinePassed):
+        ask(url, timeout_s=0.5, proxy=f"http://127.0.0.1:{proxy.server_port}", ca_file=str(ca_file))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "is_direct"),
+    [
+        ("https://api.example/v1", False),
+        ("http://10.1.2.3:8000/v1", True),
+        ("https://llm.corp.example/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+    ],
+)
+def test_which_models_are_reached_through_the_hosts_proxy(base_url: str, is_direct: bool) -> None:
+    """Never those on this host: to the proxy that name means itself."""
+    told: dict[str, Any] = {
+        "control_plane": {"proxy": "http://proxy.example:3128", "no_proxy": ["10.0.0.0/8", ".corp.example"]},
+        "models": {"one": {"base_url": base_url, "model": "m"}},
+    }
+
+    way = network_of_model(Settings.model_validate(told), "one")
+
+    assert is_direct is (way.proxies(base_url) == {})
