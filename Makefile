@@ -12,7 +12,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,data,llm,local-llm,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: venv demo test chaos bite lint format clean systemd
+.PHONY: venv demo test chaos bite gate lint format clean systemd
 
 venv: $(STAMP)
 
@@ -53,6 +53,10 @@ chaos: venv
 	@echo "seed $(SEED); the same again: make chaos SEED=$(SEED)"
 	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/acceptance/test_crash_points.py \
 		tests/acceptance/test_chaos.py
+
+# How often prompt_tuning promotes, over thousands of simulated jobs; a minute of processor time.
+gate: venv
+	$(BIN)/python benchmarks/tuning_gate.py
 
 bite: venv
 	$(BIN)/python tests/bite.py

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from overmind_executors.contract import Context, ModelEndpoint, Result
+from overmind_executors.contract import (
+    Context,
+    ExecutionFailed,
+    InvalidParameters,
+    ModelEndpoint,
+    Result,
+    WorkStopped,
+)
+from overmind_executors.stopping import StopFlag
 from overmind_executors.tuning import PromptTuningExecutor
 from overmind_executors.tuning.recounting import recounted
 from zoo import Zoo
@@ -55,3 +65,163 @@ def test_a_prompt_that_is_better_is_promoted(make_context: Make, zoo: Zoo, tmp_p
     assert "worth=0.95" in outcome["best_agent_code"]
     summary, again = recounted(tmp_path / "output")
     assert summary == again
+
+
+def test_what_is_no_better_is_not_promoted(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    """Completed all the same: the prompt is the one that came, and nothing is called a gain."""
+    writer.change([f"Say right or wrong, in style {n}. worth=0.4" for n in range(9)])
+
+    outcome = run(make_context, zoo, job(num_iterations=4)).outcome
+
+    assert (False, None, 0.0) == (outcome["promoted"], outcome["optimized_version_id"], outcome["improvement"])
+    assert PROMPT == outcome["best_agent_code"]
+    assert outcome["verdict"] in ("inconclusive", "refused", "no_better_candidate")
+    assert outcome["changes_summary"].startswith("Not ")
+
+
+def test_a_prompt_with_nothing_to_gain_ends_at_the_baseline(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    outcome = run(make_context, zoo, job(prompt="Say right. worth=1.0")).outcome
+
+    assert ("no_headroom", None) == (outcome["verdict"], outcome["test"])
+    assert (30, []) == (zoo.total, writer.questions)
+
+
+def test_without_the_test_nothing_is_promoted(make_context: Make, zoo: Zoo) -> None:
+    outcome = run(make_context, zoo, job(run_test_after_optimization=False)).outcome
+
+    assert ("untested", False, None) == (outcome["verdict"], outcome["promoted"], outcome["test_run_id"])
+    assert "validation" == outcome["scored_on"]
+
+
+def test_the_search_never_sees_a_held_out_row(make_context: Make, zoo: Zoo, writer: Writer, tmp_path: Path) -> None:
+    """Neither is its model asked about one before the test is registered, nor is one shown to the writer."""
+    run(make_context, zoo, job(num_iterations=4))
+
+    lines = [json.loads(line) for line in (tmp_path / "output/comparison.jsonl").read_text().splitlines()]
+    held_out = {line["item_id"] for line in lines}
+    inputs = {row["input"] for row in rows(60) if row["id"] in held_out}
+    assert 30 == len(inputs)
+    assert not [text for text in writer.questions if any(given in text for given in inputs)]
+    asked = [body["messages"][-1]["content"] for body in zoo.bodies if body["model"] == "tuned"]
+    first = min(place for place, text in enumerate(asked) if text in inputs)
+    assert inputs == set(asked[first:])
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_source_of_feedback_is_shown_and_counted_or_neither(
+    make_context: Make, zoo: Zoo, writer: Writer, switch: bool
+) -> None:
+    items = rows(60, human_label="no good", customer_feedback="far too long")
+
+    outcome = run(make_context, zoo, job(items=items, use_labels=switch, use_customer_feedback=not switch)).outcome
+
+    used = outcome["data_sources_used"]
+    shown = sum(question.count("a person says: no good") for question in writer.questions)
+    told = sum(question.count("a customer says: far too long") for question in writer.questions)
+    assert (switch, not switch) == (shown > 0, told > 0)
+    assert (switch, not switch) == (used["human_labels_count"] > 0, used["customer_feedback_count"] > 0)
+    assert max(shown, told) >= max(used["human_labels_count"], used["customer_feedback_count"])
+
+
+ANSWERS = [f"this is what row number {n} hopes for" for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("No variable any more. worth=0.9", "INVALID_TEMPLATE"),
+        ("For {reader}: somebody else's words. worth=0.9", "FIXED_REGION"),
+        (f"For {{reader}}: keep this. {' '.join(ANSWERS)} worth=0.9", "LEAKAGE"),
+    ],
+)
+def test_a_candidate_that_breaks_a_rule_is_never_tried(
+    make_context: Make, zoo: Zoo, writer: Writer, text: str, code: str
+) -> None:
+    """Its writer is told once what is wrong, and writes it again."""
+    writer.change([text])
+    items = [{**row, "expected_output": ANSWERS[n]} for n, row in enumerate(rows(60))]
+
+    outcome = run(
+        make_context, zoo, job(items=items, prompt="For {reader}: keep this. worth=0.4", fixed=["keep this."])
+    ).outcome
+
+    assert {code: 2} == outcome["search"]["candidates"]
+    assert not [body for body in zoo.bodies if body["messages"][0]["content"] == text]
+    assert ["was refused" in question for question in writer.questions] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("most", [40, 70, 115])
+def test_the_budget_is_never_exceeded(make_context: Make, zoo: Zoo, most: int) -> None:
+    """30 calls for the baseline, 60 for the test; what is between is for the search."""
+    outcome = run(make_context, zoo, job(num_iterations=9, budget={"max_calls": most})).outcome
+
+    assert zoo.total <= most
+    assert (True, "budget_exhausted") == (outcome["partial"], outcome["termination_reason"])
+    assert (outcome["test"] is not None) is (most == 115)
+
+
+def test_a_job_without_money_for_its_baseline_fails(make_context: Make, zoo: Zoo) -> None:
+    with pytest.raises(ExecutionFailed) as caught:
+        run(make_context, zoo, job(budget={"max_calls": 5}))
+
+    assert ("budget_exhausted", 5) == (caught.value.reason, zoo.total)
+
+
+def test_a_cancel_ends_it_with_no_further_call(make_context: Make, zoo: Zoo) -> None:
+    stop = StopFlag()
+    zoo.close_gate(after=20)
+    context_changes = {"stop": stop}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, make_context, zoo, job(), **context_changes)
+        zoo.wait_for_calls(21)
+        stop.set()
+        zoo.open_gate()
+
+        with pytest.raises(WorkStopped):
+            running.result(20)
+
+    assert zoo.total <= 20 + 4 + 4
+
+
+@pytest.mark.parametrize("search", ["gepa", "best_of_n"])
+def test_run_again_over_its_journal_it_pays_nothing_and_ends_the_same(
+    make_context: Make, zoo: Zoo, writer: Writer, tmp_path: Path, search: str
+) -> None:
+    """Several candidates, several texts; everything but the count of steps that were taken again is the same."""
+    writer.change([f"Say right or wrong, in style {n}. worth={0.4 + 0.05 * n:.2f}" for n in range(7)])
+    parameters = job(search=search, num_iterations=4, candidates_per_iteration=2)
+
+    first = run(make_context, zoo, parameters)
+    paid = zoo.total
+    files = {name: (tmp_path / "output" / name).read_bytes() for name in first.files if "report" not in name}
+    again = run(make_context, zoo, parameters)
+
+    assert paid == zoo.total
+    assert {**first.outcome, "resumed_steps": 0} == {**again.outcome, "resumed_steps": 0}
+    assert again.outcome["resumed_steps"] > 0
+    assert {name for name in files if files[name] != (tmp_path / "output" / name).read_bytes()} <= {"summary.json"}
+
+
+def test_unknown_models_are_all_named_at_once(make_context: Make, zoo: Zoo) -> None:
+    with pytest.raises(InvalidParameters) as caught:
+        run(make_context, zoo, job(target={"model": "tunde"}, analyzer_model="wirter"))
+
+    assert ["target.model", "analyzer_model"] == [problem.field for problem in caught.value.problems]
+    assert 0 == zoo.total
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prompt": []}, "prompt"),
+        ({"tune": ["sistem"]}, "tune names no text"),
+        ({"fixed": ["not there"]}, "fixed span"),
+        ({"target": {"model": "tuned", "system_prompt": "x"}}, "stands in prompt"),
+        ({"holdout_share": 0.7, "validation_share": 0.4}, "leave no rows"),
+        ({"alpha": 0.5}, "alpha"),
+        ({"iterations": 3}, "iterations: unknown key"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidParameters, match=field):
+        PromptTuningExecutor().validate(job(**changes))

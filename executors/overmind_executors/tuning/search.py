@@ -66,7 +66,7 @@ class Ground:
         """
         pieces = [Piece(texts, case) for texts, cases in work for case in cases]
         self.log.step("trials", *((digest(piece.texts), piece.case.row.id) for piece in pieces))
-        if self.log.decide("short", lambda: self.is_short(len(pieces))):
+        if self.log.decide("short", lambda: self.is_short(self.bench.unpaid(pieces))):
             raise NoMoreCalls(BUDGET_KEPT)
         made = iter(self.bench.trials(pieces))
         return [[next(made) for _ in cases] for _, cases in work]

@@ -93,6 +93,9 @@ class Bench(Protocol):
             WorkStopped: the job was asked to stop.
         """
 
+    def unpaid(self, pieces: Sequence[Piece]) -> int:
+        """How many of *pieces* have not been done yet."""
+
 
 @dataclass
 class ModelBench:
@@ -133,6 +136,10 @@ class ModelBench:
                     model.cut_after(_STOP_GRACE_S)
                 raise
         return [self.done[piece.key()] for piece in pieces]
+
+    def unpaid(self, pieces: Sequence[Piece]) -> int:
+        """See Bench."""
+        return len({piece.key() for piece in pieces} - self.done.keys())
 
     def _one(self, piece: Piece) -> Trial:
         row = piece.case.row

@@ -1,0 +1,51 @@
+"""
+How often a prompt is promoted, over whole jobs with coins in place of a model: a share of what `make gate` runs.
+
+The jobs are the same ones at every run, so these numbers do not flicker; the limits are those of the design.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scipy.stats import binom
+
+from overmind_executors.tuning.gepa_search import gepa_search
+from overmind_executors.tuning.search import Search, best_of_n
+from tuning_bench import simulate
+
+JOBS = 40
+
+
+@pytest.mark.parametrize("search", [gepa_search, best_of_n])
+def test_where_nothing_can_be_gained_hardly_anything_is_promoted(search: Search, tmp_path: Path) -> None:
+    """The search by itself claims a gain in many jobs, and there is none; the test errs as often as it may."""
+    found = [simulate(seed, tmp_path, search) for seed in range(JOBS)]
+
+    assert sum(one.claimed > 0 for one in found) > JOBS / 3
+    assert sum(one.promoted for one in found) <= binom.ppf(0.99, JOBS, 0.05)
+
+
+def test_a_gain_of_ten_points_is_found_on_a_hundred_rows_asked_three_times(tmp_path: Path) -> None:
+    found = [simulate(seed, tmp_path, gepa_search, gain=lambda _n: 0.1, rows=(20, 20, 100)) for seed in range(40)]
+
+    tested = [one for one in found if one.verdict]
+    assert sum(one.promoted for one in tested) >= 0.8 * len(tested)
+
+
+def test_the_interval_of_a_gain_holds_the_true_one(tmp_path: Path) -> None:
+    found = [
+        simulate(seed, tmp_path, best_of_n, gain=lambda n: 0.02 * (n % 6), rows=(4, 20, 60)) for seed in range(JOBS)
+    ]
+
+    intervals = [(one.verdict.comparison, one.true_gain) for one in found if one.verdict]
+    held = sum(c is not None and (c.low or 0) <= gain <= (c.high or 0) for c, gain in intervals)
+    assert held >= 0.9 * len(intervals)
+
+
+@pytest.mark.parametrize("search", [gepa_search, best_of_n])
+def test_the_same_seed_searches_the_same_way(search: Search, tmp_path: Path) -> None:
+    one, again = (simulate(3, tmp_path, search, gain=lambda n: 0.03 * n) for _ in range(2))
+
+    assert one == again
