@@ -34,9 +34,16 @@ def _judge_scoring() -> Recount:
     return recounted
 
 
+def _model_backtesting() -> Recount:
+    from overmind_executors.backtesting.recounting import recounted
+
+    return recounted
+
+
 # What makes the figures of a job type again: what the folder says, and the same from its rows.
 RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
     "judge_scoring": _judge_scoring,
+    "model_backtesting": _model_backtesting,
     "uploaded_outputs_setup": _uploaded_outputs,
 }
 

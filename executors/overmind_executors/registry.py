@@ -43,6 +43,12 @@ def _prompt_tuning() -> Executor[Any]:
     return PromptTuningExecutor()
 
 
+def _model_backtesting() -> Executor[Any]:
+    from overmind_executors.backtesting import BacktestingExecutor
+
+    return BacktestingExecutor()
+
+
 _OUR_DISTRIBUTION: Final = "overmind-agent"
 
 # Functions, so that asking for the names imports none of them.
@@ -51,6 +57,7 @@ BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
     "judge_scoring": _judge_scoring,
     "uploaded_outputs_setup": _uploaded_outputs,
     "prompt_tuning": _prompt_tuning,
+    "model_backtesting": _model_backtesting,
 }
 
 

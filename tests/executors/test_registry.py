@@ -19,7 +19,7 @@ def test_an_unknown_job_type_names_the_known_ones() -> None:
     with pytest.raises(registry.UnknownJobType) as caught:
         registry.executor_for("inferense")
 
-    assert "no executor for job type 'inferense'; this host has inference, judge_scoring, prompt_tuning" in str(
+    assert "no executor for job type 'inferense'; this host has inference, judge_scoring, model_backtesting" in str(
         caught.value
     )
 

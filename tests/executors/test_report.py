@@ -121,6 +121,14 @@ def test_a_figure_of_little_is_drawn_or_left_out(drawn: Drawn, rows: tuple[tuple
     assert any(row[1] is not None for row in rows) is ("<svg" in page)
 
 
+def test_a_series_without_a_number_is_left_out_and_the_others_are_drawn() -> None:
+    table = Table("half", ("x", "empty", "full"), ((1, None, 0.5), (2, None, 0.7)))
+
+    page = rendered(Report("half", "half", (Section("half", (Figure("dots", table),)),)))["report.html"].decode()
+
+    assert 2 == page.count("<circle")
+
+
 def test_a_figure_of_text_is_a_mistake() -> None:
     table = Table("wrong", ("x", "y"), (("a", "b"),))
 

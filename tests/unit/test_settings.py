@@ -22,7 +22,12 @@ def test_nothing_has_to_be_set() -> None:
     settings = Settings.model_validate({})
 
     assert 1 == settings.agent.slots
-    assert ("inference", "judge_scoring", "uploaded_outputs_setup") == settings.agent.job_types
+    assert (
+        "inference",
+        "judge_scoring",
+        "uploaded_outputs_setup",
+        "model_backtesting",
+    ) == settings.agent.job_types
     assert {} == settings.models
 
 

@@ -22,18 +22,15 @@ class TemplateMessage(Parameters):
     content: Text
 
 
-class ModelTarget(Parameters):
+class Prompt(Parameters):
     """
-    A chat model, and how to ask it.
+    How a chat model is asked.
 
     Attributes:
-        model: a name that the host gave to an endpoint.
         messages_template: in place of `system_prompt` and the row's input as the user's message.
         temperature … tools: passed on as they are; what is None is left out.
     """
 
-    kind: Literal["model"] = "model"
-    model: Annotated[str, Field(min_length=1, max_length=255)]
     system_prompt: Text | None = None
     messages_template: Annotated[list[TemplateMessage], Field(min_length=1, max_length=100)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -45,7 +42,7 @@ class ModelTarget(Parameters):
     tools: list[dict[str, Any]] | None = None
 
     @model_validator(mode="after")
-    def _one_way_to_ask(self) -> ModelTarget:
+    def _one_way_to_ask(self) -> Prompt:
         if self.messages_template and self.system_prompt is not None:
             raise ValueError("give system_prompt or messages_template, not both")
         if any("{expected_output}" in message.content for message in self.messages_template or ()):
@@ -56,6 +53,18 @@ class ModelTarget(Parameters):
         """The fields that go into a request's body as they are."""
         names = {"temperature", "max_tokens", "top_p", "seed", "stop", "response_format", "tools"}
         return self.model_dump(include=names, exclude_none=True)
+
+
+class ModelTarget(Prompt):
+    """
+    A chat model, and how to ask it.
+
+    Attributes:
+        model: a name that the host gave to an endpoint.
+    """
+
+    kind: Literal["model"] = "model"
+    model: Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ProgramTarget(Parameters):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.inference.parameters import AgentTarget, CommandTarget, ModelTarget, ProgramTarget
+from overmind_executors.inference.parameters import AgentTarget, CommandTarget, ProgramTarget, Prompt
 from overmind_executors.rows import Row
 
 # `{{name}}` is the text `{name}`; any other brace is just a brace. In one pass: what a row brings in is never
@@ -23,7 +23,7 @@ class NotMessages(Exception):
     """The row's input is a list, but not one of messages."""
 
 
-def body_of(row: Row, target: ModelTarget | AgentTarget | CommandTarget) -> dict[str, Any]:
+def body_of(row: Row, target: Prompt | AgentTarget | CommandTarget) -> dict[str, Any]:
     """
     The request for *row*, without its model.
 
@@ -42,7 +42,7 @@ def body_of(row: Row, target: ModelTarget | AgentTarget | CommandTarget) -> dict
     return {"messages": _messages(row, target), **target.sampling()}
 
 
-def _messages(row: Row, target: ModelTarget) -> list[dict[str, Any]]:
+def _messages(row: Row, target: Prompt) -> list[dict[str, Any]]:
     if target.messages_template:
         fields = row.fields()
         return [{"role": m.role, "content": _filled(m.content, fields)} for m in target.messages_template]
@@ -77,7 +77,7 @@ def is_shareable(body: Mapping[str, Any]) -> bool:
     return type(temperature) in (int, float) and temperature == 0
 
 
-def placeholders(target: ModelTarget | AgentTarget | CommandTarget) -> tuple[str, ...]:
+def placeholders(target: Prompt | AgentTarget | CommandTarget) -> tuple[str, ...]:
     """The fields that the template of *target* names, each once, in its order; none without a template."""
     found = (match[1] for m in target.messages_template or () for match in _PLACEHOLDER.findall(m.content))
     return tuple(dict.fromkeys(name for name in found if name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from overmind_executors.report.content import Figure, plain, shown
@@ -101,16 +101,25 @@ def _from_zero(points: list[tuple[Any, float]]) -> tuple[float, float]:
 
 def _dots(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
     _diagonal(chart, figure)
-    for colour, name, points in zip(_COLOURS, figure.table.columns[1:], series, strict=False):
+    for colour, name, points in _drawable(figure, series):
         chart.add_dots(_pairs(points), name=plain(name), fill_color=colour, radius=5)
     _name_axes(chart, figure)
 
 
 def _line(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
     _diagonal(chart, figure)
-    for colour, name, points in zip(_COLOURS, figure.table.columns[1:], series, strict=False):
+    for colour, name, points in _drawable(figure, series):
         chart.add_line(_pairs(points), name=plain(name), stroke_color=colour, width=2)
     _name_axes(chart, figure)
+
+
+def _drawable(
+    figure: Figure, series: list[list[tuple[Any, float]]]
+) -> Iterator[tuple[str, str, list[tuple[Any, float]]]]:
+    """Colour, name and points of each series that has any: leather falls over an empty one."""
+    for colour, name, points in zip(_COLOURS, figure.table.columns[1:], series, strict=False):
+        if points:
+            yield colour, name, points
 
 
 def _pairs(points: list[tuple[Any, float]]) -> list[tuple[float, float]]:

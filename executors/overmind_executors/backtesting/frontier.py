@@ -1,0 +1,107 @@
+"""The models that no other one beats in everything: quality, money, latency; and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from overmind_executors.backtesting.evidence import Evidence, Flags, Floats, Places
+from overmind_executors.backtesting.pairs import draws, slowest
+from overmind_executors.statistics.paired import TIE
+
+
+@dataclass(frozen=True)
+class Point:
+    """
+    One model.
+
+    Attributes:
+        cost_usd: for a request, None when its price is unknown.
+        is_on: whether no other model is at least as good in every respect and better in one.
+        membership: the share of samples of the rows in which that holds.
+    """
+
+    model: str
+    quality: float
+    cost_usd: float | None
+    p95_ms: float
+    is_on: bool
+    membership: float
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """
+    Attributes:
+        respects: what was compared. Money is left out when one model's price is unknown.
+        points: models with answers and scores; one that was not asked about all rows is not among them.
+        rows: that all of them have in common.
+    """
+
+    respects: tuple[str, ...]
+    points: tuple[Point, ...]
+    rows: int
+
+
+def frontier_of(evidence: Evidence, *, without: frozenset[str] = frozenset()) -> Frontier:
+    """The frontier of all models but *without*."""
+    names = [n for n, side in evidence.sides.items() if n not in without and bool(np.isfinite(side.quality).any())]
+    is_priced = bool(names) and all(evidence.sides[name].is_priced for name in names)
+    rows = _shared(evidence, names, is_priced=is_priced)
+    respects = ("quality", *(["cost_usd"] if is_priced else []), "p95_ms")
+    if not names or len(rows) < 2:
+        return Frontier(respects, (), len(rows))
+    drawn = draws(len(rows))
+    whole = np.arange(len(rows))[None, :]
+    now = _figures(evidence, names, rows, whole, is_priced=is_priced)
+    on = undominated(now)[0]
+    share = undominated(_figures(evidence, names, rows, drawn, is_priced=is_priced)).mean(axis=0)
+    points = []
+    for place, name in enumerate(names):
+        cost = float(now[0, place, 1]) if is_priced else _own_cost(evidence, name, rows)
+        figures = now[0, place]
+        points.append(
+            Point(name, -float(figures[0]), cost, float(figures[-1]), bool(on[place]), float(share[place]))
+        )
+    return Frontier(respects, tuple(points), len(rows))
+
+
+def undominated(figures: Floats) -> Flags:
+    """
+    Which models no other one beats.
+
+    Args:
+        figures: shape (n_draws, n_models, n_respects), less is better.
+
+    Returns:
+        Shape (n_draws, n_models).
+    """
+    mine, other = figures[:, :, None, :], figures[:, None, :, :]
+    is_beaten = np.all(other <= mine + TIE, axis=3) & np.any(other < mine - TIE, axis=3)
+    return np.asarray(~np.any(is_beaten, axis=2))
+
+
+def _shared(evidence: Evidence, names: Sequence[str], *, is_priced: bool) -> Places:
+    known = np.ones(evidence.rows, dtype=bool)
+    for name in names:
+        side = evidence.sides[name]
+        for values in (side.quality, side.latency_ms, *([side.cost_usd] if is_priced else [])):
+            known &= ~np.isnan(values).any(axis=1)
+    return np.flatnonzero(known)
+
+
+def _figures(evidence: Evidence, names: Sequence[str], rows: Places, drawn: Places, *, is_priced: bool) -> Floats:
+    of_models = []
+    for name in names:
+        side = evidence.sides[name]
+        quality = side.quality[rows].mean(axis=1)[drawn].mean(axis=1)
+        cost = [side.cost_usd[rows].mean(axis=1)[drawn].mean(axis=1)] if is_priced else []
+        of_models.append(np.stack([-quality, *cost, slowest(side.latency_ms[rows], drawn)], axis=1))
+    return np.stack(of_models, axis=1)
+
+
+def _own_cost(evidence: Evidence, name: str, rows: Places) -> float | None:
+    side = evidence.sides[name]
+    return float(side.cost_usd[rows].mean()) if side.is_priced else None

@@ -1,0 +1,86 @@
+"""What a job of type `model_backtesting` may say."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import Field, model_validator
+
+from overmind_executors.backtesting.racing import Racing
+from overmind_executors.backtesting.rule import Rule
+from overmind_executors.budget import Limits
+from overmind_executors.inference.parameters import Prompt
+from overmind_executors.judge_scoring.parameters import JUDGE, JudgeParameters
+from overmind_executors.row_source import RowPlace
+from overmind_executors.scoring.evaluators import Evaluators
+
+MOST_MODELS: Final = 12
+"""So many findings fit into an outcome."""
+
+_EFFORT: Final = re.compile(r"(?P<base>.+):reasoning-(?P<effort>[a-z]{1,16})")
+Key = Annotated[str, Field(min_length=1, max_length=255)]
+FieldName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class BacktestingParameters(RowPlace):
+    """
+    One job.
+
+    Attributes:
+        current_model: the incumbent, which is asked beside the others, so that all meet the same hour.
+        models: the candidates. Names that the host gave to endpoints; `name:reasoning-low` asks with that effort.
+        prompt: how all of them are asked.
+        evaluators, judge: what an answer is worth; the judge's word where there is one, else the evaluators' mean.
+        rule: by which a switch is advised.
+        racing: take hopeless candidates out early; None asks everybody about every row.
+        repetitions: how often each model is asked about each row.
+        max_items: that many rows, drawn with *seed*; 0 for all.
+        segment_fields: of the row; each value is a segment, each entry of a list too.
+        cluster_field: of the row; rows of one value (a document, a user) count as one.
+        item_timeout_s: how long one call may take in all.
+        stop_after_errors: a model that fails so many rows in a row is not asked any more.
+    """
+
+    current_model: Key
+    models: Annotated[list[Key], Field(min_length=1, max_length=MOST_MODELS)]
+    prompt: Prompt = Prompt()
+    evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
+    judge: JudgeParameters | None = None
+    rule: Rule = Rule()
+    racing: Racing | None = None
+    repetitions: Annotated[int, Field(ge=1, le=20)] = 1
+    max_items: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    segment_fields: Annotated[list[FieldName], Field(max_length=5)] = Field(default_factory=lambda: ["segment"])
+    cluster_field: FieldName | None = None
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 5
+    item_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    stop_after_errors: Annotated[int, Field(ge=0)] = 20
+    budget: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> BacktestingParameters:
+        if twice := [name for name in self.all_models if self.all_models.count(name) > 1]:
+            raise ValueError(f"model {twice[0]!r} is named twice; the current model is no candidate")
+        if not (self.evaluators or self.judge):
+            raise ValueError("nothing to score with: give evaluators or a judge")
+        titles = [one.title for one in self.evaluators]
+        if same := [title for title in titles if titles.count(title) > 1 or title == JUDGE]:
+            raise ValueError(f"two evaluators are called {same[0]!r}; give one a name")
+        if self.judge and (self.judge.mode != "rubric" or self.judge.canaries or self.judge.target_agreement):
+            raise ValueError("judge: mode 'rubric' alone, without canaries and target_agreement, in a backtest")
+        if self.judge and self.judge.max_items:
+            raise ValueError("judge.max_items: give max_items of the job; every answer is judged")
+        return self
+
+    @property
+    def all_models(self) -> list[str]:
+        """The incumbent first."""
+        return [self.current_model, *self.models]
+
+
+def base_and_effort(key: str) -> tuple[str, str | None]:
+    """`("m", "low")` for `m:reasoning-low`; no effort for any other key."""
+    found = _EFFORT.fullmatch(key)
+    return (found["base"], found["effort"]) if found else (key, None)

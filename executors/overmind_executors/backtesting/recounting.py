@@ -1,0 +1,27 @@
+"""The figures of a finished job made again from its result files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from overmind_executors.backtesting.figures import ROWS, figures_of
+from overmind_executors.backtesting.parameters import BacktestingParameters
+from overmind_executors.backtesting.rule import Reason
+
+SUMMARY: Final = "summary.json"
+
+
+def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    The figures as `summary.json` in *folder* says them, and the same ones made again from its lines.
+
+    Returns:
+        Two objects with the same keys, which are equal if and only if the summary is true to the lines.
+    """
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    task = BacktestingParameters.model_validate(summary["task"])
+    guards = {name: frozenset(map(Reason, reasons)) for name, reasons in summary["guards"].items()}
+    again = json.loads(json.dumps(figures_of(folder / ROWS, task, guards)))
+    return {key: summary.get(key) for key in again}, again
