@@ -17,6 +17,7 @@ from overmind_agent import __version__, cli, configuration
 from overmind_agent.display import watching
 from overmind_agent.errors import (
     AuthError,
+    ConfigError,
     ControlPlaneError,
     JournalError,
     ProtocolError,
@@ -38,6 +39,7 @@ EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (AuthError, cli.NO_PERMISSION),
     (ControlPlaneError, cli.UNAVAILABLE),
     (ProtocolError, cli.UNAVAILABLE),
+    (ConfigError, cli.CONFIG),
     (StateInUse, cli.CANT_CREATE),
     (JournalError, cli.CANT_CREATE),
 )
@@ -166,11 +168,13 @@ def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], r
         for name, model in settings.models.items()
         if model.api_key is not None
     }
+    manager = host.service_manager()
     return Outside(
         token=token.current,
         model_key=lambda name: keys[name].current() if name in keys else "",
         job_environment=job_environment,
-        notify_socket=host.service_manager().notify_socket,
+        notify_socket=manager.notify_socket,
+        watchdog_s=manager.watchdog_s,
         on_change=on_change,
         redactor=redactor,
     )
