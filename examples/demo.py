@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import intake_step
 import requests
 import scoring_step
 from rich.console import Console
@@ -153,6 +154,7 @@ token_file = "{token.name}"
 [agent]
 name = "demo"
 state_dir = "agent-state"
+data_roots = ["{ROOT / "examples"}"]
 
 [models.local]
 base_url = "{model}"
@@ -283,8 +285,21 @@ def show_rows(rows: list[Any], output: Path) -> None:
     say.print(table)
 
 
+def take_in(plane: ControlPlane, config: Path) -> None:
+    """A second job: answers from elsewhere, checked against the reviews."""
+    job_id = plane.submit("uploaded_outputs_setup", intake_step.PARAMETERS)
+    say.print(f"\nSubmitted job {job_id}: a table of answers that were made elsewhere.\n")
+    run_agent(config)
+    record = plane.call("GET", f"/api/jobs/{job_id}/")
+    if record["status"] != "completed":
+        raise Failed(f"the job is {record['status']}, not completed")
+    intake_step.show(say, record["result"])
+    files = plane.save_results(plane.call("GET", f"/api/v2/jobs/{job_id}")["model_id"], HOME / "taken-in")
+    say.print(f"\nIts report: {next(path for path in files if path.name == 'report.html').relative_to(ROOT)}")
+
+
 def score(plane: ControlPlane, config: Path, rows: list[Any]) -> None:
-    """A second job: answers from elsewhere, scored."""
+    """A third job: answers from elsewhere, scored."""
     answers = scoring_step.answers(rows)
     job_id = plane.submit("judge_scoring", scoring_step.parameters(answers))
     say.print(f"\nSubmitted job {job_id}: {len(answers)} answers to score, half of them wrong on purpose.\n")
@@ -311,6 +326,7 @@ def demo() -> None:
         say.print(f"Submitted job {job_id}: {len(rows)} reviews. Now the agent asks for it and runs it.\n")
         run_agent(config)
         show(plane, job_id, rows)
+        take_in(plane, config)
         score(plane, config, rows)
 
 

@@ -1,5 +1,5 @@
 """
-The demo's second job: answers made elsewhere are scored, by rules and by the local chat model as a judge.
+The demo's third job: answers made elsewhere are scored, by rules and by the local chat model as a judge.
 
 Every second answer is wrong on purpose, and a label says which: so it can be measured how far the judge is to be
 believed. A model this small is not.

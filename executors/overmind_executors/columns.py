@@ -44,9 +44,9 @@ _CLEAR_NAMES: Final[Mapping[Field, frozenset[str]]] = {
         reply assistantresponse candidate hypothesis"""
     ),
     "expected_output": _words(
-        """expectedoutput expected expectedanswer expectedresponse reference referenceanswer referenceoutput
-        groundtruth gold goldanswer golden idealoutput idealanswer ideal correctanswer correctoutput target
-        targetoutput label"""
+        """expectedoutput expected expectedanswer expectedresult expectedresponse reference referenceanswer
+        referenceoutput groundtruth gold goldanswer golden idealoutput idealanswer ideal correctanswer correctoutput
+        target targetoutput label"""
     ),
     "order": _words("order position rowindex rowno rownumber"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from overmind_executors.contract import (
@@ -705,3 +706,46 @@ def test_progress_counts_the_rows(make_context: Make) -> None:
     _run(make_context(report=lambda *progress: told.append(progress)), items=_items(5), repetitions=2)
 
     assert [(step, 10, "rows") for step in range(1, 11)] == told
+
+
+def test_a_table_with_names_of_its_own_is_asked_about(make_context: Make) -> None:
+    """Names that are usual are understood, and the summary says how."""
+    context = make_context("question_id;prompt;label\n7;größer;größer\n8;b;c\n".encode("utf-16"))
+
+    outcome = _run(context).outcome
+
+    assert [("7", True), ("8", False)] == [
+        (line["custom_id"], line["x_overmind"]["correct"]) for line in _lines(context)
+    ]
+    assert ("csv", "utf-16-le", ["question_id", "prompt", "label"]) == (
+        outcome["source"]["format"],
+        outcome["source"]["encoding"],
+        [guess["column"] for guess in outcome["source"]["columns"]],
+    )
+
+
+def test_the_columns_of_a_table_may_be_told(make_context: Make) -> None:
+    context = make_context(b"n,text,kind\nr1,a,a\n")
+
+    _run(context, mapping={"id": "n", "input": "text", "expected_output": "kind"})
+
+    (line,) = _lines(context)
+    assert ("r1", "a", True) == (line["custom_id"], line["x_overmind"]["output"], line["x_overmind"]["correct"])
+
+
+def test_a_table_whose_columns_could_mean_anything_is_not_guessed_at(make_context: Make) -> None:
+    context = make_context(b"text,label\na,b\n")
+
+    assert "mapping.input: which column is the input? it may be 'text'; say so" in _problems(context)
+
+
+def test_a_parquet_file_is_asked_about(make_context: Make, tmp_path: Path) -> None:
+    with duckdb.connect() as database:
+        database.sql("SELECT 'r' || i AS id, 'q' || i AS input FROM range(3) t(i)").write_parquet(
+            f"{tmp_path}/t.parquet"
+        )
+    context = make_context(data_roots=(tmp_path,))
+
+    _run(context, path="t.parquet")
+
+    assert ["q0", "q1", "q2"] == [line["x_overmind"]["output"] for line in _lines(context)]

@@ -92,6 +92,7 @@ class InferenceExecutor:
                 estimate=estimate,
                 prices=price_note(endpoint) if endpoint else None,
             )
+            facts["source"] = source.described()
         if not tally.ok:
             raise _nothing_came(tally, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from overmind_executors.columns import refuse_without
 from overmind_executors.contract import InvalidParameters, Problem, Stop, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget, InferenceParameters, ModelTarget
 from overmind_executors.inference.requests import placeholders
@@ -64,7 +65,7 @@ def survey(
         askable += row.input is not None
         if isinstance(row.expected, str) and len(labels) < _MOST_LABELS:
             labels[row.expected] = None
-    _refuse_useless(total, broken_total, askable, broken)
+    _refuse_useless(total, broken_total, askable, broken, source)
     unseen.refuse()
     return Survey(total, tuple(labels))
 
@@ -103,12 +104,16 @@ def _is_plain(field: str) -> bool:
     return len(field) <= _LONGEST_FIELD and field.isidentifier()
 
 
-def _refuse_useless(total: int, broken_total: int, askable: int, broken: list[BrokenRow]) -> None:
+def _refuse_useless(
+    total: int, broken_total: int, askable: int, broken: list[BrokenRow], source: RowSource
+) -> None:
     named = "; ".join(f"line {row.line}: {row.message}" for row in broken)
     if total == 0:
         raise InvalidParameters(Problem("input", "there are no rows"))
     if broken_total * 2 > total:
         raise InvalidParameters(Problem("input", f"{broken_total} of {total} rows cannot be read ({named})"))
+    if askable == 0 and source.columns.unsure:
+        refuse_without("input", source.columns, source.names())
     if askable == 0:
         raise InvalidParameters(Problem("input", f"none of {total} rows has a field 'input'"))
 
