@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -23,6 +23,8 @@ REFUSED_S: Final = 10.0
 # Between two tries when the disk does not take the note that something was delivered; it is sent again, then.
 DISK_GAP_S: Final = 5.0
 INTERNAL_SERVER_ERROR: Final = 500
+# Updates in one exchange.
+MOST_TOGETHER: Final = 16
 
 
 class Delivery:
@@ -83,32 +85,70 @@ class Delivery:
         broken: TransientError | None = None
         stuck: set[str] = set()
         while waiting := [posted for posted in self._outbox.undelivered() if posted.update.job_id not in stuck]:
-            for posted in waiting:
-                try:
-                    self._send(posted)
-                except TransientError as error:
-                    if error.http_status != INTERNAL_SERVER_ERROR:
-                        raise  # nobody is there, or asks for patience: so it would be for the next one
-                    broken = error
-                    stuck.add(posted.update.job_id)
+            together = waiting[:MOST_TOGETHER]
+            if len(together) == 1 or not self._send_together(together):
+                broken = self._send_each(together, stuck) or broken
         return broken
 
-    def _send(self, posted: Posted) -> None:
-        update = posted.update
-        about = {"job_id": update.job_id, "attempt": update.attempt, "status": update.status.value}
+    def _send_together(self, together: Sequence[Posted]) -> bool:
+        """Whether all of them were heard, in one exchange."""
         try:
-            self._control_plane.report(update)
+            heard = self._control_plane.report_together([posted.update for posted in together])
+        except TransientError as error:
+            if error.http_status != INTERNAL_SERVER_ERROR:
+                raise
+            return False  # it may have broken over one of them
         except AuthError:
             raise
+        except RejectedError:
+            return False  # too long together, or by now there is no such call
+        if heard is None:
+            return False
+        refused: set[str] = set()
+        for posted, error_or_none in zip(together, heard, strict=True):
+            if posted.update.job_id not in refused and not self._settle(posted, error_or_none):
+                refused.add(posted.update.job_id)
+        return True
+
+    def _send_each(self, waiting: Sequence[Posted], stuck: set[str]) -> TransientError | None:
+        broken: TransientError | None = None
+        refused: set[str] = set()
+        for posted in waiting:
+            if (job_id := posted.update.job_id) in stuck | refused:
+                continue
+            try:
+                if not self._settle(posted, self._send(posted)):
+                    refused.add(job_id)
+            except TransientError as error:
+                if error.http_status != INTERNAL_SERVER_ERROR:
+                    raise  # nobody is there, or asks for patience: so it would be for the next one
+                broken = error
+                stuck.add(job_id)
+        return broken
+
+    def _send(self, posted: Posted) -> RejectedError | None:
+        try:
+            self._control_plane.report(posted.update)
         except RejectedError as error:
-            self._outbox.refused(posted, str(error))
+            return error
+        return None
+
+    def _settle(self, posted: Posted, refused: RejectedError | None) -> bool:
+        """Note what became of it; False when nothing more of its attempt will be taken."""
+        update = posted.update
+        about = {"job_id": update.job_id, "attempt": update.attempt, "status": update.status.value}
+        if isinstance(refused, AuthError):
+            raise refused
+        if refused is not None:
+            self._outbox.refused(posted, str(refused))
             self._held_jobs.said(update.job_id, update.attempt)
-            self._log.warning("outbox.refused", **about, http_status=error.http_status, error=str(error))
+            self._log.warning("outbox.refused", **about, http_status=refused.http_status, error=str(refused))
             held = self._held_jobs.find(update.job_id)
             if held is not None and held.claim.attempt == update.attempt:
                 held.ask_to_stop(StopReason.LEASE_LOST)
-            return
+            return False
         self._outbox.delivered(posted)
         if not LIFECYCLE[update.status].is_held:
             self._held_jobs.said(update.job_id, update.attempt)
         self._log.debug("outbox.delivered", **about)
+        return True

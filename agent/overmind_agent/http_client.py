@@ -34,7 +34,7 @@ from overmind_agent.jobs import (
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.looking import look_until
 from overmind_agent.ports import Clock, UploadLedger
-from overmind_agent.refusals import MIB, Verb
+from overmind_agent.refusals import MIB, Verb, refusal
 from overmind_agent.uploads import READ_MODEL, ForgetfulLedger, Uploads
 from overmind_executors import strict_json
 
@@ -58,6 +58,7 @@ REGISTER: Final = Verb("register", 15)
 NEXT_JOB: Final = Verb("next_job", 10, max_bytes=8 * MIB)
 CLAIM: Final = Verb("claim", 15, is_on_job=True)
 REPORT: Final = Verb("report", 15, is_on_job=True)
+REPORTS: Final = Verb("reports", 30)
 HEARTBEAT: Final = Verb("heartbeat", 10)
 LEAVE: Final = Verb("leave", 2)
 READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
@@ -293,10 +294,6 @@ class HttpControlPlane:
         if not self._has("fence"):
             self._report_plainly(update)
             return
-        detail = {key: value for key, value in update.detail.items() if key != "log" or self._has("log_counts")}
-        body: dict[str, Any] = {"detail": detail} if detail else {}
-        if update.message:
-            body["message"] = update.message[:MESSAGE_CHARS]
         self._calls.call(
             REPORT,
             "PUT",
@@ -307,8 +304,37 @@ class HttpControlPlane:
                 "Overmind-Sequence": str(update.sequence),
                 "Prefer": "return=minimal",
             },
-            body=body,
+            body=self._words(update),
         )
+
+    def report_together(self, updates: Sequence[StatusUpdate]) -> Sequence[RejectedError | None] | None:
+        """See ControlPlane."""
+        if not self._has("reports") or len(updates) > wire.MOST_REPORTS:
+            return None
+        said = [
+            {
+                "job_id": update.job_id,
+                "status_name": update.status,
+                "attempt": update.attempt,
+                "sequence": update.sequence,
+                **self._words(update),
+            }
+            for update in updates
+        ]
+        path = f"/api/v2/agents/{segment(self._agent)}/reports"
+        answer = wire.parse(
+            wire.ReportsAnswer, self._calls.call(REPORTS, "POST", path, body={"reports": said}).body
+        )
+        if len(answer.reports) != len(updates):
+            raise ProtocolError(f"{len(answer.reports)} answers to {len(updates)} reports")
+        return [_heard(line) for line in answer.reports]
+
+    def _words(self, update: StatusUpdate) -> dict[str, Any]:
+        detail = {key: value for key, value in update.detail.items() if key != "log" or self._has("log_counts")}
+        words: dict[str, Any] = {"detail": detail} if detail else {}
+        if update.message:
+            words["message"] = update.message[:MESSAGE_CHARS]
+        return words
 
     def _report_plainly(self, update: StatusUpdate) -> None:
         status, message = update.status, update.message
@@ -485,6 +511,21 @@ def _lease(grant: wire.LeaseGrant | None) -> Lease | None:
         return None
     least, most = LEASE_LIMITS_S
     return Lease(ttl_s=min(most, max(least, grant.ttl_s)))
+
+
+def _heard(line: wire.Heard) -> RejectedError | None:
+    """
+    What one of several reports was refused with.
+
+    Raises:
+        ControlPlaneError: it was not refused, and not heard either; all of them may be said again.
+    """
+    if line.http_status in REPORT.accepts:
+        return None
+    refused = refusal(REPORT, line.http_status, {}, json.dumps(line.error).encode())
+    if not isinstance(refused, RejectedError):
+        raise refused
+    return refused
 
 
 def _held_line(line: Held) -> dict[str, Any]:

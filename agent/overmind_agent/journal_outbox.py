@@ -60,8 +60,8 @@ class OutboxTable(JournalFile):
     def undelivered(self) -> Sequence[Posted]:
         """See Outbox."""
         rows = self._all(
-            "SELECT min(position), job_id, attempt, sequence, status, message, detail FROM outbox"
-            " WHERE fate IS NULL GROUP BY job_id ORDER BY 1"
+            "SELECT position, job_id, attempt, sequence, status, message, detail FROM outbox"
+            " WHERE fate IS NULL ORDER BY position"
         )
         return [
             Posted(position, StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)))

@@ -212,6 +212,10 @@ class LabControlPlane:
 
     # ------------------------------------------------------------------------------------- holding it
 
+    def report_together(self, updates: Sequence[StatusUpdate]) -> None:  # noqa: ARG002 - a record at a time
+        """See ControlPlane."""
+        return
+
     def report(self, update: StatusUpdate) -> None:
         """See ControlPlane. A record that is final already was decided by somebody else."""
         with self._shared.writing:

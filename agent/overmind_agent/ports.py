@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from overmind_agent.errors import RejectedError
 from overmind_agent.jobs import (
     Claim,
     Held,
@@ -78,6 +79,14 @@ class ControlPlane(Protocol):
 
     def report(self, update: StatusUpdate) -> None:
         """Say how a held job is, in the order of `sequence`. A repeated update changes nothing."""
+
+    def report_together(self, updates: Sequence[StatusUpdate]) -> Sequence[RejectedError | None] | None:
+        """
+        As `report` for each of *updates*, in one exchange: what each was refused with.
+
+        Returns:
+            None when they have to be said one by one.
+        """
 
     def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
         """Renew all leases; the answer may take *wait_s* seconds, and comes at once when there is news."""
@@ -149,7 +158,7 @@ class Outbox(Protocol):
         """`waiting`, `delivered` or `refused`: what has become of the last status of that attempt."""
 
     def undelivered(self) -> Sequence[Posted]:
-        """What waits, oldest first: for each job only the first, so that its order is kept."""
+        """What waits, oldest first; what is said of one job has to be said in this order."""
 
     def delivered(self, posted: Posted) -> None:
         """The server has it."""

@@ -100,6 +100,9 @@ class FileRevision(Wire):
     updated: datetime | None = None
 
 
+MOST_REPORTS: Final = 16
+"""How many status updates may be sent together."""
+
 INLINE_BYTES: Final = 256 * 1024
 """How much of one blob may come with what names it, instead of by an address of its own."""
 
@@ -354,6 +357,34 @@ class Noted(Wire):
     attempt: int
 
 
+class Report(StatusBody):
+    """Ours: one of the status updates that an agent sends together."""
+
+    job_id: Id
+    status_name: str
+    attempt: Annotated[int, Field(ge=1)]
+    sequence: Annotated[int, Field(ge=1)]
+
+
+class Reports(Asked):
+    """Ours: the body of `POST /agents/{id}/reports`."""
+
+    reports: Annotated[list[Report], Field(min_length=1, max_length=MOST_REPORTS)]
+
+
+class Heard(Wire):
+    """Ours: what became of one report: the status and the body that it alone would have been answered with."""
+
+    http_status: int
+    error: dict[str, Any] | None = None
+
+
+class ReportsAnswer(Wire):
+    """Ours: one for each report, in their order."""
+
+    reports: list[Heard]
+
+
 # ------------------------------------------------------------------------------------------------- agents
 
 
@@ -467,6 +498,7 @@ EXTENSIONS: Final = (
     "log_counts",
     "agent_id",
     "instance",
+    "reports",
 )
 
 # ---------------------------------------------------------------------------------------------- reading

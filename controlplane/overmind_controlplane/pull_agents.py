@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Annotated
 
@@ -12,12 +13,12 @@ from sqlalchemy import select
 
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
-from overmind_controlplane import agents, heartbeats, offers, shown
+from overmind_controlplane import agents, error_bodies, heartbeats, offers, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import NotFound, wrong
+from overmind_controlplane.refusals import NotFound, Refused, wrong
 from overmind_controlplane.routing import (
     AgentCaller,
     AnyCaller,
@@ -30,6 +31,7 @@ from overmind_controlplane.routing import (
 )
 from overmind_controlplane.tables import Agent, AgentEvent, now
 from overmind_controlplane.waiting import agent_topic, project_topic
+from overmind_controlplane.words import Word, status_named
 
 JobTypeName = Annotated[str, Field(max_length=255)]
 
@@ -231,6 +233,54 @@ async def heartbeat(
 
     told = await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)
     return answer(told or (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0])
+
+
+@router.post("/agents/{agent_id}/reports", response_model=wire.ReportsAnswer, openapi_extra=takes(wire.Reports))
+async def report_together(
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.Reports, Depends(json_body(wire.Reports))],
+) -> Response:
+    """Several status updates, in order; each is carried out or refused as it would be alone."""
+    words = [_word(agent_id, line, number) for number, line in enumerate(body.reports)]
+    await run_sync(_must_exist, plane, caller, agent_id)
+    heard = await asyncio.gather(
+        *(
+            plane.reports.say(caller, line.job_id, word, is_terse=True)
+            for line, word in zip(body.reports, words, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    return answer(wire.ReportsAnswer(reports=[_heard(one) for one in heard]))
+
+
+def _must_exist(plane: Plane, caller: Caller, agent_id: str) -> None:
+    with plane.database.read() as session:
+        agents.get(session, caller, agent_id)
+
+
+def _word(agent_id: str, line: wire.Report, number: int) -> Word:
+    return Word(
+        status=status_named(line.status_name, "body", "reports", number, "status_name"),
+        agent_id=agent_id,
+        attempt=line.attempt,
+        sequence=line.sequence,
+        message=line.message,
+        detail=line.detail.model_dump(exclude_none=True) if line.detail else {},
+    )
+
+
+def _heard(what: wire.Job | wire.Noted | BaseException) -> wire.Heard:
+    """
+    Raises:
+        Exception: it is not a refusal of that one report, so nobody can say what became of the others.
+    """
+    if not isinstance(what, BaseException):
+        return wire.Heard(http_status=200)
+    if not isinstance(what, Refused) or what.http_status >= 500:
+        raise what
+    return wire.Heard(http_status=what.http_status, error=error_bodies.body("/api/v2/", what))
 
 
 def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:

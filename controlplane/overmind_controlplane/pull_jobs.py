@@ -11,7 +11,6 @@ from pydantic import StringConstraints
 from sqlalchemy import Select, select
 
 from overmind_agent import wire
-from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import files, job_models, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
@@ -32,7 +31,7 @@ from overmind_controlplane.routing import (
     answer_page,
 )
 from overmind_controlplane.tables import Job
-from overmind_controlplane.words import NewJob, Word
+from overmind_controlplane.words import NewJob, Word, status_named
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
@@ -171,7 +170,7 @@ async def update_job_status(
 ) -> Response:
     """Claim a job, say how it is, give it back, or cancel it: `docs/protocol.md`."""
     word = Word(
-        status=_status(status_name),
+        status=status_named(status_name, "query", "status_name"),
         agent_id=agent_id,
         attempt=attempt,
         sequence=sequence,
@@ -236,19 +235,6 @@ def _archive(plane: Plane, caller: Caller, job_id: str, reason: str | None, *, i
         return answer(shown.job(session, job))
 
 
-def _status(name: str) -> Status:
-    """
-    Raises:
-        Invalid: there is no status of that name. `Unknown` is one, which nothing may become.
-    """
-    status = Status.read(name)
-    if status.value != name:
-        raise wrong(
-            f"a status is one of {', '.join(LIFECYCLE)} (got {name[:40]!r})", "query", "status_name", kind="enum"
-        )
-    return status
-
-
 def _listed(
     caller: Caller, model_id: str | None, status_name: str | None, archive_status: str, sort: str | None
 ) -> Select[Job]:
@@ -261,5 +247,5 @@ def _listed(
     if model_id is not None:
         rows = rows.where(Job.model_id == model_id)
     if status_name is not None:
-        rows = rows.where(Job.status == _status(status_name))
+        rows = rows.where(Job.status == status_named(status_name, "query", "status_name"))
     return rows.order_by(Job.number.desc() if (sort or "").startswith("-") else Job.number)

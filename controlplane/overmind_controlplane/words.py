@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from overmind_agent.lifecycle import Status
+from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import idempotency
 from overmind_controlplane.files import NewRevision
+from overmind_controlplane.refusals import wrong
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,16 @@ class Word:
     def digest(self) -> str:
         """The same for the same words; the sequence and the fence are not part of them."""
         return idempotency.digest(self.status.value, self.agent_id, self.message, dict(self.detail))
+
+
+def status_named(name: str, *loc: str | int) -> Status:
+    """
+    The status that is called *name* at *loc* of a call.
+
+    Raises:
+        Invalid: there is none of that name. `Unknown` is one, which nothing may become.
+    """
+    status = Status.read(name)
+    if status.value != name:
+        raise wrong(f"a status is one of {', '.join(LIFECYCLE)} (got {name[:40]!r})", *loc, kind="enum")
+    return status

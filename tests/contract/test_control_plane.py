@@ -274,6 +274,30 @@ def test_a_job_may_end_at_any_time(
     assert status is scene.history(job_id)[-1]
 
 
+def test_several_words_at_once_are_heard_in_order(scene: Scene, agent: ControlPlane) -> None:
+    """And again, as after an answer that was lost."""
+    job_id = scene.submit()
+    claim = claimed(agent)
+    words = [update(claim, number, status) for number, status in enumerate(WAY, start=1)]
+
+    heard = [agent.report_together(words), agent.report_together(words)]
+
+    assert [[None] * 4] * 2 == heard
+    assert [PENDING, C, *WAY] == scene.history(job_id)
+
+
+def test_of_several_words_only_the_refused_ones_are_lost(scene: Scene, agent: ControlPlane) -> None:
+    first, second = scene.submit(), scene.submit()
+    claims = {claim.job.id: claim for claim in (claimed(agent), claimed(agent))}
+    words = [update(claims[first], 2, V), update(claims[second], 1, V), update(claims[second], 2, R)]
+
+    heard = agent.report_together(words)
+
+    assert [ClaimLost, type(None), type(None)] == [type(one) for one in heard or ()]
+    assert [PENDING, C] == scene.history(first)
+    assert [PENDING, C, V, R] == scene.history(second)
+
+
 def test_only_the_holder_is_listened_to(scene: Scene, agent: ControlPlane, other: ControlPlane) -> None:
     job_id = scene.submit()
     claim = claimed(agent)

@@ -74,6 +74,9 @@ BODIES: dict[str, Any] = {
     "PUT /api/v2/agents/{agent_id}/modules": [],
     "PUT /api/v2/agents/{agent_id}/status": {"name": "Idle"},
     "POST /api/v2/agents/{agent_id}/heartbeat": {"slots": 1},
+    "POST /api/v2/agents/{agent_id}/reports": {
+        "reports": [{"job_id": "{job_id}", "status_name": "Validating", "attempt": 1, "sequence": 1}]
+    },
     "PUT /api/v2/jobs/{job_id}/assigned_agent": {"agent_id": NOBODY},
     "PATCH /api/jobs/{job_id}/": {"prompt_slug": "theirs"},
     "PUT /api/jobs/{job_id}/": {"prompt_slug": "theirs"},

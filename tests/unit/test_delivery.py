@@ -148,12 +148,39 @@ def test_a_job_for_which_the_server_breaks_does_not_hold_up_the_others(daemon: D
     def break_for_the_first() -> None:
         raise TransientError("report: 500", verb="report", http_status=500)
 
-    server.script("report", break_for_the_first)
+    server.script("report", break_for_the_first, break_for_the_first)  # together with the others, and alone
 
     wait_s = daemon.delivery.deliver()
 
     assert 0.5 <= wait_s <= 30
     assert [] == history(server, first)
+    assert list(WAY) == history(server, second)
+
+
+def test_what_waits_is_said_together_and_what_is_refused_costs_the_others_nothing(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    first, second = finished(daemon, server), finished(daemon, server)
+    server.script("report_together", lambda: None)
+    server.script("report", conflict("report", "superseded"))
+
+    daemon.delivery.deliver()
+
+    assert 1 == server.calls.count("report_together")
+    assert [] == history(server, first)
+    assert list(WAY) == history(server, second)
+
+
+@pytest.mark.parametrize("hears_several", [True, False])
+def test_a_server_that_hears_one_word_at_a_time_hears_them_in_order(
+    daemon: Daemon, server: FakeServer, hears_several: bool
+) -> None:
+    server.hears_several = hears_several
+    first, second = finished(daemon, server), finished(daemon, server)
+
+    daemon.delivery.deliver()
+
+    assert list(WAY) == history(server, first)
     assert list(WAY) == history(server, second)
 
 

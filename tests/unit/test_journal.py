@@ -67,19 +67,19 @@ def test_statuses_of_a_job_are_sent_one_after_the_other_with_their_number(journa
 
     first = waiting(journal)
 
-    assert [(JOB_ID, 1, 1, Status.VALIDATING)] == first
+    assert [(JOB_ID, 1, n, status) for n, status in enumerate(WAY, start=1)] == first
     assert [(JOB_ID, n, status) for n, status in enumerate(WAY, start=1)] == sent(journal)
     assert [Status.CLAIMED, *WAY] == journal.statuses(a_claim())
 
 
-def test_jobs_do_not_wait_for_each_other(journal: SqliteJournal) -> None:
+def test_what_waits_is_in_the_order_in_which_it_was_posted(journal: SqliteJournal) -> None:
     for job_id in ("a", "b"):
         held(journal, job_id)
     journal.post(a_claim("a"), Status.VALIDATING)
     journal.post(a_claim("b"), Status.VALIDATING)
     journal.post(a_claim("a"), Status.RUNNING)
 
-    assert [("a", 1, 1, Status.VALIDATING), ("b", 1, 1, Status.VALIDATING)] == waiting(journal)
+    assert [("a", 1, Status.VALIDATING), ("b", 1, Status.VALIDATING), ("a", 2, Status.RUNNING)] == sent(journal)
 
 
 def test_a_message_and_its_detail_come_out_as_they_went_in(journal: SqliteJournal) -> None:
@@ -128,7 +128,7 @@ def test_after_a_refusal_nothing_more_of_that_attempt_is_sent(journal: SqliteJou
     for status in WAY[:3]:
         journal.post(a_claim(), status)
     journal.post(a_claim("other"), Status.VALIDATING)
-    (first, _) = journal.undelivered()
+    first = journal.undelivered()[0]
 
     journal.refused(first, "superseded")
 

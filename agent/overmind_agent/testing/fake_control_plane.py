@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overmind_agent.errors import InvalidInput, RejectedError, UploadError
+from overmind_agent.errors import AuthError, InvalidInput, RejectedError, UploadError
 from overmind_agent.jobs import Claim, Held, Job, NoJob, Orders, RemoteFile, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing.fake_server import Beat, FakeServer
@@ -68,6 +68,22 @@ class FakeControlPlane:
             attempt = self.server.grant(me, job_id, key).attempt
             said = f"{reason}: {message}"
             self.server.take_in(me, StatusUpdate(job_id, attempt, 1, Status.FAILED, said, {"reason": reason}))
+
+    def report_together(self, updates: Sequence[StatusUpdate]) -> Sequence[RejectedError | None] | None:
+        """See ControlPlane."""
+        if not self.server.hears_several:
+            return None
+        with self.server.call("report_together"):
+            heard: list[RejectedError | None] = []
+            for update in updates:
+                try:
+                    self.report(update)
+                    heard.append(None)
+                except AuthError:
+                    raise
+                except RejectedError as error:
+                    heard.append(error)
+            return heard
 
     def report(self, update: StatusUpdate) -> None:
         """See ControlPlane."""

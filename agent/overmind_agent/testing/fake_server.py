@@ -75,6 +75,7 @@ class FakeServer:
     Attributes:
         calls: the verb of every call that was made, in order, those that were made to fail included.
         beats: every heartbeat that was taken in.
+        hears_several: whether it takes several reports in one exchange.
         drain, is_replaced: what heartbeats say of it.
         left: the agents that have said that they take no more jobs.
     """
@@ -86,6 +87,7 @@ class FakeServer:
         self.agents: set[str] = set()
         self.calls: list[str] = []
         self.beats: list[Beat] = []
+        self.hears_several = True
         self.drain = False
         self.is_replaced = False
         self.left: list[str] = []
