@@ -168,13 +168,11 @@ def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], r
         for name, model in settings.models.items()
         if model.api_key is not None
     }
-    manager = host.service_manager()
     return Outside(
         token=token.current,
         model_key=lambda name: keys[name].current() if name in keys else "",
         job_environment=job_environment,
-        notify_socket=manager.notify_socket,
-        watchdog_s=manager.watchdog_s,
+        notify_socket=host.service_manager().notify_socket,
         on_change=on_change,
         redactor=redactor,
     )

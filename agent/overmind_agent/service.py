@@ -68,7 +68,7 @@ from overmind_agent.signals import Signals
 from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.state_folder import is_in_memory, owning
-from overmind_agent.supervisor import Supervisor, check_watchdog
+from overmind_agent.supervisor import Supervisor
 from overmind_agent.time_limits import TimeLimits
 from overmind_agent.wall_clock import WallClock
 from overmind_agent.worker import InterruptedWork, Worker
@@ -97,7 +97,7 @@ class Outside:
     Attributes:
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         job_environment: what children get on top of the fixed variables.
-        notify_socket, watchdog_s: systemd's, None without it.
+        notify_socket: systemd's, None without it.
         on_change: told of each status and each progress of a job, from any thread.
         redactor: masks secrets in whatever leaves this host.
         model_key: the key of the model of that name, as it is now; empty for none.
@@ -106,7 +106,6 @@ class Outside:
     token: Callable[[], str]
     job_environment: Mapping[str, str]
     notify_socket: str | None
-    watchdog_s: float | None
     on_change: Callable[[HeldJob, Status], None]
     redactor: Redactor
     model_key: Callable[[str], str]
@@ -206,7 +205,6 @@ class Service:
         with ExitStack() as at_end:
             signals = Signals()
             processes.guard_this_process()
-            check_watchdog(self._outside.watchdog_s)
             state = self._settings.agent.state_dir
             at_end.enter_context(owning(state))
             if is_in_memory(state):

@@ -15,7 +15,6 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_agent.errors import ConfigError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
 from overmind_agent.loops import Pulses, stacks
@@ -24,19 +23,8 @@ from overmind_agent.ports import Clock
 from overmind_agent.signals import DUMP, ENDING, RELOAD, Signals
 
 TICK_S: Final = 5.0
-# What a service manager must allow at least between two signs of life: one may be late, and the next two also.
-LEAST_WATCHDOG_S: Final = 4 * TICK_S
 STALLED: Final = 70  # the exit code of a bug, after which service managers start again
 HINT: Final = "present jobs may end; a second signal gives them back, a third ends at once"
-
-
-def check_watchdog(watchdog_s: float | None) -> None:
-    """Raises ConfigError if a service manager would end a daemon that is well."""
-    if watchdog_s is not None and watchdog_s < LEAST_WATCHDOG_S:
-        raise ConfigError(
-            f"the service manager's watchdog of {watchdog_s:g} s is less than {LEAST_WATCHDOG_S:g} s, four times "
-            f"the {TICK_S:g} s between two signs of life; raise WatchdogSec"
-        )
 
 
 class Supervisor:

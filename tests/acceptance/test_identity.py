@@ -61,10 +61,3 @@ def _is_draining(host: Host, plane: ControlPlaneProcess) -> bool:
     told = {"Authorization": f"Bearer {plane.agent_token}"}
     found = requests.get(f"{plane.url}/api/v2/agents/{agent_id}", headers=told, timeout=10)
     return bool(found.json()["draining"])
-
-
-def test_a_watchdog_that_would_end_a_daemon_that_is_well_is_refused(host: Host) -> None:
-    agent = host.start(WATCHDOG_USEC="1000000")
-
-    assert 78 == agent.exit_code()
-    assert "watchdog of 1 s is less than 20 s" in "".join(agent.raw)
