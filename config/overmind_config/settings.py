@@ -29,7 +29,7 @@ LEASE_S: Final = 60.0  # what the embedded control plane grants, docs/protocol.m
 FLUSH_S: Final = 30.0  # the last log lines and statuses, after the last child is gone
 STOP_MARGIN_S: Final = 15.0
 # The built-in job types that run no code of the job's author.
-NO_CODE: Final = ("inference", "judge_scoring", "uploaded_outputs_setup", "model_backtesting")
+NO_CODE: Final = ("inference", "judge_scoring", "uploaded_outputs_setup", "model_backtesting", "prompt_tuning")
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -40,10 +40,17 @@ def _model_backtesting() -> Recount:
     return recounted
 
 
+def _prompt_tuning() -> Recount:
+    from overmind_executors.tuning.recounting import recounted
+
+    return recounted
+
+
 # What makes the figures of a job type again: what the folder says, and the same from its rows.
 RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
     "judge_scoring": _judge_scoring,
     "model_backtesting": _model_backtesting,
+    "prompt_tuning": _prompt_tuning,
     "uploaded_outputs_setup": _uploaded_outputs,
 }
 

@@ -63,8 +63,24 @@ def test_a_prompt_that_is_better_is_promoted(make_context: Make, zoo: Zoo, tmp_p
     outcome = found.outcome
     assert ("promoted", True) == (outcome["verdict"], outcome["promoted"])
     assert "worth=0.95" in outcome["best_agent_code"]
-    summary, again = recounted(tmp_path / "output")
+
+
+@pytest.mark.parametrize("worth", [0.95, 0.4])
+def test_its_figures_are_those_of_its_lines_and_another_line_makes_others(
+    make_context: Make, zoo: Zoo, writer: Writer, tmp_path: Path, worth: float
+) -> None:
+    writer.change([f"Say right or wrong, in style {n}. worth={worth}" for n in range(9)])
+    run(make_context, zoo, job())
+    output = tmp_path / "output"
+
+    summary, again = recounted(output)
+
     assert summary == again
+    lines = (output / "candidates.jsonl").read_text().splitlines()
+    other = {**json.loads(lines[0]), "values": [1.0] * 15}
+    (output / "candidates.jsonl").write_text("\n".join([json.dumps(other), *lines[1:]]))
+    summary, again = recounted(output)
+    assert summary != again
 
 
 def test_what_is_no_better_is_not_promoted(make_context: Make, zoo: Zoo, writer: Writer) -> None:

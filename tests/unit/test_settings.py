@@ -27,6 +27,7 @@ def test_nothing_has_to_be_set() -> None:
         "judge_scoring",
         "uploaded_outputs_setup",
         "model_backtesting",
+        "prompt_tuning",
     ) == settings.agent.job_types
     assert {} == settings.models
 

@@ -38,7 +38,7 @@ from overmind_executors.tuning.ledger import Candidate, Ledger
 from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.promotion import FLOOR, Decision, Verdict, outlook
 from overmind_executors.tuning.proposing import ModelProposer
-from overmind_executors.tuning.recounting import COMPARISON, SUMMARY, verdict_of
+from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, scores, search_figures, verdict_of
 from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.reserve import Reserve
 from overmind_executors.tuning.sealed import Registration, Sealed
@@ -50,7 +50,6 @@ from overmind_executors.tuning.trials import ModelBench, NoMoreCalls, Piece, Tri
 
 BEST_PROMPT: Final = "best_prompt.txt"
 DIFF: Final = "prompt.diff"
-CANDIDATES: Final = "candidates.jsonl"
 NO_SCORE: Final = "no_score"
 _SATURATED: Final = 0.99
 
@@ -289,9 +288,8 @@ class _Tuning:
         """Files and outcome."""
         task, output = self.task, self.context.output
         best = self.ledger.best()
-        promoted = self.verdict is not None and self.verdict.decision is Decision.PROMOTED
-        winner = best.texts if promoted else self.original
-        facts = {**self._facts(best, promoted=promoted), "data_sources_used": self._sources(rows)}
+        facts = {**self._facts(best), "data_sources_used": self._sources(rows)}
+        winner = best.texts if facts["promoted"] else self.original
         facts["best_agent_code"] = as_code(task.prompt, winner)
         proposed = diff(self.original, best.texts)
         written = {
@@ -305,37 +303,25 @@ class _Tuning:
             (output / name).write_text(text, encoding="utf-8", newline="\n")
         reports = report.write(report_of(facts, self.ledger.candidates, proposed), output)
         told = (output / report.MARKDOWN).read_text(encoding="utf-8")
-        self.context.log.info("prompt.decided", verdict=facts["verdict"], promoted=promoted)
+        self.context.log.info("prompt.decided", verdict=facts["verdict"], promoted=facts["promoted"])
         return Result((*written, *reports), fitted({**facts, "report_markdown": told[:16_000]}, self.iterations))
 
-    def _facts(self, best: Candidate, *, promoted: bool) -> dict[str, Any]:
-        baseline = self.ledger.candidates[0]
+    def _facts(self, best: Candidate) -> dict[str, Any]:
         test = self.verdict
-        known = test is not None and test.baseline is not None
-        before = test.baseline if test and known else baseline.mean
-        after = test.candidate if test and promoted else before
+        search = search_figures([one.as_json() for one in self.ledger.candidates])
+        figures = scores(test, search)
+        promoted = figures["promoted"]
         spent = self.account.calls.spent()
         told = {
             "verdict": self._word(best),
-            "promoted": promoted,
             **({} if promoted else {"optimized_version_id": None}),
             "partial": self.ended == BUDGET_EXHAUSTED,
             "termination_reason": self.ended,
-            "baseline_score": _points(before),
-            "best_score": _points(after),
-            "improvement": round(_points(after) - _points(before), 4),
-            "scored_on": "holdout" if known else "validation",
+            **figures,
             "test": test.as_json() if test else None,
             "registration": asdict(self.registration) if self.registration else None,
             "outlook": dict(self.outlook),
-            "search": {
-                "kind": self.task.search,
-                "baseline_val_score": _points(baseline.mean),
-                "best_val_score": _points(best.mean),
-                "best": best.name,
-                "candidates": dict(self.ledger.counts()),
-                "optimistic": True,
-            },
+            "search": {"kind": self.task.search, **search, "optimistic": True},
             "test_run_id": self._id("holdout") if test else None,
             "comparison_id": self._id("comparison") if test else None,
             "usage": {"model_calls": spent.calls, "tokens": spent.tokens, "cost_usd": round(spent.usd, 8)},
@@ -353,7 +339,8 @@ class _Tuning:
         return "untested" if best.order else "no_better_candidate"
 
     def _sources(self, rows: Sequence[Row]) -> dict[str, Any]:
-        content = hashlib.sha256(strict_json.canonical(sorted(row.id for row in rows))).hexdigest()
+        digests = sorted(hashlib.sha256(strict_json.canonical(row.source)).hexdigest() for row in rows)
+        content = hashlib.sha256("".join(digests).encode()).hexdigest()
         return {
             **self.feedback.counts(),
             "rows_total": len(rows),
@@ -388,10 +375,6 @@ def _summary(facts: Mapping[str, Any], changed: str) -> str:
         f"Not promoted: on {seen} the best candidate {why} "
         f"({100 * test['gain']:+.1f} points, p = {test['p_value']:.2g}).{needed}"
     )
-
-
-def _points(value: float | None) -> float:
-    return round(100 * (value or 0.0), 4)
 
 
 def _lines(entries: Any) -> str:

@@ -1,35 +1,89 @@
-"""The verdict of a finished job made again from its result files alone."""
+"""The figures of a job, made of the lines of its files; and those of a finished job made again."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
-from overmind_executors.tuning.promotion import Verdict, decide
+from overmind_executors.tuning.promotion import Decision, Verdict, decide
 from overmind_executors.tuning.sealed import Registration
 
+CANDIDATES: Final = "candidates.jsonl"
 COMPARISON: Final = "comparison.jsonl"
 SUMMARY: Final = "summary.json"
 
+Line = Mapping[str, Any]
 
-def verdict_of(lines: Sequence[Mapping[str, Any]], registration: Registration) -> Verdict:
+
+def verdict_of(lines: Sequence[Line], registration: Registration) -> Verdict:
     """What *lines* of `comparison.jsonl` say."""
     sides = [[[trial["value"] for trial in line[side]] for line in lines] for side in ("baseline", "candidate")]
     return decide(sides[0], sides[1], [line["group"] for line in lines], registration)
 
 
-def recounted(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def search_figures(candidates: Sequence[Line]) -> dict[str, Any]:
+    """What *candidates*, the lines of `candidates.jsonl`, say of the search; scores are 0 to 100."""
+    means = {line["name"]: _mean(line["values"]) for line in candidates}
+    best = max(candidates, key=lambda line: (means[line["name"]] or 0.0, -line["order"]))
+    return {
+        "baseline_val_score": points(means[candidates[0]["name"]]),
+        "best_val_score": points(means[best["name"]]),
+        "best": best["name"],
+        "candidates": dict(sorted(Counter(line["code"] for line in candidates[1:]).items())),
+    }
+
+
+def scores(test: Verdict | None, search: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of the job's record: of the held-out rows where they were looked at, of 0 to 100."""
+    promoted = test is not None and test.decision is Decision.PROMOTED
+    known = test is not None and test.baseline is not None
+    before = points(test.baseline) if test and known else search["baseline_val_score"]
+    after = points(test.candidate) if test and promoted else before
+    return {
+        "promoted": promoted,
+        "baseline_score": before,
+        "best_score": after,
+        "improvement": round(after - before, 4),
+        "scored_on": "holdout" if known else "validation",
+    }
+
+
+def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    The test as `summary.json` in *folder* says it, and the same made again from `comparison.jsonl`.
+    The figures as `summary.json` in *folder* says them, and the same ones made again from the other files' lines.
 
     Returns:
-        Two equal objects if and only if the summary is true to the lines; None twice when nothing was tested.
+        Two objects with the same keys, which are equal if and only if the summary is true to the lines.
     """
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    if summary["test"] is None or not (folder / COMPARISON).exists():
-        return summary["test"], None
-    lines = [json.loads(line) for line in (folder / COMPARISON).read_text(encoding="utf-8").splitlines()]
-    again = verdict_of(lines, Registration(**summary["registration"]))
-    return summary["test"], again.as_json()
+    search = search_figures(_lines(folder / CANDIDATES))
+    test = None
+    if (folder / COMPARISON).exists():
+        test = verdict_of(_lines(folder / COMPARISON), Registration(**summary["registration"]))
+    elif summary["test"] is not None:  # begun, and cut short before there was anything to compare
+        test = Verdict(Decision(summary["test"]["verdict"]), None, None, 0, 0, None, None)
+    again = {**scores(test, search), **{f"search.{name}": value for name, value in search.items()}}
+    said = {name: summary.get(name) for name in scores(test, search)}
+    said |= {f"search.{name}": summary["search"].get(name) for name in search}
+    if test is not None and test.total:
+        again |= {f"test.{name}": value for name, value in test.as_json().items()}
+        said |= {f"test.{name}": summary["test"].get(name) for name in test.as_json()}
+    return said, json.loads(json.dumps(again))
+
+
+def points(value: float | None) -> float:
+    """*value*, in 0 to 1, on the scale of 0 to 100."""
+    return round(100 * (value or 0.0), 4)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    scored = [value for value in values if value is not None]
+    return fmean(scored) if scored else None
+
+
+def _lines(path: Path) -> list[Line]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -50,9 +50,9 @@ def _outlook(facts: Mapping[str, Any]) -> str:
     told = facts["outlook"]
     gain = told["smallest_gain"]
     seen = "no gain at all" if gain is None else f"a gain of {100 * gain:.1f} points or more"
+    times = "once" if told["repeats"] == 1 else f"{told['repeats']} times"
     return (
-        f"Before the search: {told['rows']} held-out rows, each asked {told['repeats']} times, show {seen} "
-        "four times out of five."
+        f"Before the search: {told['rows']} held-out rows, each asked {times}, show {seen} four times out of five."
     )
 
 
