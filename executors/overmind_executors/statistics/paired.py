@@ -17,7 +17,6 @@ from statistics import fmean, stdev, variance
 from typing import Final
 
 from scipy.stats import binomtest, norm, t, ttest_1samp
-from statsmodels.stats.multitest import multipletests
 
 # Differences nearer to nought than this are ties: sums of floats differ in their last digits for equal scores.
 TIE: Final = 1e-9
@@ -118,7 +117,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
         S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
         1979.
     """
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    # Not statsmodels' multipletests: each call of it collects all garbage, measured 0.13 s with scipy loaded.
+    adjusted = [0.0] * len(p_values)
+    floor = 0.0
+    for tested, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        floor = max(floor, min(1.0, (len(p_values) - tested) * p_values[place]))
+        adjusted[place] = floor
+    return adjusted
 
 
 def _check(
