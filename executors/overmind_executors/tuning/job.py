@@ -36,7 +36,7 @@ from overmind_executors.tuning.iterations import fitted, iteration_of, test_of
 from overmind_executors.tuning.leaks import LeakScan
 from overmind_executors.tuning.ledger import Candidate, Ledger
 from overmind_executors.tuning.parameters import PromptTuningParameters
-from overmind_executors.tuning.promotion import FLOOR, Decision, Verdict, outlook
+from overmind_executors.tuning.promotion import FLOOR, NOTABLE, Decision, Verdict, outlook
 from overmind_executors.tuning.proposing import ModelProposer
 from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, scores, search_figures, verdict_of
 from overmind_executors.tuning.report import report_of
@@ -369,12 +369,20 @@ def _summary(facts: Mapping[str, Any], changed: str) -> str:
         return f"Promoted: {gain}, p = {test['p_value']:.2g}.\n{changed}"[:1500]
     if test["gain"] is None:
         return f"Not promoted: the test could not be finished ({test['code']})."
-    needed = f" About {test['rows_needed']} held-out rows would show it." if test["rows_needed"] else ""
+    needed = (
+        f" About {test['rows_needed']} held-out rows would show {_size_of(facts)}." if test["rows_needed"] else ""
+    )
     why = "is no better" if facts["verdict"] == "refused" else "cannot be told from chance"
     return (
         f"Not promoted: on {seen} the best candidate {why} "
         f"({100 * test['gain']:+.1f} points, p = {test['p_value']:.2g}).{needed}"
     )
+
+
+def _size_of(facts: Mapping[str, Any]) -> str:
+    """The gain that so many rows are needed for."""
+    is_seen = facts["test"]["gain"] > facts["registration"]["margin"]
+    return "a gain of this size" if is_seen else f"a gain of {100 * NOTABLE:.0f} points"
 
 
 def _lines(entries: Any) -> str:
