@@ -2,6 +2,7 @@
 # make test    everything that has to hold before a change is taken
 # make chaos   everything that `make test` tries a share of: minutes; SEED=7 for the same again
 # make bite    takes away what the project promises, one thing at a time, and sees whether the tests notice
+# make pictures takes the pictures of docs/watching.md anew
 # make lint, make format, make venv, make clean
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,data,llm,local-llm,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: venv demo test chaos bite gate lint format clean systemd
+.PHONY: browser pictures venv demo test chaos bite gate lint format clean systemd
 
 venv: $(STAMP)
 
@@ -37,12 +38,20 @@ systemd:
 		echo "systemd-analyze is missing, and the units are checked with it; on Debian: apt-get install systemd" >&2; \
 		exit 1; }
 
+browser:
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { \
+		echo "there is no Chromium to look at the page with; on Debian: apt-get install chromium-headless-shell" >&2; \
+		exit 1; }
+
+pictures: venv browser
+	$(BIN)/python tests/page/pictures.py
+
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: venv systemd lint
+test: venv systemd browser lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 ifndef SEED

@@ -43,6 +43,7 @@ class Course:
 
 def course(steps: Sequence[Step]) -> Course | None:
     """The chart of *steps*; None when fewer than two of them have a score."""
+    steps = [step for step in steps if not step.is_test]
     scored = [(place, step, step.score) for place, step in enumerate(steps) if step.score is not None]
     if len(scored) < 2:
         return None

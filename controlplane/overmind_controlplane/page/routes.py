@@ -178,7 +178,6 @@ def _job(plane: Plane, caller: Caller, job_id: str) -> tuple[seen.JobSeen, dict[
         "course": drawing.course(told.steps),
         "bars": drawing.bars(told.outcome.get("distribution")),
         "backtest": verdicts.backtest(told.backtest),
-        "columns": verdicts.COLUMNS,
         "diff": verdicts.changes(before, told.best),
         "width": drawing.WIDTH,
         "height": drawing.HEIGHT,

@@ -79,18 +79,31 @@ class Made:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a search: *score* on the job's scale, None when it has none."""
+    """
+    A step of a search.
+
+    Attributes:
+        score: 0 to 100, None when it has none.
+        is_test: not a step of the search: the held-out rows, whose scores stand beside no others.
+    """
 
     name: str
     score: float | None
     is_kept: bool
+    is_test: bool
     word: str
     description: str
 
 
 @dataclass(frozen=True)
 class JobSeen:
-    """One job, whole. *outcome* is what its agent or its submitter wrote, parameters left out."""
+    """
+    One job, whole.
+
+    Attributes:
+        outcome: what its agent or its submitter wrote, parameters left out.
+        facts: what of it is short, and has no place of its own on the page.
+    """
 
     line: JobLine
     attempt: int
@@ -103,6 +116,7 @@ class JobSeen:
     steps: Sequence[Step]
     parameters: Any
     outcome: Mapping[str, Any]
+    facts: Mapping[str, Any]
     scores: Mapping[str, float]
     best: str
     report: str
@@ -117,7 +131,6 @@ class AgentSeen:
     name: str
     version: str
     host_os: str
-    status: str
     slots: int | None
     is_draining: bool
     seen_at: datetime
@@ -158,7 +171,9 @@ def job(plane: Plane, session: Session, caller: Caller, job_id: str) -> JobSeen:
     parameters = outcome.pop("parameters", None)
     for name in ("files", "progress", "agent_run"):
         outcome.pop(name, None)
+    facts = {name: value for name, value in outcome.items() if name not in _ELSEWHERE and _is_short(value)}
     return JobSeen(
+        facts=facts,
         line=_lines(session, [row])[0],
         attempt=row.attempt,
         max_attempts=row.max_attempts,
@@ -177,7 +192,14 @@ def job(plane: Plane, session: Session, caller: Caller, job_id: str) -> JobSeen:
     )
 
 
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, bool) and (
+        isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) < 300)
+    )
+
+
 SCORES: Final = ("baseline_score", "best_score", "improvement")
+_ELSEWHERE: Final = frozenset({*SCORES, "best_agent_code", "report_markdown"})
 
 
 def result_file(
@@ -212,7 +234,6 @@ def agents(session: Session, caller: Caller) -> list[AgentSeen]:
             name=names[agent.id],
             version=agent.agent_version,
             host_os=agent.host_os,
-            status=agent.status,
             slots=agent.slots,
             is_draining=agent.draining,
             seen_at=agent.seen_at,
@@ -317,6 +338,7 @@ def _step(told: Mapping[str, Any]) -> Step:
         name=str(told.get("iteration_name") or ""),
         score=float(score) if is_number and score is not None else None,
         is_kept=word in ("keep", "baseline"),
+        is_test=told.get("iteration_name") == "holdout",
         word=word,
         description=str(told.get("description") or ""),
     )

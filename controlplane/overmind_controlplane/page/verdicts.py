@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 MAX_ROWS: Final = 50
 MAX_DIFF_LINES: Final = 600
 _CHOICES: Final = ("best_overall", "top_performer", "fastest", "cheapest")
-COLUMNS: Final[Mapping[str, str]] = {
+_EACH: Final[Mapping[str, str]] = {
     "avg_eval_score": "score",
     "avg_total": "points",
     "success_rate": "success rate",
@@ -20,24 +21,31 @@ COLUMNS: Final[Mapping[str, str]] = {
     "count": "rows",
     "error": "error",
 }
-"""What is shown of a model, where any has it, and how it is called."""
+_BESIDE: Final[Mapping[str, str]] = {
+    "difference": "difference, points",
+    "interval": "interval, points",
+    "decision": "decision",
+    "reasons": "reasons",
+}
+"""What is shown of a model, alone and beside the present one, and how it is called."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Models by name, and for each of *columns* a value, None where a model has none."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """
-    A comparison of chat models.
-
-    Attributes:
-        columns: keys of `COLUMNS` that any model has.
-        rows: a model's name, and its value for each column, None where it has none.
-        choices: what was found of the models: `("fastest", "mini")`.
-    """
+    """A comparison of chat models; *choices* are what was found of them: `("fastest", "mini")`."""
 
     verdict: str
     summary: str
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Any]]]
+    tables: Sequence[Table]
     choices: Sequence[tuple[str, str]]
 
 
@@ -57,18 +65,46 @@ def backtest(told: Any) -> Backtest | None:
         for name, value in (wide or told).items()
         if isinstance(value, Mapping)
     }
-    advice = _mapping(told.get("recommendations"))
+    advice, decision = _mapping(told.get("recommendations")), _mapping(told.get("decision"))
+    pairs = {str(name): _beside(_mapping(pair)) for name, pair in _mapping(told.get("comparisons")).items()}
     if wide and (baseline := _mapping(told.get("baseline_metrics"))):
         present = _mapping(advice.get("current_model")).get("name")
         found = {f"{present or 'the present model'} (present)": baseline, **found}
-    columns = [key for key in COLUMNS if any(key in metrics for metrics in found.values())]
-    if not columns and not advice:
+    tables = [
+        *_table("Each model by itself", found, _EACH),
+        *_table("Beside the present one, row by row", pairs, _BESIDE),
+    ]
+    if not tables and not advice:
         return None
-    rows = [(name, [_plain(metrics.get(key)) for key in columns]) for name, metrics in found.items()]
     chosen = {name.replace("_", " "): _mapping(advice.get(name)).get("model") for name in _CHOICES}
     choices = [(name, str(model)) for name, model in chosen.items() if model]
-    verdict = str(advice.get("verdict") or "").replace("_", " ")
-    return Backtest(verdict, str(advice.get("summary") or ""), columns, rows[:MAX_ROWS], choices)
+    verdict = str(decision.get("verdict") or advice.get("verdict") or "").replace("_", " ")
+    return Backtest(verdict, str(advice.get("summary") or ""), tables, choices)
+
+
+def _table(title: str, found: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> list[Table]:
+    """The table of what is *known* and any model has; none when there is nothing."""
+    columns = [key for key in known if any(key in metrics for metrics in found.values())]
+    rows = [(name, [_plain(metrics.get(key)) for key in columns]) for name, metrics in found.items()]
+    return [Table(title, [known[key] for key in columns], rows[:MAX_ROWS])] if columns else []
+
+
+def _beside(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model did beside the present one, row by row: shares of 0 to 1 become points of 0 to 100."""
+    interval, reasons = pair.get("interval"), pair.get("reasons")
+    ends = [_points(end) for end in interval] if isinstance(interval, list) else []
+    told = {
+        "difference": _points(pair.get("difference")),
+        "interval": f"{ends[0]} to {ends[1]}" if len(ends) == 2 and all(ends) else None,
+        "decision": pair.get("verdict"),
+        "reasons": ", ".join(map(str, reasons)).replace("_", " ").lower() if isinstance(reasons, list) else None,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _points(share: Any) -> str | None:
+    is_share = isinstance(share, int | float) and not isinstance(share, bool) and abs(share) <= 1
+    return f"{100 * share:+.1f}" if is_share else None
 
 
 def changes(before: Any, after: str) -> list[tuple[str, str]]:
@@ -77,14 +113,22 @@ def changes(before: Any, after: str) -> list[tuple[str, str]]:
 
     Args:
         before: a text, or a list of messages, `[{"role", "content"}, …]`; nothing else has a difference.
+        after: a text; of messages, their JSON.
     """
-    old = _text(before)
-    if old is None or not after or old == after:
+    old, new = _text(before), _said(after) if isinstance(before, list) else after
+    if old is None or not new or old == new:
         return []
-    lines = difflib.unified_diff(old.splitlines(), after.splitlines(), lineterm="", n=3)
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=3)
     words = {"+": "added", "-": "removed", "@": "place"}
     shown = itertools.islice(lines, 2, MAX_DIFF_LINES)  # the first two name files
     return [(words.get(line[:1], "same"), line) for line in shown]
+
+
+def _said(messages: str) -> str:
+    try:
+        return _text(json.loads(messages)) or messages
+    except (ValueError, RecursionError):
+        return messages
 
 
 def _text(told: Any) -> str | None:

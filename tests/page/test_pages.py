@@ -1,7 +1,7 @@
 """
 The page: who gets in, what each sees, and that nothing which a job brings becomes a part of it.
 
-What a browser makes of it is `test_browser.py`'s; here its HTML and its headers are read.
+What a browser makes of it is in `test_browser`; here its HTML and its headers are read.
 """
 
 from __future__ import annotations
