@@ -136,7 +136,7 @@ DEFECTS = (
     Defect(
         "durable",
         "a commit of the journal does not wait for the disk",
-        "agent/overmind_agent/journal.py",
+        "agent/overmind_agent/journal_file.py",
         '"synchronous": 2',
         '"synchronous": 1',
         ("tests/unit/test_journal.py",),
@@ -144,9 +144,9 @@ DEFECTS = (
     Defect(
         "outbox-order",
         "the outbox is emptied from its end",
-        "agent/overmind_agent/journal.py",
-        "SELECT min(position), job_id",
-        "SELECT max(position), job_id",
+        "agent/overmind_agent/journal_outbox.py",
+        "WHERE fate IS NULL ORDER BY position",
+        "WHERE fate IS NULL ORDER BY position DESC",
         (AGENT_MACHINE, "tests/unit/test_journal.py", "tests/unit/test_delivery.py"),
     ),
     Defect(
