@@ -22,6 +22,7 @@ from overmind_executors.stopping import StopFlag
 from overmind_executors.tuning import PromptTuningExecutor
 from overmind_executors.tuning.recounting import recounted
 from zoo import Zoo
+from zoo_judges import RubricJudge
 from zoo_writers import Writer, rows, tuned
 
 Make = Callable[..., Context]
@@ -241,3 +242,38 @@ def test_unknown_models_are_all_named_at_once(make_context: Make, zoo: Zoo) -> N
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidParameters, match=field):
         PromptTuningExecutor().validate(job(**changes))
+
+
+def test_a_variable_that_no_row_has_is_named_before_any_call(make_context: Make, zoo: Zoo) -> None:
+    messages = [{"role": "system", "content": "Be right."}, {"role": "user", "content": "{inptu}"}]
+
+    with pytest.raises(InvalidParameters) as caught:
+        run(make_context, zoo, job(prompt=messages))
+
+    assert "prompt: no row has a field 'inptu'; did you mean 'input'?" in str(caught.value)
+    assert 0 == zoo.total
+
+
+def test_of_several_messages_only_the_systems_changes(make_context: Make, zoo: Zoo) -> None:
+    messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": "It is: {input}"}]
+
+    outcome = run(make_context, zoo, job(prompt=messages)).outcome
+
+    system, user = json.loads(outcome["best_agent_code"])
+    assert (True, messages[1]) == (outcome["promoted"], user)
+    assert "worth=0.95" in system["content"]
+
+
+def test_a_judge_decides_and_what_it_says_reaches_who_writes(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    """All three models are paid from one purse, and their calls are in one journal."""
+    zoo.models["tuned"] = lambda messages: "fine" if tuned(messages) == "right" else "poor"
+    zoo.models["judge"] = RubricJudge("judge")
+    models = {name: ModelEndpoint(name, zoo.url, name) for name in ("tuned", "writer", "judge")}
+
+    outcome = run(
+        make_context, zoo, job(judge={"models": ["judge"], "criteria": ["It is fine."]}), models=models
+    ).outcome
+
+    assert (True, zoo.total) == (outcome["promoted"], outcome["usage"]["model_calls"])
+    assert "judge: 0.00" in writer.questions[0]
+    assert outcome["data_sources_used"]["judge_scored_count"] > 0

@@ -176,6 +176,7 @@ def test_the_texts_of_messages_have_names_and_the_systems_are_tuned() -> None:
         ("<new_text>A</new_text><new_text>B</new_text>", "B"),
         ("```text\nA\n```", "A"),
         (" A ", "A"),
+        ("<new_text>A\0\ud800B</new_text>", "A\ufffd?B"),
     ],
 )
 def test_a_new_text_is_found_in_an_answer(answer: str, text: str) -> None:

@@ -52,6 +52,8 @@ BEST_PROMPT: Final = "best_prompt.txt"
 DIFF: Final = "prompt.diff"
 NO_SCORE: Final = "no_score"
 _SATURATED: Final = 0.99
+# Where the prompt stands here, for what is said about it elsewhere.
+_FIELDS: Final = {"target": "prompt", "target.messages_template": "prompt"}
 
 
 def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | None) -> Result:
@@ -403,7 +405,12 @@ def _rows(task: PromptTuningParameters, context: Context) -> list[Row]:
     place = task.model_dump(include=set(RowPlace.model_fields))
     wanted = InferenceParameters(**place, target=ModelTarget.model_validate(target.model_dump()))
     source = find_rows(task, context, most=task.max_items)
-    survey(source, wanted, context.stop)
+    try:
+        survey(source, wanted, context.stop)
+    except InvalidParameters as error:  # the prompt is no part of the target here
+        raise InvalidParameters(
+            *(replace(one, field=_FIELDS.get(one.field, one.field)) for one in error.problems)
+        ) from None
     return [row for row in source.rows() if isinstance(row, Row) and row.input is not None]
 
 

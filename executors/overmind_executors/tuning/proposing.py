@@ -127,11 +127,10 @@ class ModelProposer:
 
 
 def new_text(answer: str) -> str:
-    """The text in *answer*: between its tags, else in its last fence, else all of it."""
-    for pattern in (_TEXT, _FENCE):
-        if found := pattern.findall(answer):
-            return str(found[-1]).strip()
-    return answer.strip()
+    """The text in *answer*: between its tags, else in its last fence, else all of it; as a database can hold it."""
+    answer = answer.replace("\0", "\ufffd").encode(errors="replace").decode()
+    found = _TEXT.findall(answer) or _FENCE.findall(answer) or [answer]
+    return str(found[-1]).strip()
 
 
 def _short(value: Any) -> str:
