@@ -29,6 +29,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 HOME: Final = ROOT / ".demo"
 DATA: Final = HOME / "control-plane"
 RUNNING: Final = HOME / "running.json"
+SUBMIT_TOKEN: Final = HOME / "submit.token"
 COMMANDS: Final = Path(sys.executable).parent
 READY_S: Final = 60.0
 STOP_S: Final = 10.0
@@ -132,14 +133,19 @@ def command(name: str, *arguments: str) -> str:
 
 
 def make_tokens() -> tuple[str, Path]:
-    """A project with a token that submits and, in a file, one for the agent."""
+    """A project with a token that submits, and the file with the agent's."""
     command("overmind-control-plane", "project", "create", "demo", "--data", str(DATA))
     token = ("token", "create", "--data", str(DATA), "--project", "demo", "--role")
     submit = command("overmind-control-plane", *token, "submit")
-    file = HOME / "agent.token"
+    keep_secret(SUBMIT_TOKEN, submit)
+    return submit, keep_secret(HOME / "agent.token", command("overmind-control-plane", *token, "agent"))
+
+
+def keep_secret(file: Path, secret: str) -> Path:
+    """*file*, with *secret* in it, for nobody else to read."""
     file.touch(mode=0o600)
-    file.write_text(command("overmind-control-plane", *token, "agent"), encoding="utf-8")
-    return submit, file
+    file.write_text(secret, encoding="utf-8")
+    return file
 
 
 def write_config(plane: str, model: str, token: Path) -> Path:
@@ -328,6 +334,8 @@ def demo() -> None:
         show(plane, job_id, rows)
         take_in(plane, config)
         score(plane, config, rows)
+        if os.environ.get("KEEP"):
+            say.print(f"\nWatch: [bold]{plane.url}/[/bold], with the token in {SUBMIT_TOKEN.relative_to(ROOT)}")
 
 
 def _end(*_: object) -> NoReturn:

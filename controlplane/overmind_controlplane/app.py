@@ -59,7 +59,14 @@ def build_app(plane: Plane) -> FastAPI:
         yield
         plane.stop()
 
-    app = _Described(title="Overmind control plane", version="1", lifespan=lifespan, redirect_slashes=False)
+    app = _Described(
+        title="Overmind control plane",
+        version="1",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.plane = plane
     must_be_declared(*ROUTERS)
     for router in ROUTERS:

@@ -328,6 +328,7 @@ def test_every_route_declares_something() -> None:
     visit = {
         ("GET", "/"),
         ("GET", "/static/{name}"),
+        ("GET", "/docs"),
         ("GET", "/sign-in"),
         ("POST", "/sign-in"),
         ("POST", "/sign-out"),

@@ -60,6 +60,12 @@ def test_the_wheel_holds_every_module_and_no_test(wheel: zipfile.ZipFile) -> Non
     assert [] == [name for name in wheel.namelist() if name.rpartition("/")[2].startswith(("test_", "conftest"))]
 
 
+def test_the_wheel_brings_what_the_page_is_made_of(wheel: zipfile.ZipFile) -> None:
+    page = "overmind_controlplane/page/"
+
+    assert {f"{page}static/live.js", f"{page}static/page.css", f"{page}templates/job.html"} <= set(wheel.namelist())
+
+
 def test_each_package_says_that_it_is_typed(wheel: zipfile.ZipFile) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 

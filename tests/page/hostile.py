@@ -12,7 +12,7 @@ from overmind_agent.lifecycle import Status
 from overmind_controlplane import files
 from overmind_controlplane.access import Caller
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.tables import Agent, AgentEvent, Iteration, Job, JobEvent, Token, new_id, now
+from overmind_controlplane.tables import Agent, AgentEvent, Demand, Iteration, Job, JobEvent, Token, new_id, now
 
 OWN: Final = "window.pwned=1"
 PAYLOADS: Final[Sequence[str]] = (
@@ -85,6 +85,8 @@ def plant(session: Session, plane: Plane, caller: Caller, payload: str) -> str:
     )
     file = files.add_file(session, caller, ("Job", job_id), told)
     model = files.add_model(session, caller, told)
+    demand = {"function_name": kept, "module_name": kept, "project_id": caller.project_id}
+    session.add(Demand(digest=secrets.token_hex(32), **demand))
     session.add(_job(caller, (job_id, agent_id, model.id, file.id), payload, kept))
     session.flush()
     for status in (Status.PENDING, Status.RUNNING):

@@ -274,7 +274,7 @@ def test_tokens_are_for_administrators_and_show_no_secret(project: Project, visi
 def test_every_page_has_its_policy_whatever_it_says(project: Project, visitor: Visitor, stranger: Visitor) -> None:
     job_id = run(project, "plain")
     pages = ["/", "/jobs", f"/jobs/{job_id}", "/agents", "/tokens", "/sign-in", "/nothing", "/jobs?page=x"]
-    pages += ["/jobs?status=bogus", "/jobs/none", "/static/none", "/static/page.css", "/static/live.js"]
+    pages += ["/docs", "/jobs?status=bogus", "/jobs/none", "/static/none", "/static/page.css", "/static/live.js"]
     pages += ["/jobs/live?wait_s=0", f"/jobs/{job_id}/live?wait_s=0", "/agents/live?wait_s=0"]
 
     answers = [(path, who.get(path)) for path in pages for who in (visitor, stranger)]

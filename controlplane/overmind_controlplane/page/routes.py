@@ -17,7 +17,6 @@ from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.job_facts import wanted
 from overmind_controlplane.page import drawing, live, rendering, seen, verdicts, visits
 from overmind_controlplane.page.visits import Administrator, Person
-from overmind_controlplane.pages import count_pages
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotAuthenticated, NotFound, Refused
 from overmind_controlplane.roles import OPEN
@@ -82,6 +81,18 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
+@router.get("/docs", dependencies=[OPEN])
+async def describe(request: Request) -> Response:
+    """What the HTTP interface has, read off its own description; nothing is fetched from elsewhere for it."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for path, verbs in request.app.openapi()["paths"].items():
+        for verb, told in verbs.items():
+            group = (told.get("tags") or ["others"])[0]
+            said = told.get("description", "").partition("\n")[0]
+            groups.setdefault(group, []).append({"verb": verb.upper(), "path": path, "said": said})
+    return rendering.page("interface.html", None, groups=groups)
+
+
 # -------------------------------------------------------------------------------------------------- jobs
 
 
@@ -129,15 +140,11 @@ def _jobs_part(plane: Plane, caller: Caller, job_type: str, status: str, page: i
     except ValueError as error:
         raise Refused(str(error)) from error
     with plane.database.read() as session:
-        lines, total = seen.jobs(session, caller, job_type, statuses, page)
+        lines, has_older = seen.jobs(session, caller, job_type, statuses, page)
     kept = {"job_type": job_type, "status": status}
-    pages = count_pages(total, seen.PAGE_SIZE)
-    turns = {name: f"/jobs?{urlencode(kept | {'page': number})}" for name, number in _turns(page, pages)}
-    return rendering.fragment("jobs_part.html", lines=lines, total=total, page=page, pages=pages, turns=turns)
-
-
-def _turns(page: int, pages: int) -> list[tuple[str, int]]:
-    return [(name, number) for name, number in (("newer", page - 1), ("older", page + 1)) if 1 <= number <= pages]
+    numbers = ({"newer": page - 1} if page > 1 else {}) | ({"older": page + 1} if has_older else {})
+    turns = {name: f"/jobs?{urlencode(kept | {'page': number})}" for name, number in numbers.items()}
+    return rendering.fragment("jobs_part.html", lines=lines, page=page, turns=turns)
 
 
 @router.get("/jobs/{job_id}")

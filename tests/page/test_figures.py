@@ -1,0 +1,138 @@
+"""What charts and tables show of what a job reported, whatever that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from overmind_controlplane.page.drawing import HEIGHT, LEFT, WIDTH, Bar, bars, course
+from overmind_controlplane.page.live import LogReader
+from overmind_controlplane.page.rendering import harmless, number, size, span
+from overmind_controlplane.page.seen import Step
+from overmind_controlplane.page.verdicts import backtest, changes
+
+
+def steps(*scores: tuple[float | None, bool]) -> list[Step]:
+    """Steps with these scores; the second says whether one was kept."""
+    return [Step(str(place), score, is_kept, False, "", "") for place, (score, is_kept) in enumerate(scores)]
+
+
+def test_the_line_of_the_best_follows_what_was_kept_and_never_falls() -> None:
+    drawn = course(steps((50.0, True), (80.0, False), (None, False), (60.0, True), (55.0, True)))
+
+    assert drawn is not None
+    heights = [float(point.split(",")[1]) for point in drawn.best.split()]
+    assert heights == sorted(heights, reverse=True)
+    assert 4 == len(drawn.marks)
+    assert all(LEFT <= mark.x <= WIDTH and 0 <= mark.y <= HEIGHT for mark in drawn.marks)
+
+
+@pytest.mark.parametrize("few", [[], [(None, True)], [(1.0, True)], [(1.0, True), (None, False)]])
+def test_one_score_makes_no_course(few: list[tuple[float | None, bool]]) -> None:
+    assert course(steps(*few)) is None
+
+
+def test_equal_scores_make_a_course_too() -> None:
+    drawn = course(steps((0.0, True), (0.0, False)))
+
+    assert drawn is not None
+    assert drawn.marks[0].y == drawn.marks[1].y
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"a": 1, "b": 4}, [Bar("a", 1, 0.25), Bar("b", 4, 1.0)]),
+        ({"a": 0}, [Bar("a", 0, 0.0)]),
+        ({"a": -1, "b": True, "c": 0.5, "d": None}, []),
+        (["a"], []),
+        (None, []),
+    ],
+)
+def test_a_distribution_is_counts_by_name(told: Any, expected: list[Bar]) -> None:
+    assert expected == bars(told)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("a\nb", "a\nc", ["place", "same", "removed", "added"]),
+        ("a", "a", []),
+        ("a", "", []),
+        (None, "a", []),
+        (
+            [{"role": "system", "content": "a"}],
+            '[{"role": "system", "content": "b"}]',
+            ["place", "removed", "added"],
+        ),
+        ([{"role": "system", "content": "a"}], "not json", ["place", "removed", "added"]),
+    ],
+)
+def test_two_prompts_differ_by_their_lines(before: Any, after: str, expected: list[str]) -> None:
+    assert expected == [word for word, _ in changes(before, after)]
+
+
+def test_a_comparison_is_read_in_either_shape() -> None:
+    flat = backtest({"mini": {"avg_total": 84.2, "count": 3}, "large": {"error": "no"}})
+    wide = backtest(
+        {
+            "model_results": {"mini": {"aggregate_metrics": {"avg_eval_score": 0.8}}},
+            "baseline_metrics": {"avg_eval_score": 0.7},
+            "comparisons": {"mini": {"difference": 0.1, "interval": [0.02, 0.18], "verdict": "switch"}},
+            "decision": {"verdict": "switch"},
+            "recommendations": {"current_model": {"name": "fast"}, "verdict": "switch_recommended"},
+        }
+    )
+
+    assert flat is not None
+    assert wide is not None
+    assert [("mini", [84.2, 3, None]), ("large", [None, None, "no"])] == list(flat.tables[0].rows)
+    assert [("fast (present)", [0.7]), ("mini", [0.8])] == list(wide.tables[0].rows)
+    assert [("mini", ["+10.0", "+2.0 to +18.0", "switch"])] == list(wide.tables[1].rows)
+    assert "switch" == wide.verdict
+
+
+@pytest.mark.parametrize("told", [None, {}, [], "x", {"a": 1}, {"a": {"b": 1}}, {"model_results": 3}])
+def test_what_is_no_comparison_has_no_table(told: Any) -> None:
+    assert backtest(told) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07end", "red end"),
+        ("a\r\nb\rc\n\td", "a\nb\nc\n\td"),
+        ("\u202eabc\x00\x9b\ud800", "\ufffdabc\ufffd\ufffd\ufffd"),
+        (None, ""),
+        (3, "3"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_not_shown(told: Any, expected: str) -> None:
+    assert expected == harmless(told)
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_letter_that_is_cut_in_two_is_told_whole(cut: int) -> None:
+    data = "aü€𝄞b".encode()
+    arrived = data[:cut]
+    reader = LogReader(lambda offset, limit: arrived[offset : offset + limit], 0)
+
+    first = reader.more()
+    between = reader.offset
+    arrived = data
+    second = reader.more()
+
+    assert "aü€𝄞b" == first + second
+    assert first == data[:between].decode()
+    assert len(data) == reader.offset
+
+
+def test_numbers_durations_and_sizes_read_well() -> None:
+    assert ["1,234,567", "0.12346", "12.5", "x", "True"] == [
+        number(v) for v in (1234567, 0.123456789, 12.5, "x", True)
+    ]
+    assert ["0.4 s", "12 s", "3 min 5 s", "2 h 10 min", "3 d", ""] == [
+        span(v) for v in (0.41, 12.9, 185, 7800, 3 * 86400, None)
+    ]
+    assert ["812 B", "1.4 KiB", "3.0 MiB"] == [size(v) for v in (812, 1434, 3 << 20)]
