@@ -15,7 +15,7 @@ READ_BYTES: Final = 1 << 20
 """Longer parameters are not read here; such a job is offered as if it named no model."""
 
 # Where parameters name a model, or a list of them. A job type that has none of these keys is not bound to any.
-_PLACES: Final = (("target", "model"), ("judge", "models"), ("analyzer_model",))
+_PLACES: Final = (("target", "model"), ("judge", "models"), ("analyzer_model",), ("current_model",), ("models",))
 # As the setting `models.<name>` has it; another word is no model of any host, and its job fails with that message.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -44,4 +44,4 @@ def _at(parameters: Any, place: tuple[str, ...]) -> Iterator[str]:
         found = found.get(key) if isinstance(found, Mapping) else None
     for name in found if isinstance(found, list) else [found]:
         if isinstance(name, str):
-            yield name
+            yield name.partition(":reasoning-")[0]  # a model asked with some effort is that model

@@ -70,7 +70,7 @@ def job(draw: np.random.Generator, *, rows: int, repeats: int, gains: Sequence[f
 def test_of_five_models_that_are_no_better_none_is_switched_to_19_times_in_20() -> None:
     draw = np.random.default_rng(1)
 
-    verdicts = Counter(decide(job(draw, rows=60, repeats=1, gains=[0.0] * 5), RULE).verdict for _ in range(400))
+    verdicts = Counter(decide(job(draw, rows=40, repeats=1, gains=[0.0] * 5), RULE).verdict for _ in range(400))
 
     assert verdicts[Verdict.SWITCH] <= 20, verdicts
 
@@ -79,10 +79,10 @@ def test_a_model_that_is_ten_points_better_is_found_with_200_rows_asked_three_ti
     draw = np.random.default_rng(2)
 
     winners = Counter(
-        decide(job(draw, rows=200, repeats=3, gains=[0.1, 0, 0, 0, 0]), RULE).winner for _ in range(25)
+        decide(job(draw, rows=200, repeats=3, gains=[0.1, 0, 0, 0, 0]), RULE).winner for _ in range(20)
     )
 
-    assert winners["m0"] >= 20, winners
+    assert winners["m0"] >= 16, winners
 
 
 def test_a_slow_hour_moves_no_difference_beyond_its_interval() -> None:
@@ -121,18 +121,26 @@ def test_the_known_frontier_is_found_95_times_in_100() -> None:
     assert all(0 <= point.membership <= 1 for point in frontier.points)
 
 
-def test_a_race_saves_a_third_of_the_calls_and_finds_the_same_winner() -> None:
+def test_a_race_saves_a_third_of_the_calls_and_finds_the_winner_as_often() -> None:
     draw = np.random.default_rng(5)
-    racing, saved, same = Racing(), 0, 0
-    for _ in range(20):
-        whole = job(draw, rows=160, repeats=3, gains=[0.15, -0.3, -0.3, -0.4, -0.4, 0.0])
-        out = _raced(whole, racing)
+    saved, found, raced = 0, 0, 0
+    for _ in range(10):
+        whole = job(draw, rows=160, repeats=1, gains=[0.2, -0.3, -0.3, -0.4, -0.4, 0.0])
+        out = _raced(whole, Racing())
         saved += sum(whole.rows - at for at in out.values())
-        left = Evidence("old", {name: one for name, one in whole.sides.items() if name not in out})
-        same += decide(whole, RULE).winner == decide(left, RULE).winner
+        sides = {name: _until(one, out.get(name, whole.rows)) for name, one in whole.sides.items()}
+        found += "m0" == decide(whole, RULE).winner
+        raced += "m0" == decide(Evidence("old", sides), RULE, out=frozenset(out)).winner
 
-    assert saved >= 0.3 * 20 * 160 * 7
-    assert same >= 19
+    assert saved >= 0.3 * 10 * 160 * 7
+    assert raced >= found > 5
+
+
+def _until(one: Side, rows: int) -> Side:
+    """*one*, asked about the first *rows* rows alone."""
+    is_asked = np.arange(len(one.quality))[:, None] < rows
+    numbers = (np.where(is_asked, values, np.nan) for values in (one.quality, one.latency_ms, one.cost_usd))
+    return Side(*numbers, one.asked & is_asked, one.answered & is_asked, one.gate_failed & is_asked)
 
 
 def _raced(whole: Evidence, racing: Racing) -> Mapping[str, int]:
@@ -196,9 +204,9 @@ def test_sums_that_differ_in_their_last_digit_are_ties() -> None:
 
 
 def test_a_saving_of_exactly_the_stated_share_is_enough() -> None:
-    assert Change(0.001, 0.0009, -1.0, -0.1).reaches(0.1)
-    assert Change(900.0, 400.0, -1.0, -0.1).reaches(round(500 / 900, 6))
-    assert not Change(0.001, 0.00090001, -1.0, -0.1).reaches(0.1)
+    assert Change(0.001, 0.0009, -1.0, -0.1, 100).reaches(0.1)
+    assert Change(900.0, 400.0, -1.0, -0.1, 100).reaches(round(500 / 900, 6))
+    assert not Change(0.001, 0.00090001, -1.0, -0.1, 100).reaches(0.1)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +251,17 @@ def test_each_verdict_has_its_reasons(
 
 def replace_rule(**changes: Any) -> Rule:
     return RULE.model_copy(update=changes)
+
+
+def test_too_few_requests_show_no_95th_percentile() -> None:
+    """Of 71 requests all may lie below it, with a chance of more than 2.5 %."""
+    scores = [1.0, 0.0] * 50
+
+    few = decided(side(scores[:71]), side(scores[:71], latency_ms=50.0))[1]
+    enough = decided(side(scores[:72]), side(scores[:72], latency_ms=50.0))[1]
+
+    assert Reason.LATENCY_LOWER not in few.reasons
+    assert Reason.LATENCY_LOWER in enough.reasons
 
 
 def test_few_rows_settle_nothing_and_it_says_how_many_would() -> None:

@@ -80,7 +80,7 @@ def _items(count: int) -> list[dict[str, Any]]:
 
 def _run(context: Context, **changes: Any) -> Result:
     parameters: dict[str, Any] = {
-        "items": _items(40),
+        "items": _items(30),
         "current_model": "old",
         "models": ["good"],
         "evaluators": [{"kind": "contains", "value": "fine"}],
@@ -223,7 +223,7 @@ def test_an_unknown_price_is_null_and_decides_nothing(make: Make) -> None:
 def test_money_is_told_for_requests_and_for_successes(make: Make) -> None:
     metrics = _run(make()).outcome["backtest_results"]["model_results"]["good"]["aggregate_metrics"]
 
-    assert metrics["usd_per_1000_requests"] == round(1000 * metrics["total_cost"] / 40, 6)
+    assert metrics["usd_per_1000_requests"] == round(1000 * metrics["total_cost"] / 30, 6)
     assert metrics["usd_per_1000_successes"] == round(1000 * metrics["total_cost"] / metrics["successes"], 6)
     assert metrics["usd_per_1000_successes"] > metrics["usd_per_1000_requests"]
 
@@ -271,14 +271,14 @@ def test_two_hosts_of_one_model_are_two_models(make: Make, zoo: Zoo) -> None:
 
     facts = _run(make(more={"old-2": other}), models=["old-2"]).outcome
 
-    assert 80 == facts["usage"]["model_calls"] == zoo.total
+    assert 60 == facts["usage"]["model_calls"] == zoo.total
 
 
 def test_an_effort_is_asked_for(make: Make, zoo: Zoo) -> None:
     facts = _run(make(), current_model="good", models=["good:reasoning-low"]).outcome
 
     efforts = [body.get("reasoning_effort") for body in zoo.bodies]
-    assert (40, 40) == (efforts.count(None), efforts.count("low"))
+    assert (30, 30) == (efforts.count(None), efforts.count("low"))
     assert ["good:reasoning-low"] == list(facts["backtest_results"]["model_results"])
 
 
@@ -335,7 +335,7 @@ def test_resumed_it_pays_for_the_rest_alone_and_says_the_same(make: Make, zoo: Z
     context = make(stop=stop)
 
     def report(done: int, _total: int, _step: str) -> None:
-        if done == 15:
+        if done == 10:
             stop.set()
 
     with pytest.raises(WorkStopped):
@@ -343,8 +343,8 @@ def test_resumed_it_pays_for_the_rest_alone_and_says_the_same(make: Make, zoo: Z
     before = zoo.total
     _run(make(), models=["good", "bad"])
 
-    assert 240 + 4 >= zoo.total >= 240
-    assert before < 240
+    assert 180 + 4 >= zoo.total >= 180
+    assert before < 180
     assert [_plain(line) for line in _lines(undisturbed)] == [_plain(line) for line in _lines(context)]
 
 
@@ -356,6 +356,14 @@ def _plain(line: dict[str, Any]) -> dict[str, Any]:
         for name, cell in line["models"].items()
     }
     return {**line, "models": models}
+
+
+def test_a_model_that_the_hosts_owner_keeps_from_such_jobs_is_not_asked(make: Make, zoo: Zoo) -> None:
+    with pytest.raises(ExecutionFailed) as caught:
+        _run(make(barred_models=frozenset({"bad"})), models=["bad:reasoning-low"])
+
+    assert "model_not_allowed" == caught.value.reason
+    assert 0 == zoo.total
 
 
 @pytest.mark.parametrize(

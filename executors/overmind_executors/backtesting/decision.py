@@ -138,13 +138,18 @@ def _notes(facts: Finding, evidence: Evidence, rule: Rule) -> list[Reason]:
     held = {
         Reason.COST_LOWER: cost is not None and cost.is_lower and cost.reaches(rule.min_saving),
         Reason.COST_HIGHER: cost is not None and cost.is_higher,
-        Reason.LATENCY_LOWER: latency is not None and latency.is_lower and latency.reaches(rule.min_saving),
+        Reason.LATENCY_LOWER: latency is not None and _is_faster(latency, rule, len(evidence.candidates)),
         Reason.LATENCY_SLO_BREACH: slo is not None and latency is not None and latency.after > slo,
         Reason.GATE_FAILED: facts.new_gate_failures > 0,
         Reason.SEGMENT_REGRESSION: any(segment.is_regression for segment in facts.segments),
         Reason.PRICE_UNKNOWN: bool(side.answered.any()) and not is_priced,
     }
     return [reason for reason, holds in held.items() if holds]
+
+
+def _is_faster(latency: Change, rule: Rule, candidates: int) -> bool:
+    is_enough = latency.requests >= pairs.fewest_requests(rule.alpha / candidates)
+    return is_enough and latency.is_lower and latency.reaches(rule.min_saving)
 
 
 def _verdict(facts: Finding, rule: Rule, noted: frozenset[Reason]) -> tuple[Verdict, tuple[Reason, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.backtesting.families import family_of
 from overmind_executors.backtesting.parameters import BacktestingParameters, base_and_effort
 from overmind_executors.backtesting.rule import Reason
@@ -34,8 +35,10 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
 
     Raises:
         InvalidParameters: the host does not have one, or its price is needed for the budget and not known.
+        ExecutionFailed: the host's owner keeps one from jobs of this type.
     """
     judges = task.judge.models if task.judge else []
+    refuse_barred((base_and_effort(name)[0] for name in (*task.all_models, *judges)), context)
     places = [("current_model", task.current_model), *(("models", name) for name in task.models)]
     places += [("judge.models", name) for name in judges]
     problems: list[Problem] = []

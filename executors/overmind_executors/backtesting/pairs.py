@@ -49,6 +49,7 @@ class Change:
     Attributes:
         before, after: the incumbent's and the candidate's.
         low, high: the interval of `after - before`.
+        requests: how many of them the figures are of, on each side.
         saving: the share of *before* that is saved, rounded to six places; None when *before* is 0.
     """
 
@@ -56,6 +57,7 @@ class Change:
     after: float
     low: float
     high: float
+    requests: int
 
     @property
     def saving(self) -> float | None:
@@ -114,7 +116,7 @@ def cost_change(evidence: Evidence, name: str, *, level: float) -> Change | None
     before, after = old.cost_usd[rows].mean(axis=1), new.cost_usd[rows].mean(axis=1)
     drawn = draws(len(rows))
     differences = (after - before)[drawn].mean(axis=1)
-    return Change(float(before.mean()), float(after.mean()), *_ends(differences, level))
+    return Change(float(before.mean()), float(after.mean()), *_ends(differences, level), before.size)
 
 
 def latency_change(evidence: Evidence, name: str, *, level: float) -> Change | None:
@@ -127,7 +129,18 @@ def latency_change(evidence: Evidence, name: str, *, level: float) -> Change | N
     drawn = draws(len(rows))
     differences = slowest(after, drawn) - slowest(before, drawn)
     whole = np.arange(len(rows))[None, :]
-    return Change(float(slowest(before, whole)[0]), float(slowest(after, whole)[0]), *_ends(differences, level))
+    figures = float(slowest(before, whole)[0]), float(slowest(after, whole)[0])
+    return Change(*figures, *_ends(differences, level), before.size)
+
+
+def fewest_requests(alpha: float, share: float = SLOWEST) -> int:
+    """
+    With fewer the slowest value may well lie below the percentile, and an interval of it says nothing.
+
+    Args:
+        alpha: the chance of that, which is still allowed: 72 requests at 2.5 % for the 95th percentile.
+    """
+    return math.ceil(math.log(alpha) / math.log(share))
 
 
 def slowest(values: Floats, drawn: Places, share: float = SLOWEST) -> Floats:
