@@ -3,7 +3,7 @@ A job's log on disk: the file that the child writes to itself, and of a long one
 
 The child has the file for its standard output, so that no reader of ours can hold it up or lose a line by dying.
 Of a log of more than 64 MiB the first 16 and the last 48 are kept. What lies between is given back to the file
-system as a hole: no byte changes its place, and nothing that is written meanwhile is lost. See decision 0014.
+system as a hole: no byte changes its place, and nothing that is written meanwhile is lost. See decision 0021.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class Lanes:
 
     def each(self, files: Sequence[ResultFile], upload: Upload) -> Iterator[ResultFile]:
         """
-        Call *upload* for every file; yields each as soon as it is done, in whatever order that is.
+        Call *upload* for every file; yields each as soon as it is done: those that are done at the same moment in the
+        order of *files*.
 
         Raises:
             Exception: what *upload* raised first. No other file is begun then; those under way come to their end.
@@ -47,7 +48,7 @@ class Lanes:
                 while waiting:
                     done, _ = wait(waiting, timeout=TICK_S, return_when=FIRST_COMPLETED)
                     self._clock.now_s()
-                    for future in done:
+                    for future in [future for future in waiting if future in done]:
                         file = waiting.pop(future)
                         future.result()
                         yield file

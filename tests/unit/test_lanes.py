@@ -51,6 +51,20 @@ def test_four_files_are_on_their_way_at_a_time_each_over_its_own_connection(
     assert {file.name for file in files[: 2 * LANES]} == {file.name for file in done}
 
 
+def test_files_that_are_done_when_one_looks_come_in_their_order(files: list[ResultFile]) -> None:
+    """With one lane that is the order given: what a job says last is about its last file."""
+    uploaded = threading.Semaphore(0)
+    lanes = Lanes(lambda: FakeControlPlane(FakeServer()), VirtualClock(), number=1)
+    done = lanes.each(files, lambda _plane, _file: uploaded.release())
+
+    first = next(done)
+    for _ in files:
+        assert uploaded.acquire(timeout=DEADLINE_S)
+    rest = list(done)
+
+    assert files == [first, *rest]
+
+
 def test_connections_are_kept_for_the_next_job(
     lanes: Lanes, made: list[ControlPlane], files: list[ResultFile]
 ) -> None:
