@@ -34,7 +34,7 @@ class Lanes:
 
     def each(self, files: Sequence[ResultFile], upload: Upload) -> Iterator[ResultFile]:
         """
-        Call *upload* for every file; yields each as soon as it is done: those that are done at the same moment in the
+        Call *upload* for every file; yields each as soon as it is done: those that are done at one moment in the
         order of *files*.
 
         Raises:
