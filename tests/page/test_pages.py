@@ -356,6 +356,20 @@ def test_files_and_logs_are_given_away_and_never_shown(project: Project, visitor
     assert b"<script>alert(1)</script>" in answers[0].content
 
 
+def test_a_file_without_a_byte_is_given_away_too(project: Project, visitor: Visitor) -> None:
+    agent_id = project.agent.register()
+    made = project.submit.make_job({})
+    project.agent.walk(made["id"], agent_id, "Running")
+    body = project.agent.upload(b"", "größe.txt", (made["file"]["revisions"][-1]["id"],))
+    project.agent.read("POST", f"/api/v2/models/{made['model_id']}/artifacts", body)
+    addresses = Reader(visitor.get(f"/jobs/{made['id']}").text).addresses
+
+    answer = visitor.get(next(address for address in addresses if "/files/" in address))
+
+    assert (200, b"") == (answer.status_code, answer.content)
+    assert "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe.txt" == answer.headers["Content-Disposition"]
+
+
 def test_jobs_are_found_by_their_type_and_status(project: Project, visitor: Visitor) -> None:
     waiting = project.submit.make_job({}, "@overmind:inference")["id"]
     canceled = project.submit.make_job({}, "@overmind:judge_scoring")["id"]

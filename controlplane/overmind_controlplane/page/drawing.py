@@ -10,7 +10,7 @@ from overmind_controlplane.page.seen import Step
 
 WIDTH: Final = 640
 HEIGHT: Final = 220
-LEFT: Final = 44
+LEFT: Final = 64
 _RIGHT: Final = 12
 _TOP: Final = 12
 _BOTTOM: Final = 26

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Final
-from urllib.parse import parse_qs, urlencode
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import parse_qs, quote, urlencode
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
@@ -216,11 +217,12 @@ def download_file(job_id: str, artifact_id: str, caller: Person, plane: ThePlane
     return _download(path, str(rendering.harmless(revision.name or artifact.id)).replace("/", "_"))
 
 
-def _download(path: Any, name: str) -> Response:
-    headers = dict(rendering.DOWNLOAD_HEADERS)
+def _download(path: Path, name: str) -> Response:
+    named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    headers = {**rendering.DOWNLOAD_HEADERS, **named}
     if path.stat().st_size == 0:  # FileResponse sends no empty body to a client that asks for a range
         return Response(b"", media_type="application/octet-stream", headers=headers)
-    return FileResponse(path, media_type="application/octet-stream", headers=headers, filename=name)
+    return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
 
 # ---------------------------------------------------------------------------------------- agents, tokens
