@@ -6,14 +6,20 @@ The jobs are the same ones at every run, so these numbers do not flicker; the li
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 from scipy.stats import binom
 
+from overmind_executors.rows import Row
 from overmind_executors.tuning.gepa_search import gepa_search
-from overmind_executors.tuning.search import Search, best_of_n
-from tuning_bench import simulate
+from overmind_executors.tuning.ledger import Ledger
+from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n
+from overmind_executors.tuning.splitting import Case
+from overmind_executors.tuning.step_log import StepLog
+from overmind_executors.tuning.trials import NoMoreCalls
+from tuning_bench import SEED_TEXT, CoinBench, NumberedWriter, simulate
 
 JOBS = 40
 
@@ -49,3 +55,31 @@ def test_the_same_seed_searches_the_same_way(search: Search, tmp_path: Path) -> 
     one, again = (simulate(3, tmp_path, search, gain=lambda n: 0.03 * n) for _ in range(2))
 
     assert one == again
+
+
+@pytest.mark.parametrize("cut", range(3, 9))
+def test_a_candidate_that_was_cut_short_is_no_loser(cut: int, tmp_path: Path) -> None:
+    """When the money ends between writing a candidate and trying it, nothing is said of it."""
+    cases = [Case(Row(n, n, f"r{n}", {}, f"r{n}", "x"), f"r{n}") for n in range(12)]
+    bench = CoinBench(cut, {f"r{n}": 0.5 for n in range(12)})
+    ledger = Ledger(lambda _candidate: None)
+    asked = itertools.count()
+    with StepLog(tmp_path / "log") as log:
+        ground = Ground(
+            original=SEED_TEXT,
+            train=cases[:6],
+            validation=cases[6:],
+            bench=bench,
+            proposer=NumberedWriter(lambda _n: 0.0),
+            ledger=ledger,
+            log=log,
+            plan=Plan(9, 2, 3, ("prompt",), cut),
+            is_short=lambda _trials: next(asked) >= cut,
+        )
+        ledger.baseline(SEED_TEXT, ground.trials([(SEED_TEXT, cases[6:])])[0])
+
+        with pytest.raises(NoMoreCalls):
+            gepa_search(ground)
+
+    tried = {text for text, _, _ in bench.done}
+    assert {one.texts["prompt"] for one in ledger.candidates} <= tried

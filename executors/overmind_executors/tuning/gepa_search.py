@@ -73,6 +73,7 @@ class _Adapter:
         self._ground = ground
         self._parents: dict[tuple[tuple[str, str], ...], Texts] = {}
         self._waiting: list[Texts] = []
+        self._is_cut = False
         self._validated: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
 
     def evaluate(self, batch: list[Case], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ARG002
@@ -81,7 +82,7 @@ class _Adapter:
 
     def batch_evaluate(self, items: list[tuple[dict[str, str], list[Case]]]) -> list[Any]:
         """GEPA's adapter. What could not be scored counts as nothing here; the test tells the two apart."""
-        made = _through(lambda: self._ground.trials(items))
+        made = self._through(lambda: self._ground.trials(items))
         for (candidate, cases), trials in zip(items, made, strict=True):
             if len(cases) == len(self._ground.validation) and list(cases) == list(self._ground.validation):
                 self._validated[_key(candidate)] = trials
@@ -105,7 +106,7 @@ class _Adapter:
     ) -> dict[str, str]:
         """GEPA's adapter: the texts that change, nothing when there is no candidate that may be tried."""
         seen = [entry["seen"] for entry in shown[names[0]]]
-        made = _through(lambda: self._ground.propose(candidate, names, seen))
+        made = self._through(lambda: self._ground.propose(candidate, names, seen))
         if made is None or any(_key(made) == _key(other) for other in self._waiting):
             return {}
         self._parents[_key(made)] = candidate
@@ -126,10 +127,17 @@ class _Adapter:
             self._ground.ledger.tried(made, parent, self._validated[_key(made)])
 
     def on_iteration_end(self, _event: Mapping[str, Any]) -> None:
-        """Whoever was not tried on the validation rows by now never is."""
-        for made in self._waiting:
+        """Whoever was not tried on the validation rows by now never is; one that was cut short was no worse."""
+        for made in () if self._is_cut else self._waiting:
             self._ground.ledger.screened(made, self._parents[_key(made)])
         self._waiting = []
+
+    def _through(self, work: Callable[[], MadeT]) -> MadeT:
+        try:
+            return work()
+        except Exception as error:
+            self._is_cut = True
+            raise _Unwound(error) from error
 
 
 class _Turns:
@@ -151,13 +159,6 @@ class _Silence:
 
     def log(self, _message: str) -> None:
         """Say nothing."""
-
-
-def _through(work: Callable[[], MadeT]) -> MadeT:
-    try:
-        return work()
-    except Exception as error:
-        raise _Unwound(error) from error
 
 
 def _key(texts: Texts) -> tuple[tuple[str, str], ...]:
