@@ -384,6 +384,21 @@ def test_what_cannot_be_run_is_named(make: Make, changes: dict[str, Any], proble
     assert problem in str(caught.value)
 
 
+def test_however_much_is_measured_the_outcome_fits_into_the_record(make: Make) -> None:
+    context = make()
+    models = {f"m{n}": ModelEndpoint(f"m{n}", context.models["old"].base_url, "good") for n in range(12)}
+    evaluators = [{"kind": "contains", "value": "fine", "name": f"{n:03d}-" + "n" * 90} for n in range(50)]
+    items = [{**item, "id": f"{item['id']}-" + "r" * 240, "segment": "s" * 90} for item in _items(12)]
+
+    outcome = _run(
+        make(models={**context.models, **models}), models=list(models), items=items, evaluators=evaluators
+    ).outcome
+
+    assert result_files.MAX_OUTCOME_BYTES >= len(json.dumps(outcome, ensure_ascii=False).encode())
+    assert ["report_markdown", "regressions and gains", "segments", "evaluators"] == outcome["left_out"]
+    assert set(models) == outcome["backtest_results"]["model_results"].keys()
+
+
 def test_words_of_strangers_stay_text_in_the_report(make: Make) -> None:
     items = [{**item, "input": f"<script>alert(1)</script> {item['input']}"} for item in _items(30)]
     context = make()

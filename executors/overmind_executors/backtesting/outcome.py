@@ -37,8 +37,23 @@ def _without(*names: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     return without
 
 
+def _without_evaluators(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    results = outcome["backtest_results"]
+    shorter = {
+        name: {"aggregate_metrics": _but_evaluators(one["aggregate_metrics"])}
+        for name, one in results["model_results"].items()
+    }
+    baseline = _but_evaluators(results["baseline_metrics"])
+    return {**outcome, "backtest_results": {**results, "model_results": shorter, "baseline_metrics": baseline}}
+
+
+def _but_evaluators(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if key != "evaluators"}
+
+
 _STEPS: Final[tuple[tuple[str, Callable[[Mapping[str, Any]], dict[str, Any]]], ...]] = (
     ("report_markdown", _without_report),
     ("regressions and gains", _without("regressions", "gains")),
     ("segments", _without("segments")),
+    ("evaluators", _without_evaluators),
 )
