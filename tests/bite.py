@@ -40,6 +40,7 @@ class Defect:
 
 
 BOARD = "controlplane/overmind_controlplane/board.py"
+PAGE = "controlplane/overmind_controlplane/page"
 MACHINE = "tests/stateful/test_board_machine.py"
 AGENT_MACHINE = "tests/stateful/test_agent_machine.py"
 
@@ -164,6 +165,38 @@ DEFECTS = (
         "if self._reason is None and self._clock.now_s() >= self._fenced_at_s:",
         "if False:",
         ("tests/unit/test_held_jobs.py",),
+    ),
+    Defect(
+        "page-escapes",
+        "the page shows what a job brings as HTML",
+        f"{PAGE}/rendering.py",
+        "autoescape=True",
+        "autoescape=False",
+        ("tests/page/test_pages.py",),
+    ),
+    Defect(
+        "page-policy",
+        "the page lets scripts of its own text run",
+        f"{PAGE}/rendering.py",
+        "script-src 'self'; style-src 'self';",
+        "script-src 'self' 'unsafe-inline'; style-src 'self';",
+        ("tests/page/test_pages.py",),
+    ),
+    Defect(
+        "page-visit",
+        "a cookie that somebody made himself opens the page",
+        f"{PAGE}/visits.py",
+        "if not hmac.compare_digest(told, plane.signer.mac(_PURPOSE, token_id, expires)):",
+        "if False:",
+        ("tests/page/test_pages.py",),
+    ),
+    Defect(
+        "page-other-site",
+        "a form of another site begins a visit",
+        f"{PAGE}/visits.py",
+        'if site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host):',
+        "if False:",
+        ("tests/page/test_pages.py",),
     ),
 )
 
