@@ -35,6 +35,7 @@ from overmind_agent.capacity import Capacity
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.configuration import read_functions
+from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
 from overmind_agent.duties import Duties, Duty
@@ -231,6 +232,8 @@ class Service:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
             self._last_life = look_back(self._journal, datetime.now(UTC), read_boot_id())
             give_up_what_is_too_late(self._journal, self._last_life, self._log)
+            give_up_what_ends_us(self._journal, self._journal, self._last_life.ended_by, self._log)
+            at_end.callback(ended_in_order, self._journal)
             duties = Duties(self._log)
             wall_clock = WallClock(self._clock, duties.again, self._log)
             self._planes = Planes(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Task:
         size_bytes: of the output.
         stray: the file that a process which the job leaves behind writes after *work_s*; None for no such process.
         tells: whether the job prints its environment.
+        kills: whether the job kills its agent.
     """
 
     ledger: Path
@@ -40,6 +42,7 @@ class Task:
     size_bytes: int
     stray: Path | None
     tells: bool
+    kills: bool
 
 
 class LedgerExecutor:
@@ -58,6 +61,7 @@ class LedgerExecutor:
             int(parameters.get("size_bytes", 64)),
             Path(parameters["stray"]) if "stray" in parameters else None,
             bool(parameters.get("tells")),
+            bool(parameters.get("kills")),
         )
 
     def run(self, task: Task, context: Context) -> Result:
@@ -65,6 +69,8 @@ class LedgerExecutor:
         _write(task, context, what="begun", pid=os.getpid())
         if task.tells:
             print(dict(os.environ), flush=True)  # noqa: T201
+        if task.kills:
+            os.kill(os.getppid(), signal.SIGKILL)
         if task.stray is not None:
             _leave_behind(task.stray, task.work_s)
         if task.work_s and context.stop.wait(task.work_s):
