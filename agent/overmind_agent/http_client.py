@@ -500,6 +500,7 @@ class HttpControlPlane:
             if self._damaged[file.sha] >= DAMAGED_TRIES:
                 raise InvalidInput(f"the file {file.name!r} does not have its digest, however often it is read")
             raise TransientError(f"download: {file.name!r} does not have its digest", verb=verb.name)
+        self._damaged.pop(file.sha, None)  # other jobs may have the same file
 
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """See ControlPlane."""

@@ -689,6 +689,23 @@ def test_a_file_that_stays_damaged_is_the_jobs_fault(site: Site, plane: HttpCont
         plane.download(file, tmp_path / "input")
 
 
+def test_transfers_that_went_wrong_are_forgotten_when_the_file_arrives(
+    site: Site, plane: HttpControlPlane, tmp_path: Path
+) -> None:
+    """Many jobs may have one file, and an agent lives for long: its third bad transfer fails no job."""
+    file = remote(b"rows")
+
+    for content in (b"r0ws", b"r0ws", b"rows", b"r0ws"):
+        serve(site, file, content)
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            plane.download(file, tmp_path / "input")
+    plane.download(file, tmp_path / "input")
+
+    with pytest.raises(TransientError):
+        plane.download(file, tmp_path / "input")
+
+
 @pytest.mark.parametrize("status", [400, 404, 410, 416])
 def test_a_file_that_is_not_there_is_the_jobs_fault(
     site: Site, plane: HttpControlPlane, tmp_path: Path, status: int

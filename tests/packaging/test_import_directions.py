@@ -84,6 +84,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "wall_clock": VALUES,
     "state_folder": VALUES,
     "last_life": VALUES,
+    "deadly_jobs": VALUES | _names("last_life"),
     "memory_kills": frozenset(),
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
