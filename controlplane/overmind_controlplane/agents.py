@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from overmind_agent.lifecycle import LIFECYCLE
 from overmind_controlplane.access import Caller
 from overmind_controlplane.database import ring
 from overmind_controlplane.refusals import NotFound
@@ -42,6 +43,8 @@ STATUS_NAMES: Final = (
 STATUS_KEPT_FOR: Final = timedelta(days=4)
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SEEN_EVERY: Final = timedelta(seconds=10)
+# A job that is final keeps the name of its last holder, which holds it no more.
+_HELD: Final = tuple(status for status, stage in LIFECYCLE.items() if stage.is_held)
 
 
 def register(session: Session, caller: Caller, known_id: str | None = None) -> Agent:
@@ -54,9 +57,10 @@ def register(session: Session, caller: Caller, known_id: str | None = None) -> A
     """
     if known_id is not None:
         known = session.scalar(select(Agent).where(Agent.id == known_id))
-        if known is not None and known.project_id == caller.project_id:
+        may_have = _may_have(session, caller, known_id)
+        if known is not None and known.project_id == caller.project_id and may_have:
             return known
-        if known is not None or not _may_have(session, caller, known_id):
+        if known is not None or not may_have:
             known_id = None
     agent = Agent(
         id=known_id or new_id(),
@@ -72,8 +76,10 @@ def register(session: Session, caller: Caller, known_id: str | None = None) -> A
 
 def _may_have(session: Session, caller: Caller, agent_id: str) -> bool:
     """Whether *agent_id* is one of ours and holds no job that the caller may not see."""
-    unseen = select(Job.id).where(Job.holder == agent_id, Job.project_id.not_in(caller.projects)).limit(1)
-    return _ID.fullmatch(agent_id) is not None and session.scalar(unseen) is None
+    unseen = select(Job.id).where(
+        Job.holder == agent_id, Job.project_id.not_in(caller.projects), Job.status.in_(_HELD)
+    )
+    return _ID.fullmatch(agent_id) is not None and session.scalar(unseen.limit(1)) is None
 
 
 def get(session: Session, caller: Caller, agent_id: str) -> Agent:

@@ -12,21 +12,24 @@ from overmind_agent import wire
 from overmind_agent.jobs import Directive
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import agents, timers
+from overmind_controlplane.access import Caller
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import is_changing
 from overmind_controlplane.tables import Agent, Job, now
 
 
-def arrive(session: Session, board: Board, agent: Agent, beat: wire.Heartbeat) -> frozenset[str]:
+def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: wire.Heartbeat) -> frozenset[str]:
     """
     Take a heartbeat in: renew the leases of the jobs that it names and note how far they are.
+
+    Jobs of projects that the caller does not see are none of its, whoever holds them.
 
     Returns:
         The jobs that the agent holds at this moment, named or not.
     """
     if not agents.is_replaced(agent, beat.instance):
         agents.saw(agent, slots=beat.slots, draining=beat.draining)
-    known = _known(session, agent, beat.jobs)
+    known = _known(session, caller, agent, beat.jobs)
     going_on = [
         (job, line)
         for line in beat.jobs
@@ -36,18 +39,20 @@ def arrive(session: Session, board: Board, agent: Agent, beat: wire.Heartbeat) -
         if line.progress is not None:
             board.progress(job, line.progress.model_dump())
     timers.renew(session, [job.id for job, _ in going_on if job.is_leased], board.lease_s)
-    return held(session, agent)
+    return held(session, caller, agent)
 
 
-def orders(session: Session, board: Board, agent: Agent, lines: Sequence[wire.HeldJob]) -> list[wire.JobOrder]:
+def orders(
+    session: Session, caller: Caller, board: Board, agent: Agent, lines: Sequence[wire.HeldJob]
+) -> list[wire.JobOrder]:
     """What is wanted of each job that was named, in the same order."""
-    known = _known(session, agent, lines)
+    known = _known(session, caller, agent, lines)
     return [_order(board, agent, known.get(line.job_id), line) for line in lines]
 
 
-def held(session: Session, agent: Agent) -> frozenset[str]:
-    """The ids of the jobs that the agent holds."""
-    mine = select(Job.id, Job.status).where(Job.holder == agent.id)
+def held(session: Session, caller: Caller, agent: Agent) -> frozenset[str]:
+    """The ids of the jobs that the agent holds and the caller sees."""
+    mine = select(Job.id, Job.status).where(Job.holder == agent.id, Job.project_id.in_(caller.projects))
     return frozenset(job_id for job_id, status in session.execute(mine) if LIFECYCLE[status].is_held)
 
 
@@ -57,9 +62,10 @@ def lease(board: Board) -> wire.LeaseGrant:
     return wire.LeaseGrant(ttl_s=seconds, expires_at=now() + timedelta(seconds=seconds))
 
 
-def _known(session: Session, agent: Agent, lines: Sequence[wire.HeldJob]) -> dict[str, Job]:
+def _known(session: Session, caller: Caller, agent: Agent, lines: Sequence[wire.HeldJob]) -> dict[str, Job]:
     # Deleted jobs are among them: their holder is to hear of it. Of another's job nobody hears more than of none.
-    named = select(Job).where(Job.id.in_([line.job_id for line in lines]), Job.holder == agent.id)
+    seen = Job.project_id.in_(caller.projects)
+    named = select(Job).where(Job.id.in_([line.job_id for line in lines]), Job.holder == agent.id, seen)
     if is_changing(session):  # in one order, so that two heartbeats never wait for each other
         named = named.order_by(Job.number).with_for_update(key_share=True)
     return {job.id: job for job in session.scalars(named)}

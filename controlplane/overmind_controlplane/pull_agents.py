@@ -285,7 +285,7 @@ def _heard(what: wire.Job | wire.Noted | BaseException) -> wire.Heard:
 
 def _arrive(plane: Plane, caller: Caller, agent_id: str, body: wire.Heartbeat) -> frozenset[str]:
     with plane.database.note() as session:
-        return heartbeats.arrive(session, plane.board, agents.get(session, caller, agent_id), body)
+        return heartbeats.arrive(session, caller, plane.board, agents.get(session, caller, agent_id), body)
 
 
 def _orders(
@@ -294,11 +294,11 @@ def _orders(
     with plane.database.read() as session:
         agent = agents.get(session, caller, agent_id)
         told = wire.HeartbeatAnswer(
-            jobs=heartbeats.orders(session, plane.board, agent, body.jobs),
+            jobs=heartbeats.orders(session, caller, plane.board, agent, body.jobs),
             replaced=agents.is_replaced(agent, body.instance),
             server_time=now(),
         )
-        return told, heartbeats.held(session, agent)
+        return told, heartbeats.held(session, caller, agent)
 
 
 def _last(plane: Plane, caller: Caller, agent_id: str, kind: str) -> AgentEvent:

@@ -105,6 +105,8 @@ class _Recoded(io.RawIOBase):
             except UnicodeDecodeError:
                 self._left, self._is_over = b"\xff", True  # a file that was cut within a letter
                 break
+            except UnicodeError as error:  # such as UTF-16 whose order of bytes nothing says
+                raise unreadable(f"cannot be read in its encoding: {error}", "bad_encoding") from error
             self._left = text.encode("utf-8", "surrogatepass")
         taken = self._left[: len(view)]
         self._left = self._left[len(view) :]

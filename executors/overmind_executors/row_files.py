@@ -180,12 +180,13 @@ def _csv(stream: BinaryIO) -> Iterator[Line]:
     # Bytes that are not UTF-8 become half surrogates here, and a fault of their own row below.
     file = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     first = file.readline(MAX_LINE_BYTES)
-    table = csv.reader(_bounded_lines(first, file), delimiter=_delimiter(first), strict=True)
+    text = _Lines(first, file)
+    table = csv.reader(text, delimiter=_delimiter(first), strict=True)
     try:
         header = next(table, [])
         if len(set(header)) != len(header) or not all(header):
             raise unreadable("has a CSV header with an empty name or one name twice", "bad_header")
-        while (cells := _next_cells(table)) is not None:
+        while (cells := _next_cells(table, text)) is not None:
             if cells:
                 yield _csv_line(table.line_num, header, cells)
     except csv.Error as error:
@@ -194,17 +195,41 @@ def _csv(stream: BinaryIO) -> Iterator[Line]:
         file.detach()  # who opened the stream closes it
 
 
-def _bounded_lines(first: str, file: TextIO) -> Iterator[str]:
-    number, line = 1, first
-    while line:
-        if len(line) >= MAX_LINE_BYTES and not line.endswith("\n"):
-            raise unreadable(f"has more than {MAX_LINE_BYTES} letters in line {number}", "too_large")
-        yield line
-        number += 1
-        line = file.readline(MAX_LINE_BYTES)
+class _Lines:
+    """
+    The lines of a table. Neither one of them nor a row of several, whose cells have line ends in quotes, is longer
+    than a row may be.
+    """
+
+    def __init__(self, first: str, file: TextIO) -> None:
+        self._file = file
+        self._next = first
+        self._number = 0
+        self._letters_of_row = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._next if self._number == 0 else self._file.readline(MAX_LINE_BYTES)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._letters_of_row += len(line)
+        if self._letters_of_row > MAX_LINE_BYTES or (len(line) == MAX_LINE_BYTES and not line.endswith("\n")):
+            raise unreadable(
+                f"has more than {MAX_LINE_BYTES} letters in the row that ends at line {self._number} or later",
+                "too_large",
+            )
+        return line
+
+    def begin_row(self) -> None:
+        """What comes next belongs to another row."""
+        self._letters_of_row = 0
 
 
-def _next_cells(table: Any) -> list[str] | None:
+def _next_cells(table: Any, text: _Lines) -> list[str] | None:
+    text.begin_row()
     cells: list[str] | None = next(table, None)
     return cells
 

@@ -148,7 +148,8 @@ class Table:
         with self.database.note() as session:
             line = wire.HeldJob(job_id=self.job_id, attempt=1)
             beat = wire.Heartbeat(slots=1, jobs=[line])
-            heartbeats.arrive(session, self.board, agents.get(session, self.caller, self.agents[0]), beat)
+            agent = agents.get(session, self.caller, self.agents[0])
+            heartbeats.arrive(session, self.caller, self.board, agent, beat)
 
     def offer(self, agent: int) -> str | None:
         """What that agent is offered."""

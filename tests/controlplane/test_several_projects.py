@@ -135,6 +135,27 @@ def test_what_belongs_to_a_third_project_is_not_there(projects: list[Project], s
     assert {"message": "no job"} == shared.next_job(agent_id)
 
 
+def test_a_token_of_fewer_projects_reaches_no_job_of_the_others_under_the_agents_id(
+    projects: list[Project], shared: Api
+) -> None:
+    """The agent is registered in the first project, so a token of that one alone may speak for it."""
+    first, second, _ = projects
+    job = second.submit.make_job()
+    agent_id = shared.register("lease")
+    job_id = take(shared, agent_id)
+    progress = {"step": 1, "total_steps": 2, "step_name": "not mine"}
+
+    heard = first.agent.heartbeat(agent_id, (job_id, 1), progress=progress)
+    again = first.agent.read(
+        "POST", "/api/v2/agents", {"agent_version": "1.0", "host_os": "Debian", "agent_id": agent_id}
+    )
+
+    assert job["id"] == job_id
+    assert ["superseded"] == [line["directive"] for line in heard["jobs"]]
+    assert agent_id != again["id"]
+    assert ["continue"] == [line["directive"] for line in shared.heartbeat(agent_id, (job_id, 1))["jobs"]]
+
+
 def test_a_file_of_one_project_is_no_source_in_another(projects: list[Project], shared: Api) -> None:
     first, second, _ = projects
     theirs, ours = first.submit.make_job(), second.submit.make_job()

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from overmind_executors import encodings_of_text, packed
+from overmind_executors import encodings_of_text, packed, row_files
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.encodings_of_text import Encoding, encoding_of
 from overmind_executors.row_files import Line, RowFile, row_file
@@ -245,6 +245,26 @@ def test_a_utf_16_file_that_is_cut_within_a_letter_breaks_at_its_end(path: Path)
 @pytest.mark.parametrize("told", ["hex", "rot13", "zip", "no-such", "utf-16\x00"])
 def test_what_is_no_encoding_of_text_is_refused(path: Path, told: str) -> None:
     assert "unknown_encoding" == _code(path, JSONL, encoding=told)
+
+
+@pytest.mark.parametrize("told", ["utf-16", "idna", "punycode", "undefined"])
+def test_a_text_that_its_encoding_cannot_read_is_refused(path: Path, told: str) -> None:
+    """UTF-16 without a mark has no order of bytes; the others are codecs of names, or of nothing."""
+    assert "bad_encoding" == _code(path, JSONL, encoding=told)
+
+
+def test_a_row_of_endlessly_many_lines_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its lines and cells is short."""
+    monkeypatch.setattr(row_files, "MAX_LINE_BYTES", 1000)
+
+    assert "too_large" == _code(path, b"id,output\n1,ok\n" + b'"x\n",' * 1000)
+
+
+def test_many_rows_of_several_lines_are_no_endless_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_files, "MAX_LINE_BYTES", 1000)
+    path.write_bytes(b"id,output\n" + b'1,"a\nb"\n' * 1000)
+
+    assert [{"id": "1", "output": "a\nb"}] * 1000 == _values(row_file(path))
 
 
 def test_a_mark_that_contradicts_the_job_is_refused(path: Path) -> None:

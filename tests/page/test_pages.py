@@ -238,6 +238,7 @@ def test_signing_out_takes_the_cookie_away(visitor: Visitor) -> None:
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],

@@ -238,8 +238,8 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
             with plane.database.note() as session:
                 who = agents.get(session, plane.caller, self.agents[agent])
                 beat = wire.Heartbeat(slots=1, draining=False, wait_s=0, jobs=lines)
-                heartbeats.arrive(session, plane.board, who, beat)
-                told = heartbeats.orders(session, plane.board, who, lines)
+                heartbeats.arrive(session, plane.caller, plane.board, who, beat)
+                told = heartbeats.orders(session, plane.caller, plane.board, who, lines)
 
             assert expected == [order.directive for order in told]
 

@@ -51,8 +51,16 @@ def must_be_own(request: Request) -> None:
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     host = request.headers.get("host", "")
-    if site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host):
+    if site not in (None, "same-origin", "none") or (origin is not None and _host_of(origin) != host):
         raise Forbidden("this form was sent by another site")
+
+
+def _host_of(origin: str) -> str | None:
+    """None when it is no address at all."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def visitor_of(plane: Plane, cookie: str) -> Caller:
