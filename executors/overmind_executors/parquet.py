@@ -15,6 +15,8 @@ from overmind_executors.packed import unreadable
 
 _MEMORY: Final = "192MB"
 _ROWS_AT_ONCE: Final = 256
+# Of the schema, in which a list is two. For each list in a list DuckDB takes twice as long, so 40 take hours.
+_MOST_LEVELS: Final = 32
 _LOCKED: Final = (
     "SET enable_external_access = false",
     "SET autoinstall_known_extensions = false",
@@ -44,10 +46,23 @@ def json_rows(path: Path) -> Iterator[str]:
         for setting in _LOCKED:
             database.execute(setting)
         try:
+            _refuse_deep(database, str(path))
             yield from _fetched(database, str(path))
         except (duckdb.Error, UnicodeDecodeError) as error:
             kind = type(error).__name__
             raise unreadable(f"cannot be read as Parquet ({kind})", "bad_parquet") from error
+
+
+def _refuse_deep(database: Any, path: str) -> None:
+    children_left: list[int] = []
+    for (count,) in database.execute("SELECT num_children FROM parquet_schema(?)", [path]).fetchall():
+        while children_left and children_left[-1] == 0:
+            children_left.pop()
+        if children_left:
+            children_left[-1] -= 1
+        children_left.append(count or 0)
+        if len(children_left) > _MOST_LEVELS:
+            raise unreadable(f"is Parquet that nests deeper than {_MOST_LEVELS} levels", "too_deep")
 
 
 def _fetched(database: Any, path: str) -> Iterator[str]:

@@ -328,6 +328,11 @@ BAD: Final[dict[str, tuple[dict[str, Any], str]]] = {
         _with(lambda m: _variant(m)["function_schema"]["inputs"]["do"].update(type="x")),
         "inputs.do.type",
     ),
+    "a NUL in the entry point": (_with(lambda m: _variant(m).update(entrypoint="a\0b")), "entrypoint"),
+    "a NUL in the command": (
+        _with(lambda m: _variant(m).update(run_command=_variant(m)["run_command"] + " \0")),
+        "run_command",
+    ),
 }
 
 

@@ -165,6 +165,17 @@ def test_a_cell_that_is_not_a_number_breaks_its_row_alone(path: Path) -> None:
     assert [{"id": 0, "output": 0.0}, (2, "not_finite"), {"id": 2, "output": 2.0}] == _values(row_file(path))
 
 
+@pytest.mark.parametrize(("levels", "code"), [(12, ""), (30, "too_deep")])
+def test_parquet_that_nests_deep_is_refused_before_it_takes_hours(path: Path, levels: int, code: str) -> None:
+    nested = "[" * levels + "1" + "]" * levels
+    duckdb.execute(f"COPY (SELECT {nested} AS a, 2 AS b) TO '{path}' (FORMAT parquet)")
+
+    if code:
+        assert code == _code(path, path.read_bytes())
+    else:
+        assert [{"a": json.loads(nested), "b": 2}] == _values(row_file(path))
+
+
 def test_a_parquet_file_is_no_query(tmp_path: Path) -> None:
     """A name is a name, whatever it looks like to DuckDB, and no other file is in reach."""
     secret = tmp_path / "secret.parquet"

@@ -30,6 +30,7 @@ _NEEDED: Final = frozenset({"entrypoint", "input_file", "output_file", "temp_dir
 _CONFIGURATION: Final = frozenset({"module_config", "config_path"})
 _KNOWN: Final = _NEEDED | _CONFIGURATION | {"function_name"}
 _MAX_BYTES: Final = 1 << 20
+_NO_NUL: Final = r"^[^\x00]*$"  # no path and no command line can hold one
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]{0,254}$")]
 
@@ -67,8 +68,8 @@ class _Schema(_Read):
 
 
 class _Variant(_Read):
-    entrypoint: Annotated[str, Field(min_length=1, max_length=4096)]
-    run_command: Annotated[str, Field(min_length=1, max_length=4096)]
+    entrypoint: Annotated[str, Field(min_length=1, max_length=4096, pattern=_NO_NUL)]
+    run_command: Annotated[str, Field(min_length=1, max_length=4096, pattern=_NO_NUL)]
     function_schema: _Schema | None = None
     operating_systems: tuple[str, ...] = Field(default=(), strict=False)
 
