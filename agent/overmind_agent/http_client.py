@@ -492,15 +492,25 @@ class HttpControlPlane:
         except RejectedError as error:
             if error.http_status in (401, 403):
                 raise
+            if error.http_status is None and file.size_bytes is not None:
+                raise self._damage(verb, file, "is longer than it should be") from error
             raise InvalidInput(f"the file {file.name!r} cannot be read: {error}") from error
         digest.update(file.salt.encode("ascii"))
         if digest.hexdigest() != file.sha:
-            # A transfer gone wrong looks like this as well as a damaged file: only the latter stays so.
-            self._damaged[file.sha] += 1
-            if self._damaged[file.sha] >= DAMAGED_TRIES:
-                raise InvalidInput(f"the file {file.name!r} does not have its digest, however often it is read")
-            raise TransientError(f"download: {file.name!r} does not have its digest", verb=verb.name)
+            raise self._damage(verb, file, "does not have its digest")
         self._damaged.pop(file.sha, None)  # other jobs may have the same file
+
+    def _damage(self, verb: Verb, file: RemoteFile, what: str) -> Exception:
+        """
+        The error for a file that arrived as something else.
+
+        A transfer gone wrong, or the page of a portal in its place, looks like this as well as a damaged file: only
+        the latter stays so.
+        """
+        self._damaged[file.sha] += 1
+        if self._damaged[file.sha] >= DAMAGED_TRIES:
+            return InvalidInput(f"the file {file.name!r} {what}, however often it is read")
+        return TransientError(f"download: {file.name!r} {what}", verb=verb.name)
 
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """See ControlPlane."""

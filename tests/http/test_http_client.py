@@ -677,15 +677,25 @@ def test_a_download_with_another_digest_is_not_kept(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_file_that_stays_damaged_is_the_jobs_fault(site: Site, plane: HttpControlPlane, tmp_path: Path) -> None:
-    """Else the job would be tried for as long as its lease is renewed, which is for ever."""
-    file = remote(b"rows")
-    serve(site, file, b"r0ws")
+@pytest.mark.parametrize(
+    ("size_bytes", "content", "what"),
+    [
+        (None, b"r0ws", "does not have its digest"),
+        (4, b"r0ws", "does not have its digest"),
+        (4, b"<p>Please sign in", "is longer than it should be"),
+    ],
+)
+def test_a_file_that_stays_damaged_is_the_jobs_fault(
+    site: Site, plane: HttpControlPlane, tmp_path: Path, size_bytes: int | None, content: bytes, what: str
+) -> None:
+    """Else the job would be tried for as long as its lease is renewed; a portal's page in its place goes away."""
+    file = remote(b"rows", size_bytes=size_bytes)
+    serve(site, file, content)
 
     for _ in range(2):
-        with pytest.raises(TransientError):
+        with pytest.raises(TransientError, match=what):
             plane.download(file, tmp_path / "input")
-    with pytest.raises(InvalidInput, match="does not have its digest, however often it is read"):
+    with pytest.raises(InvalidInput, match=f"{what}, however often it is read"):
         plane.download(file, tmp_path / "input")
 
 
