@@ -122,17 +122,33 @@ def from_file(path: Path) -> Layer:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         return _unreadable(path, f"not valid TOML: {_lower_first(str(error))}", "correct that line")
+    except RecursionError:
+        return _unreadable(path, "not valid TOML: nested too deep", "take the brackets out")
     except UnicodeDecodeError as error:
         return _unreadable(path, f"not UTF-8 (byte {error.start})", "save it as UTF-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return _unreadable(path, f"cannot be read: {_lower_first(why)}", "name an existing file with --config")
-    values = {key: _beside(path, key, value) for key, value in _flatten(table, ())}
+    flat = dict(_flatten(table, ()))
+    for key, value in flat.items():
+        if _holds_nul(value):
+            name = ".".join(key)
+            return _unreadable(path, f"{name} holds a NUL", "take it out")
+    values = {key: _beside(path, key, value) for key, value in flat.items()}
     return Layer(values, dict.fromkeys(values, str(path)), tuple(_exposed(path, values)))
 
 
 def _unreadable(path: Path, what: str, remedy: str) -> Layer:
     return Layer(problems=(Problem(str(path), what, remedy),))
+
+
+def _holds_nul(value: Any) -> bool:
+    """Only a file can write one: flags and variables end there."""
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, str) and "\0" in value
 
 
 def _lower_first(text: str) -> str:

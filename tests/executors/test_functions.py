@@ -329,6 +329,10 @@ BAD: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "inputs.do.type",
     ),
     "a NUL in the entry point": (_with(lambda m: _variant(m).update(entrypoint="a\0b")), "entrypoint"),
+    "an entry point that is too long for a file": (
+        _with(lambda m: _variant(m).update(entrypoint="x" * 4000)),
+        "cannot be looked at",
+    ),
     "a NUL in the command": (
         _with(lambda m: _variant(m).update(run_command=_variant(m)["run_command"] + " \0")),
         "run_command",
@@ -375,6 +379,14 @@ def test_an_entry_point_may_be_a_command_of_the_host(tmp_path: Path) -> None:
     folder = write_module(tmp_path / "module", _with(lambda m: _variant(m).update(entrypoint="env")))
 
     assert "env" == _functions(folder)[0].entrypoint
+
+
+def test_a_manifest_that_is_a_pipe_is_none_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / "modules" / "a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "modules" / "a" / "module_manifest.json")
+
+    with pytest.raises(BadManifest, match="there is no"):
+        _functions(tmp_path / "modules")
 
 
 def test_a_folder_without_a_module_is_a_mistake(tmp_path: Path) -> None:

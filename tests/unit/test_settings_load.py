@@ -223,6 +223,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         (b"[agent]\nslots = = 1\n", "not valid TOML: invalid value (at line 2, column 9)"),
         (b"[agent]\nslots = 1\nslots = 2\n", "not valid TOML: cannot overwrite a value (at line 3, column 10)"),
         (b"[agent]\nname = '\xff'\n", "not UTF-8 (byte 16)"),
+        (b"a = " + b"[" * 5000, "not valid TOML: nested too deep"),
+        (b'[agent]\ndata_roots = ["/srv", "\\u0000"]\n', "agent.data_roots holds a NUL"),
+        (b'[agent]\nname = "a\\u0000"\n', "agent.name holds a NUL"),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_named_with_the_line(tmp_path: Path, content: bytes, what: str) -> None:

@@ -160,7 +160,7 @@ def _modules_in(folder: Path) -> list[Path]:
     if (folder / MANIFEST).is_file():
         return [folder]
     try:
-        found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+        found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}") if path.is_file())
     except OSError as error:
         raise BadManifest(f"{folder}: cannot be read: {error.strerror}") from error
     if not found:
@@ -201,9 +201,12 @@ def _variant_for(host_os: str, variants: Sequence[_Variant]) -> _Variant | None:
 
 def _entrypoint(folder: Path, given: str) -> str:
     """A file of the module, else the name of a command that the search path has."""
-    inside = (folder / given).resolve()
-    if inside.is_file() and inside.is_relative_to(folder.resolve()):
-        return str(inside)
+    try:
+        inside = (folder / given).resolve()
+        if inside.is_file() and inside.is_relative_to(folder.resolve()):
+            return str(inside)
+    except OSError as error:  # such as a name that is too long for any file
+        raise BadManifest(f"{folder}: entrypoint {given[:64]!r} cannot be looked at: {error.strerror}") from error
     if Path(given).name == given and not given.startswith("-"):
         return given
     raise BadManifest(f"{folder}: entrypoint {given!r} is neither a file of the module nor a command's name")
