@@ -167,6 +167,14 @@ DEFECTS = (
         ("tests/unit/test_held_jobs.py",),
     ),
     Defect(
+        "deadly",
+        "a job that ends its agent again and again is gone on with",
+        "agent/overmind_agent/deadly_jobs.py",
+        "if ends[name] >= ENDS]",
+        "if ends[name] < 0]",
+        ("tests/unit/test_deadly_jobs.py",),
+    ),
+    Defect(
         "page-escapes",
         "the page shows what a job brings as HTML",
         f"{PAGE}/rendering.py",
