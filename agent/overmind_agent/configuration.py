@@ -6,13 +6,15 @@ import difflib
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from overmind_config.load import load
 from overmind_config.problems import Problem, SettingsError
 from overmind_config.settings import Settings
 from overmind_executors import registry
 from overmind_executors.functions.manifest import BadManifest, Function, read_modules
+
+DEFAULT: Final = "default"
 
 
 def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
@@ -25,14 +27,21 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
     """
     loaded = load(flags, config=config)
     known = registry.job_types()
+    origin = loaded.origins.get("agent.job_types", DEFAULT)
     problems = [
         Problem(
-            f"agent.job_types ({loaded.origins.get('agent.job_types', 'default')})",
+            f"agent.job_types ({origin})",
             f"no executor is installed for {name!r}{_nearest(name, known)}",
             f"install its package, or choose from {', '.join(known)}",
         )
         for name in loaded.settings.agent.job_types
         if name not in known
+    ]
+    # A type that nobody asked for by name is left out where its packages are: `usable`.
+    problems += [
+        Problem(f"agent.job_types ({origin})", f"{name!r} needs more than is installed here", missing)
+        for name in loaded.settings.agent.job_types
+        if origin != DEFAULT and (missing := registry.missing_for(name))
     ]
     if not loaded.settings.agent.job_types and not loaded.settings.functions.modules:
         problems.append(Problem("agent.job_types", "there is none", f"choose from {', '.join(known)}"))
@@ -43,6 +52,12 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return loaded.settings
+
+
+def usable(settings: Settings) -> list[str]:
+    """The job types of *settings* that this installation can do."""
+    known = registry.job_types()
+    return [name for name in settings.agent.job_types if name in known and not registry.missing_for(name)]
 
 
 def read_functions(settings: Settings) -> tuple[Function, ...]:

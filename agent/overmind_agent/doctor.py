@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from overmind_agent import disk, wire
-from overmind_agent.configuration import read_functions
+from overmind_agent.configuration import read_functions, usable
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
@@ -179,12 +179,17 @@ class Doctor:
         return f"{shutil.disk_usage(folder).free:,} bytes free"
 
     def _job_types(self) -> str:
-        for name in self._settings.agent.job_types:
+        names = usable(self._settings)
+        for name in names:
             try:
                 registry.executor_for(name)
             except (registry.UnknownJobType, registry.BrokenExecutor) as error:
                 raise Failed(str(error), "install its package or take it out of agent.job_types") from error
-        return ", ".join(self._settings.agent.job_types)
+        left_out = [name for name in self._settings.agent.job_types if name not in names]
+        if left_out:
+            hint = "; ".join(sorted({registry.missing_for(name) for name in left_out}))
+            raise Failed(f"{', '.join(names)}; not {', '.join(left_out)}", f"for those: {hint}", grade="warning")
+        return ", ".join(names)
 
     def _functions(self) -> str:
         names = [function.name for function in read_functions(self._settings)]

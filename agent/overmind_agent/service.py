@@ -34,7 +34,7 @@ from overmind_agent.backoff import insist
 from overmind_agent.capacity import Capacity
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
-from overmind_agent.configuration import read_functions
+from overmind_agent.configuration import read_functions, usable
 from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
@@ -143,7 +143,7 @@ class Service:
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
         self._functions = {function.name: function for function in read_functions(settings)}
-        self._job_types = [name for name in settings.agent.job_types if name in registry.job_types()]
+        self._job_types = usable(settings)
         self._job_types += self._functions
         self._children = self._child_settings()
         self._nursery: Nursery | None = None

@@ -29,6 +29,8 @@ examples:
   overmind-control-plane token list --data ./plane --json
   overmind-control-plane job submit --type inference --parameters task.json --input rows.jsonl --wait
 """
+# By whose absence it shows that the extra was not installed.
+_EXTRA: Final = frozenset({"alembic", "fastapi", "jinja2", "sqlalchemy", "uvicorn"})
 _DATABASE_VARIABLE: Final = "OVERMIND_DATABASE_URL"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -51,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        return _fail("the control plane needs more: pip install 'overmind-agent[controlplane]'", _EXIT_CONFIG)
     except Exception as error:
         if (told := _about_database(error)) is None:
             raise

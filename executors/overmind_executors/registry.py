@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
+from importlib.util import find_spec
 from typing import Any, Final
 
 from overmind_executors.contract import ENTRY_POINT_GROUP, Executor
@@ -60,6 +62,18 @@ BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
     "model_backtesting": _model_backtesting,
 }
 
+# What a built-in type cannot do without: its extra, and a module of each package in it.
+NEEDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "prompt_tuning": ("tuning", ("gepa", "scipy", "statsmodels")),
+    "model_backtesting": ("stats", ("scipy", "statsmodels")),
+}
+
+
+def missing_for(job_type: str) -> str:
+    """What has to be installed for *job_type*, as `pip` wants to hear it; empty when nothing has. Loads nothing."""
+    extra, modules = NEEDS.get(job_type, ("", ()))
+    return "" if all(find_spec(name) for name in modules) else f"pip install 'overmind-agent[{extra}]'"
+
 
 def job_types() -> tuple[str, ...]:
     """Every job type that this installation can do, sorted. Loads nothing."""
@@ -75,6 +89,8 @@ def executor_for(job_type: str) -> Executor[Any]:
         BrokenExecutor: it cannot be loaded.
     """
     if job_type in BUILT_IN:
+        if missing := missing_for(job_type):
+            raise BrokenExecutor(f"job type {job_type!r} needs more than is installed here: {missing}")
         return BUILT_IN[job_type]()
     points = [point for point in _installed() if point.name == job_type]
     if not points:
@@ -104,8 +120,12 @@ def _our_version() -> str:
     return version(_OUR_DISTRIBUTION)
 
 
-@cache  # a scan of every installed package; a new one is seen after a restart
 def _installed() -> tuple[EntryPoint, ...]:
+    return _installed_on(tuple(sys.path))
+
+
+@cache  # a scan of every installed package; a new one is seen after a restart
+def _installed_on(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
