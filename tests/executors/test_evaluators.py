@@ -50,6 +50,11 @@ TABLE: list[tuple[dict[str, Any], dict[str, Any], Any]] = [
     ({"kind": "regex", "pattern": r"^\d+$"}, {"output": "42"}, 1),
     ({"kind": "regex", "pattern": "a", "full": True}, {"output": "aa"}, 0),
     ({"kind": "regex", "pattern": "("}, {"output": "x"}, ("error", "invalid_regex")),
+    (
+        {"kind": "regex", "pattern": "((a{60000}){60000}){60000}"},
+        {"output": "a"},
+        ("error", "regex_too_large"),
+    ),
     ({"kind": "regex", "pattern": "^(a|aa)+$"}, {"output": "a" * 64 + "!"}, ("error", "regex_timeout")),
     ({"kind": "text_similarity"}, {"output": "the cat sat", "expected_output": "the cat sat on the mat"}, 0.6),
     ({"kind": "keyword_coverage"}, {"output": "a refund", "expected_output": "refund request"}, 0.5),

@@ -10,11 +10,14 @@ from pydantic import Field, model_validator
 from overmind_executors import strict_json
 from overmind_executors.scoring.evaluator import INSTALL_SCORING, Evaluator, NotInstalled, expected_of, field_of
 from overmind_executors.scoring.items import Item
+from overmind_executors.scoring.pattern_size import written_out
 from overmind_executors.scoring.scores import Score, failed, not_applicable, passed, scored
 from overmind_executors.scoring.texts import as_text, folded, keyword_coverage, similarity
 
 # A pattern that backtracks for ever must not hold up a job; honest ones need microseconds.
 REGEX_TIMEOUT_S: Final = 0.5
+# Compiling has no time limit, and takes what it takes of memory.
+MOST_WRITTEN_OUT: Final = 100_000
 _MOST_COMPARED: Final = 100_000
 
 
@@ -91,6 +94,8 @@ class Regex(Evaluator):
         _regex()
 
     def score(self, item: Item) -> Score:
+        if written_out(self.pattern) > MOST_WRITTEN_OUT:
+            return failed("regex_too_large")
         if self._compiled is None:
             return failed("invalid_regex")
         text = as_text(field_of(item, self.field))
@@ -99,6 +104,8 @@ class Regex(Evaluator):
             return passed(look(text, timeout=REGEX_TIMEOUT_S, concurrent=True) is not None)
         except TimeoutError:
             return failed("regex_timeout")
+        except MemoryError:
+            return failed("regex_too_large")
 
     @cached_property
     def _compiled(self) -> Any:
