@@ -202,7 +202,7 @@ DEFECTS = (
         "page-other-site",
         "a form of another site begins a visit",
         f"{PAGE}/visits.py",
-        'if site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host):',
+        'if site not in (None, "same-origin", "none") or (origin is not None and _host_of(origin) != host):',
         "if False:",
         ("tests/page/test_pages.py",),
     ),

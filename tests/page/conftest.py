@@ -16,7 +16,7 @@ from server import ControlPlaneProcess, start_control_plane
 NAMES: Final = ("chromium-headless-shell", "chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, so does an event loop in this thread, which others have no use for
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; each test has a window of its own."""
     found = next(filter(None, map(shutil.which, NAMES)), None)

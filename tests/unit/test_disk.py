@@ -158,6 +158,7 @@ def test_on_a_full_disk_the_last_word_gets_into_the_journal(tmp_path: Path) -> N
         check=False,
     )
 
-    assert ["['Validating'] last False", "['Claimed', 'Validating', 'Failed']"] == ended.stdout.splitlines(), (
-        ended.stderr
-    )
+    assert [
+        "['Validating', 'Failed'] last False",
+        "['Claimed', 'Validating', 'Failed']",
+    ] == ended.stdout.splitlines(), ended.stderr
