@@ -52,7 +52,7 @@ lint: venv
 	$(BIN)/mypy
 
 test: venv systemd browser lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')

@@ -29,6 +29,9 @@ _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _KILLED_IN_S: Final = 2.0
 _SWEEPS: Final = 50
+# A process that goes on as its own child may slip through one look at /proc, and hardly through several.
+_EMPTY: Final = 2
+_EMPTY_AFTER_STRAYS: Final = 6
 
 _lock = threading.Lock()
 _started: set[int] = set()
@@ -128,11 +131,16 @@ def end_tree(process: Process, mark: str, *, pause: Callable[[float], object]) -
     if has_ended(process, within_s=_KILLED_IN_S):
         process.wait()
     found: set[int] = set()
+    empty = 0
     for _ in range(_SWEEPS):
         _reap(process)
         strays = list(_strays(mark))
         if not strays:
-            break
+            empty += 1
+            if empty >= (_EMPTY_AFTER_STRAYS if found else _EMPTY):
+                break
+            continue
+        empty = 0
         found.update(strays)
         for pid in strays:
             with suppress(ProcessLookupError):
