@@ -24,7 +24,8 @@ _ORDER: Final = (Job.priority.desc(), Job.number)
 
 def available(session: Session, agent: Agent, project_ids: Collection[str]) -> Select[Job]:
     """The jobs of these projects that *agent* may claim now, by priority and age."""
-    return _open(agent).where(Job.demand.in_(met_by(session, agent, project_ids))).order_by(*_ORDER)
+    free = select(Job).where(OPEN, timers.is_free_for(agent.id))
+    return free.where(Job.demand.in_(met_by(session, agent, project_ids))).order_by(*_ORDER)
 
 
 class Turns:
@@ -63,11 +64,10 @@ def offer(
     """
     demands = met_by(session, agent, project_ids, job_types)
     for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands, turns):
-        first = _open(agent).where(Job.demand == demand).order_by(*_ORDER).limit(1)
+        first = select(Job.number).where(OPEN, timers.is_free_for(agent.id), Job.demand == demand)
         # Whoever has locked it is about to claim it or to keep it for another agent.
-        job = session.scalar(first.with_for_update(skip_locked=True, key_share=True))
-        if job is not None:
-            timers.reserve(session, job, agent.id)
+        first = first.order_by(*_ORDER).limit(1).with_for_update(skip_locked=True, key_share=True)
+        if (job := timers.reserve(session, first.scalar_subquery(), agent.id)) is not None:
             turns.served(job.project_id)
             return job
     return None
@@ -79,10 +79,6 @@ def has_any(session: Session, project_ids: Collection[str]) -> bool:
     # By its name, so that the index by project and status is used, which starts with what waits.
     waiting = select(Job.number).where(Job.project_id.in_(project_ids), Job.status == Status.PENDING, OPEN, anybody)
     return session.scalar(waiting.limit(1)) is not None
-
-
-def _open(agent: Agent) -> Select[Job]:
-    return select(Job).where(OPEN, timers.is_free_for(agent.id))
 
 
 def _by_first_job(session: Session, agent: Agent, demands: Sequence[int], turns: Turns) -> list[int]:

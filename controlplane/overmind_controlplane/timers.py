@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, or_, select, update
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.stores import StoreClock
@@ -26,10 +26,11 @@ def is_free_for(agent_id: str) -> ColumnElement[bool]:
     return or_(Job.reserved_until.is_(None), Job.reserved_until <= StoreClock(), Job.reserved_for == agent_id)
 
 
-def reserve(session: Session, job: Job, agent_id: str) -> None:
-    """Keep the job for this agent, for a moment."""
+def reserve(session: Session, number: ScalarSelect[int], agent_id: str) -> Job | None:
+    """Keep the job of this number for the agent, for a moment; None when no row has it."""
     kept = {"reserved_for": agent_id, "reserved_until": StoreClock() + RESERVATION_S}
-    session.execute(update(Job).where(Job.id == job.id).values(kept), execution_options=_PLAIN)
+    keeping = update(Job).where(Job.number == number).values(kept).returning(Job)
+    return session.scalar(keeping, execution_options=_PLAIN)
 
 
 def unreserve(job: Job) -> None:
