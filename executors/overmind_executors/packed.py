@@ -62,10 +62,10 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
                 raise unreadable(what, "unknown_packing")
         if head.startswith(_GZIP):
             with gzip.GzipFile(fileobj=file) as inner:
-                yield _bounded(cast("BinaryIO", inner), path)
+                yield _rows_of(_bounded(cast("BinaryIO", inner), path))
         elif head.startswith((_ZIP, _EMPTY_ZIP)):
             with _only_member(file) as inner:
-                yield _bounded(inner, path)
+                yield _rows_of(_bounded(inner, path))
         else:
             yield file
 
@@ -100,7 +100,15 @@ def _refuse_bad_member(member: zipfile.ZipInfo) -> None:
         raise unreadable("is an encrypted zip archive", "bad_archive")
 
 
-def _bounded(inner: BinaryIO, path: Path) -> BinaryIO:
+def _rows_of(stream: io.BufferedReader) -> BinaryIO:
+    """*stream*, which is a file of rows; a packed one again would be read as rows that are none."""
+    head = stream.peek(8)
+    if head.startswith((_GZIP, _ZIP, _EMPTY_ZIP, *_UNKNOWN)):
+        raise unreadable("is packed twice; pack it once", "packed_twice")
+    return cast("BinaryIO", stream)
+
+
+def _bounded(inner: BinaryIO, path: Path) -> io.BufferedReader:
     return io.BufferedReader(_Bounded(inner, path.stat().st_size), 1 << 16)
 
 

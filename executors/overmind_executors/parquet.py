@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_executors.packed import unreadable
+from overmind_executors.contract import InvalidParameters
+from overmind_executors.packed import MAX_UNPACKED_BYTES, unreadable
 
 _MEMORY: Final = "192MB"
 _ROWS_AT_ONCE: Final = 256
@@ -25,13 +26,18 @@ _LOCKED: Final = (
 )
 
 
-def json_rows(path: Path) -> Iterator[str]:
+def json_rows(path: Path, *, most_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[str]:
     """
     Each row of *path* as the text of a JSON object, in the file's order: times in ISO 8601, decimals as numbers,
     columns without a value as null.
 
+    Args:
+        most_bytes: of its columns unpacked, as the file says itself before a row is read, and of all texts
+            together, since a value that is repeated takes no room in the file.
+
     Raises:
-        InvalidParameters: the extra is not installed; while iterating: not a Parquet file, or a broken one.
+        InvalidParameters: the extra is not installed; while iterating: not a Parquet file, a broken one, or more
+            than *most_bytes*.
     """
     try:
         import duckdb
@@ -47,7 +53,8 @@ def json_rows(path: Path) -> Iterator[str]:
             database.execute(setting)
         try:
             _refuse_deep(database, str(path))
-            yield from _fetched(database, str(path))
+            _refuse_large(database, str(path), most_bytes)
+            yield from _bounded(_fetched(database, str(path)), most_bytes)
         except (duckdb.Error, UnicodeDecodeError) as error:
             kind = type(error).__name__
             raise unreadable(f"cannot be read as Parquet ({kind})", "bad_parquet") from error
@@ -63,6 +70,26 @@ def _refuse_deep(database: Any, path: str) -> None:
         children_left.append(count or 0)
         if len(children_left) > _MOST_LEVELS:
             raise unreadable(f"is Parquet that nests deeper than {_MOST_LEVELS} levels", "too_deep")
+
+
+def _refuse_large(database: Any, path: str, most_bytes: int) -> None:
+    query = "SELECT coalesce(sum(greatest(total_uncompressed_size, 0)), 0) FROM parquet_metadata(?)"
+    (size_bytes,) = database.execute(query, [path]).fetchone()
+    if size_bytes > most_bytes:
+        raise _too_large(most_bytes)
+
+
+def _bounded(texts: Iterator[str], most_bytes: int) -> Iterator[str]:
+    sum_bytes = 0
+    for text in texts:
+        sum_bytes += len(text)
+        if sum_bytes > most_bytes:
+            raise _too_large(most_bytes)
+        yield text
+
+
+def _too_large(most_bytes: int) -> InvalidParameters:
+    return unreadable(f"unpacks to more than {most_bytes} bytes", "zip_bomb")
 
 
 def _fetched(database: Any, path: str) -> Iterator[str]:

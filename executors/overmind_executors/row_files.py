@@ -186,6 +186,8 @@ def _csv(stream: BinaryIO) -> Iterator[Line]:
         header = next(table, [])
         if len(set(header)) != len(header) or not all(header):
             raise unreadable("has a CSV header with an empty name or one name twice", "bad_header")
+        if "\0" in "".join(header):
+            raise unreadable("has a CSV header with a NUL byte in a name", "bad_header")
         while (cells := _next_cells(table, text)) is not None:
             if cells:
                 yield _csv_line(table.line_num, header, cells)

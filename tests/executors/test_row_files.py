@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from overmind_executors import encodings_of_text, packed, row_files
+from overmind_executors import encodings_of_text, packed, parquet, row_files
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.encodings_of_text import Encoding, encoding_of
 from overmind_executors.row_files import Line, RowFile, row_file
@@ -99,6 +99,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "an array that is cut": (b'[{"id": "a"}, {"id', "not_json"),
     "an object without rows": (b'{"rows": [\n', "not_json"),
     "a broken Parquet": (b"PAR1" + b"\x00" * 64 + b"PAR1", "bad_parquet"),
+    "gzip within gzip": (gzip.compress(gzip.compress(JSONL)), "packed_twice"),
+    "a zip within a zip": (_zip(rows=_zip(rows=JSONL)), "packed_twice"),
+    "xz within gzip": (gzip.compress(b"\xfd7zXZ\x00"), "packed_twice"),
+    "a NUL in the head of a table": (b"id,out\0put\na,b\n", "bad_header"),
     "a line of a table without end": (b"id,output\n" + b"a" * (5 << 20), "too_large"),
 }
 
@@ -132,6 +136,26 @@ def test_rows_that_are_much_alike_are_no_bomb(path: Path) -> None:
 
     assert 100_000 == sum(1 for _ in row_file(path).lines())
     assert packed.MAX_RATIO * path.stat().st_size < 100_000 * 12
+
+
+def test_a_table_that_would_become_too_large_is_refused_before_a_row_is_read(path: Path) -> None:
+    _table(path, "SELECT i AS id, repeat('a' || i, 100) AS output FROM range(2000) AS r(i)")
+
+    assert "zip_bomb" == _code_of_rows(path, most_bytes=100_000)
+
+
+def test_a_table_whose_cells_are_one_and_the_same_is_measured_as_it_is_read(path: Path) -> None:
+    """A dictionary makes a long cell cost a few bits for each row, so the file says that it is small."""
+    _table(path, "SELECT repeat('a', 10000) AS output FROM range(2000)")
+
+    assert "zip_bomb" == _code_of_rows(path, most_bytes=100_000)
+
+
+def _code_of_rows(path: Path, *, most_bytes: int) -> str:
+    with pytest.raises(InvalidParameters) as caught:
+        list(parquet.json_rows(path, most_bytes=most_bytes))
+    (problem,) = caught.value.problems
+    return problem.code
 
 
 def _table(path: Path, query: str) -> None:

@@ -187,7 +187,8 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
-    "subprocess": _names("launcher", "nursery", "processes", "doctor") | {"overmind_executors.commands"},
+    "subprocess": _names("launcher", "nursery", "processes", "doctor")
+    | {"overmind_executors.commands", "overmind_executors.schema_check"},
 }
 
 
