@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import shlex
 from collections.abc import Callable
 from html import escape
@@ -179,8 +180,34 @@ def test_what_may_be_half_a_secret_is_kept_back() -> None:
     assert (b"one\n", log) == (piece(is_final=False), piece(is_final=True))
 
 
-def test_a_log_that_is_nothing_but_keys_takes_no_longer() -> None:
+@pytest.mark.parametrize("repeated", [b"sk-", b"ovr_", b"basic ", b"@", b"://", b"://" + b"x" * 4096 + b"@" * 64])
+def test_a_log_that_is_nothing_but_keys_takes_no_longer(repeated: bytes) -> None:
     """A pattern that were tried again inside of what it found would take minutes for this."""
-    data = b"sk-" * 100_000
+    data = repeated * (300_000 // len(repeated))
 
     assert len(data) == len(Redactor().masked(data))
+
+
+def test_a_fast_look_finds_what_the_plain_patterns_say() -> None:
+    value = rb"[A-Za-z0-9._~+/=-]{4,4096}"
+    plain = [
+        rb"\bovr[a-z]?_[A-Za-z0-9_-]{4,4096}",
+        rb"\bsk-[A-Za-z0-9_-]{4,4096}",
+        rb"(?i)(?<=bearer )" + value,
+        rb"(?i)(?<=api-key )" + value,
+        rb"(?i)(?<=basic )" + value,
+        rb"(?<=://)[^/\s@'\"]{1,4096}(?=@)",
+    ]
+    words = ["://", "/", "@", ":", " ", "\n", "'", "u:p", "Bearer ", "API-Key ", "basic ", "very ", "series "]
+    words += ["ovr_", "ovrx_", "sk-", "0123", "abc", "é", "x" * 4095, "@@"]
+    draw = random.Random(7)
+    logs = ["".join(draw.choices(words, k=draw.randint(1, 12))).encode() for _ in range(3000)]
+
+    def masked(log: bytes) -> bytes:
+        shown = bytearray(log)
+        for pattern in plain:
+            for found in re.finditer(pattern, log):
+                shown[found.start() : found.end()] = b"*" * len(found.group())
+        return bytes(shown)
+
+    assert [] == [log for log in logs if masked(log) != Redactor().masked(log)]
