@@ -124,10 +124,10 @@ class Disk:
 
     def refusal(self) -> str | None:
         """Why no job can be taken now; None when there is room."""
-        short = self._lack()
+        short = self.lack()
         if short and not self._is_short:
             self._clean()
-            short = self._lack()
+            short = self.lack()
         if bool(short) != self._is_short:
             self._is_short = bool(short)
             if short:
@@ -143,7 +143,8 @@ class Disk:
         if self.refusal() is None:
             self._reserve.keep()
 
-    def _lack(self) -> str | None:
+    def lack(self) -> str | None:
+        """What there is too little of now, None when there is room; does nothing about it."""
         try:
             return lack(self._folder, self._min_free_bytes, owed_bytes=self._reserve.owed_bytes)
         except OSError as error:

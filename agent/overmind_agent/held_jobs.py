@@ -33,6 +33,7 @@ class HeldJob:
         self._reason: StopReason | None = None
         self._asked = threading.Event()
         self._lock = threading.Lock()
+        self._claimed_at_s = claimed_at_s
         self._fenced_at_s = math.inf
         self.renew(claim.lease, sent_at_s=claimed_at_s)
 
@@ -58,6 +59,21 @@ class HeldJob:
         if self._reason is None and self._clock.now_s() >= self._fenced_at_s:
             self.ask_to_stop(StopReason.LEASE_LOST)
         return self._reason
+
+    @property
+    def asked_to_stop(self) -> StopReason | None:
+        """As `stop_reason`, but nothing more than what was asked: for whoever only looks."""
+        return self._reason
+
+    @property
+    def held_s(self) -> float:
+        """Seconds since the claim was sent."""
+        return self._clock.now_s() - self._claimed_at_s
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """Seconds until the work must end unless its lease is renewed; None without a lease."""
+        return None if math.isinf(self._fenced_at_s) else self._fenced_at_s - self._clock.now_s()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but no longer than until the work should end; returns whether it should."""

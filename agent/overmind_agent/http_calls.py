@@ -15,7 +15,7 @@ import urllib3
 
 from overmind_agent import __version__
 from overmind_agent.deadline import Deadline, DeadlineAdapter, deadline
-from overmind_agent.errors import RejectedError, TransientError
+from overmind_agent.errors import ControlPlaneError, RejectedError, TransientError
 from overmind_agent.network import DIRECT, Network
 from overmind_agent.pause import Pause
 from overmind_agent.refusals import Verb, blob_refusal, read_date, refusal
@@ -61,6 +61,7 @@ class HttpCalls:
         network: the way of all calls, those to temporary URLs too.
         on_exchange: told before each call how many seconds it may take.
         on_date: told the server's time of day, when a successful answer says it.
+        on_end: told how each call to the API ended, None for well; not of one that `stop_waiting` cut short.
         pause: shared by all who are asked for patience together; a call during a pause is not made.
     """
 
@@ -72,15 +73,18 @@ class HttpCalls:
         network: Network = DIRECT,
         on_exchange: Callable[[float], object] = lambda _total_s: None,
         on_date: Callable[[datetime], object] = lambda _date: None,
+        on_end: Callable[[ControlPlaneError | None], object] = lambda _error: None,
         pause: Pause | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
         self._on_exchange = on_exchange
         self._on_date = on_date
+        self._on_end = on_end
         self._pause = pause
         self._limit: Deadline | None = None
         self._gives_way = False
+        self._is_cut_short = False
         self._session = requests.Session()
         self._session.trust_env = False
         self._network = network
@@ -116,6 +120,7 @@ class HttpCalls:
         """End a call that gives way, if one is under way, as if its time were up. For other threads."""
         limit = self._limit
         if limit is not None and self._gives_way:
+            self._is_cut_short = True
             limit.pass_()
 
     @contextmanager
@@ -127,6 +132,17 @@ class HttpCalls:
                 yield limit
             finally:
                 self._limit = None
+
+    @contextmanager
+    def _telling_how_it_ends(self) -> Iterator[None]:
+        self._is_cut_short = False
+        try:
+            yield
+        except ControlPlaneError as error:
+            if not self._is_cut_short:
+                self._on_end(error)
+            raise
+        self._on_end(None)
 
     def call(
         self,
@@ -161,9 +177,16 @@ class HttpCalls:
             data=data,
             headers={**(headers or {}), "Authorization": f"Bearer {self._token()}"},
         )
-        with self._within(verb.total_s + extra_s) as limit:
+        with self._telling_how_it_ends():
+            answer = self._exchange(verb, request, verb.total_s + extra_s)
+        if answer.date is not None:
+            self._on_date(answer.date)
+        return answer
+
+    def _exchange(self, verb: Verb, request: requests.Request, total_s: float) -> Answer:
+        with self._within(total_s) as limit:
             try:
-                response = self._send(request, read_s=verb.total_s + extra_s)
+                response = self._send(request, read_s=total_s)
                 with response:
                     content = _read(verb, response, limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -185,10 +208,7 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        date = read_date(response.headers.get("Date", ""))
-        if date is not None:
-            self._on_date(date)
-        return Answer(response.status_code, content, date)
+        return Answer(response.status_code, content, read_date(response.headers.get("Date", "")))
 
     def put_blob(
         self, verb: Verb, url: str, content: bytes | SizedBody, *, headers: Mapping[str, str] | None = None

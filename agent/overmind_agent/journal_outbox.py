@@ -11,7 +11,7 @@ from overmind_agent.errors import JournalError
 from overmind_agent.jobs import Claim, StatusUpdate
 from overmind_agent.journal_file import JournalFile, now_text, saying_what_must_be_said
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
-from overmind_agent.ports import Parked, Posted
+from overmind_agent.ports import Parked, Posted, Tally
 
 
 class OutboxTable(JournalFile):
@@ -102,6 +102,12 @@ class OutboxTable(JournalFile):
             )
             for position, job_id, attempt, sequence, status, message, detail, *why in rows
         ]
+
+    def tally(self) -> Tally:
+        """See Outbox."""
+        waiting, oldest = self._one("SELECT count(*), min(posted_at) FROM outbox WHERE fate IS NULL")
+        (parked,) = self._one("SELECT count(*) FROM outbox WHERE fate = 'refused'")
+        return Tally(waiting, oldest, parked)
 
     def retry(self, position: int) -> bool:
         """See Outbox."""

@@ -55,6 +55,16 @@ class Pulse:
             with self._lock:
                 self._left_s = max(0.0, busy_s) + LIMIT_S
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop has begun and is not over."""
+        return self._thread is not None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the next sign of life is overdue, as of the last `is_late`."""
+        return self._left_s
+
     def is_late(self, passed_s: float) -> bool:
         """Whether the next sign of life is overdue, now that *passed_s* seconds more have passed."""
         with self._lock:
@@ -73,6 +83,10 @@ class Pulses:
         pulse = Pulse(name)
         self._pulses.append(pulse)
         return pulse
+
+    def all(self) -> tuple[Pulse, ...]:
+        """In the order in which they were made."""
+        return tuple(self._pulses)
 
     def late(self, passed_s: float) -> list[str]:
         """The loops that stand still, now that *passed_s* seconds more have passed."""

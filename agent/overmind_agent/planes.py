@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from overmind_agent.errors import ControlPlaneError
 from overmind_agent.host_results import HostResults
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.http_client import HttpControlPlane
@@ -27,6 +28,7 @@ class Planes:
         functions: version by name of what this host can run besides the job types.
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         on_date: told the server's time of day, as its answers say it.
+        on_end: told how each call ended, None for well. From any thread.
 
     Attributes:
         results: the result files that stay on this host, with an adapter whose server takes none.
@@ -42,6 +44,7 @@ class Planes:
         journal: SqliteJournal,
         clock: Clock,
         on_date: Callable[[datetime], object],
+        on_end: Callable[[ControlPlaneError | None], object],
     ) -> None:
         self._settings = settings
         self._job_types = job_types
@@ -50,6 +53,7 @@ class Planes:
         self._journal = journal
         self._clock = clock
         self._on_date = on_date
+        self._on_end = on_end
         self._pause = Pause(clock)
         self._instance = str(uuid.uuid4())
         self._made: list[ControlPlane] = []
@@ -71,6 +75,7 @@ class Planes:
             network=network_of(settings),
             on_exchange=on_exchange,
             on_date=self._on_date,
+            on_end=self._on_end,
             pause=pause or self._pause,
         )
         plane = _ADAPTERS[settings.adapter](self, calls)

@@ -133,6 +133,15 @@ class Parked:
     posted_at: str
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How many statuses wait to be sent, since when the oldest of them does (ISO 8601), and how many are parked."""
+
+    waiting: int
+    oldest_posted_at: str | None
+    parked: int
+
+
 class Outbox(Protocol):
     """
     Statuses on their way, on disk, in order. A call returns when its effect would survive `kill -9`.
@@ -171,6 +180,9 @@ class Outbox(Protocol):
 
     def parked(self) -> Sequence[Parked]:
         """What was refused or was too old to be sent, oldest first; nobody sends it unless `retry` says so."""
+
+    def tally(self) -> Tally:
+        """How many there are of each."""
 
     def retry(self, position: int) -> bool:
         """Send what is parked under *position*, and what follows it of the same attempt; False when nothing is."""

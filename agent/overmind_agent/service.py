@@ -35,6 +35,9 @@ from overmind_agent.capacity import Capacity
 from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.configuration import read_functions, usable
+from overmind_agent.contact import Contact
+from overmind_agent.control.snapshot import Parts, look
+from overmind_agent.control.view import AgentView
 from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
 from overmind_agent.delivery import Delivery
 from overmind_agent.disk import Disk, Reserve
@@ -138,6 +141,8 @@ class Service:
         self._closing = threading.Event()
         self._clock = SystemClock(self._closing)
         self._until_drain = SystemClock(self._draining)
+        self._started_at, self._started_at_s = datetime.now(UTC), self._clock.now_s()
+        self._contact = Contact(self._clock)
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
@@ -195,6 +200,28 @@ class Service:
             self._sweep()
         return outcome
 
+    def snapshot(self) -> AgentView:
+        """The daemon as it is now. From any thread, once the journal is open."""
+        return look(
+            Parts(
+                settings=lambda: self._settings,
+                capacity=lambda: self._capacity,
+                held_jobs=self._held_jobs,
+                pulses=self._pulses,
+                journal=self._journal,
+                contact=self._contact,
+                clock=self._clock,
+                started_at=self._started_at,
+                started_at_s=self._started_at_s,
+                job_types=lambda: tuple(self._job_types),
+                is_registered=lambda: self._is_registered,
+                is_draining=self._draining.is_set,
+                paused_at=lambda: None,
+                disk_refusal=self._disk.lack,
+                nursery_pid=lambda: self._nursery.pid if self._nursery else None,
+            )
+        )
+
     def _outcome(self, step: Ended | NoJob) -> Outcome:
         fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
         return Outcome(step, fate)
@@ -244,6 +271,7 @@ class Service:
                 journal=self._journal,
                 clock=self._clock,
                 on_date=wall_clock.compare,
+                on_end=self._contact.ended,
             )
             notifier = Notifier(self._outside.notify_socket)
             supervisor = Supervisor(

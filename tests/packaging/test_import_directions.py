@@ -78,6 +78,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "loops": VALUES,
     "network": frozenset(),
     "capacity": VALUES,
+    "contact": VALUES,
     "time_limits": VALUES,
     "size_limits": VALUES,
     "partial_files": VALUES | _names("plain_files"),
@@ -155,6 +156,14 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "duties": VALUES,
     "notify": frozenset(),
     "signals": frozenset(),
+    # what the person who runs the host asks
+    "control": frozenset(),
+    "control.view": frozenset(),
+    "control.snapshot": VALUES
+    | BETWEEN_THREADS
+    | PACKAGE
+    | _names("control.view", "contact", "journal", "loops")
+    | frozenset({"overmind_config.settings"}),
     # the outside
     "display": VALUES | _names("held_jobs"),
     "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
