@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,10 @@ class FakeLauncher:
         seen: parameters and input of each run.
     """
 
-    def __init__(self, work: Work = two_files, *, step_name: str = "rows") -> None:
+    def __init__(
+        self, work: Work = two_files, *, step_name: str = "rows", steps: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        self.steps = steps
         self.work = work
         self.step_name = step_name
         self.runs = 0
@@ -80,6 +83,7 @@ class FakeLauncher:
         workspace: Workspace,
         *,
         on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> Result:
         """See Launcher."""
@@ -88,6 +92,8 @@ class FakeLauncher:
             self.seen.append((parameters, workspace.input_file.read_bytes() if workspace.input_name else None))
             workspace.log.write_bytes(b"working\n")
             on_progress(Progress(1, 2, self.step_name))
+            for step in self.steps:
+                on_iteration(step)
             result = self.work(workspace)
             files = [{**asdict(file), "path": str(file.path)} for file in result.files]
             told = {"status": "done", "files": files, "outcome": dict(result.outcome)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Callable
-from typing import IO, Final
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Final
 
 from overmind_agent.jobs import Progress
 from overmind_agent.processes import Process
@@ -23,10 +23,16 @@ class ChildWatch:
         events: the pipe that the child writes to.
     """
 
-    def __init__(self, child: Process, events: IO[bytes], on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        child: Process,
+        events: IO[bytes],
+        on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         self._child = child
         self._pipe = events
-        self._events = EventReader(events, on_progress)
+        self._events = EventReader(events, on_progress, on_iteration)
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> ChildWatch:
@@ -54,9 +60,15 @@ class ChildWatch:
 class EventReader:
     """The child's events: JSON lines on a pipe. What is not one of ours is ignored, and so is a line too long."""
 
-    def __init__(self, pipe: IO[bytes], on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        pipe: IO[bytes],
+        on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         self._pipe = pipe
         self._on_progress = on_progress
+        self._on_iteration = on_iteration
         self._rest = b""
         os.set_blocking(pipe.fileno(), False)
 
@@ -79,5 +91,7 @@ class EventReader:
                 # Goes into the heartbeat of all jobs, which a number that is none would have refused.
                 if type(step) is type(total) is int and step >= 0 and total >= 0:
                     self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
+            elif event["event"] == "iteration" and isinstance(event["fields"], dict):
+                self._on_iteration(event["fields"])
         except (strict_json.NotJson, KeyError, TypeError):
             return

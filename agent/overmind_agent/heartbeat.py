@@ -70,10 +70,9 @@ class Heartbeat:
         held = self._held_jobs.leased()
         wait_s = min(self._interval_s, MOST_HELD_S, *(h.claim.lease.ttl_s / 4 for h in held if h.claim.lease))
         sent_at_s = self._clock.now_s()
+        lines = self._held_jobs.lines()
         try:
-            orders = self._control_plane.heartbeat(
-                self._held_jobs.lines(), draining=self._is_draining(), wait_s=wait_s
-            )
+            orders = self._control_plane.heartbeat(lines, draining=self._is_draining(), wait_s=wait_s)
         except AuthError as error:
             self._on_refused(error)
             return self._interval_s
@@ -85,6 +84,7 @@ class Heartbeat:
                 self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
             return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
         self._backoff.reset()
+        self._held_jobs.told(lines)
         self._obey(orders, sent_at_s)
         took_s = self._clock.now_s() - sent_at_s
         has_news = any(d is not Directive.CONTINUE for d in orders.directives.values())

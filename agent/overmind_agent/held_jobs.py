@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from overmind_agent.jobs import Claim, Held, Lease, Progress, StopReason
 from overmind_agent.ports import Clock
+from overmind_executors import strict_json
 
 # What must be left of a lease for the work to be stopped and its processes to be gone before it ends.
 MARGIN_S: Final = 10.0
+# Steps of a search that wait to be told; what is beyond that comes with the outcome.
+MOST_UNTOLD: Final = 100
+# Of all jobs in one heartbeat. A server may take no more than 1 MiB, and letters beyond ASCII may be escaped.
+MOST_TOLD_BYTES: Final = 200_000
 
 
 class HeldJob:
@@ -29,6 +35,7 @@ class HeldJob:
     def __init__(self, claim: Claim, clock: Clock, *, claimed_at_s: float) -> None:
         self.claim = claim
         self.progress: Progress | None = None
+        self._untold: deque[tuple[Mapping[str, Any], int]] = deque(maxlen=MOST_UNTOLD)
         self._clock = clock
         self._reason: StopReason | None = None
         self._asked = threading.Event()
@@ -52,6 +59,27 @@ class HeldJob:
             if self._reason is None:
                 self._reason = reason
                 self._asked.set()
+
+    def add_iteration(self, fields: Mapping[str, Any]) -> None:
+        """A step of the job's search, to be told with the next heartbeats."""
+        self._untold.append((fields, len(strict_json.dumps(fields))))
+
+    def untold(self, room_bytes: int) -> tuple[tuple[Mapping[str, Any], ...], int]:
+        """As many of the steps not told yet as *room_bytes* hold, oldest first; and how much room is left."""
+        found = []
+        for fields, size_bytes in self._untold.copy():
+            if size_bytes > room_bytes:
+                break
+            room_bytes -= size_bytes
+            found.append(fields)
+        return tuple(found), room_bytes
+
+    def told(self, iterations: Sequence[Mapping[str, Any]]) -> None:
+        """The control plane has them. Called by the thread that asked for `untold`."""
+        for one in iterations:
+            with self._lock:
+                if self._untold and self._untold[0][0] is one:
+                    self._untold.popleft()
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -138,7 +166,17 @@ class HeldJobs:
 
     def lines(self) -> tuple[Held, ...]:
         """What a heartbeat says of them."""
-        return tuple(Held(h.claim.job.id, h.claim.attempt, h.progress) for h in self.leased())
+        lines, room_bytes = [], MOST_TOLD_BYTES
+        for held in self.leased():
+            steps, room_bytes = held.untold(room_bytes)
+            lines.append(Held(held.claim.job.id, held.claim.attempt, held.progress, steps))
+        return tuple(lines)
+
+    def told(self, lines: Sequence[Held]) -> None:
+        """The control plane has heard *lines*."""
+        steps = {(line.job_id, line.attempt): line.iterations for line in lines}
+        for held in self.leased():
+            held.told(steps.get((held.claim.job.id, held.claim.attempt), ()))
 
     def wait_for_any(self, timeout_s: float) -> bool:
         """Wait until a lease is to be kept, at most *timeout_s* seconds or until `wake`; returns whether one is."""

@@ -164,9 +164,12 @@ class HttpControlPlane:
             "slots": self._slots,
             "draining": draining,
             "wait_s": wait_s,
-            "jobs": [_held_line(line) for line in held],
+            "jobs": [_held_line(line) | self._steps(line) for line in held],
             **self._which_start(),
         }
+
+    def _steps(self, line: Held) -> dict[str, Any]:
+        return {"iterations": list(line.iterations)} if line.iterations and self._has("iterations") else {}
 
     def _modules(self) -> list[dict[str, str]]:
         """What this host can run: each function is a module by its own name."""

@@ -149,6 +149,7 @@ class _Run:
                     parameters,
                     workspace,
                     on_progress=self._on_progress,
+                    on_iteration=self._on_iteration,
                     stop_reason=self._stop_reason,
                 )
             finally:
@@ -241,6 +242,9 @@ class _Run:
             self._running.progressed()
         self._held.progress = progress
         self._room.on_change(self._held, self._said[-1])
+
+    def _on_iteration(self, fields: Mapping[str, Any]) -> None:
+        self._held.add_iteration(self._room.redactor.value(fields))
 
     def _insist(self, call: Callable[[], T], *, is_over: Callable[[BaseException | None], bool] = _never) -> T:
         """*call*, until it goes well, is refused, or the work is asked to end: an outage only delays a job."""

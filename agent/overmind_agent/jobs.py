@@ -179,11 +179,12 @@ class Directive(StrEnum):
 
 @dataclass(frozen=True)
 class Held:
-    """One line of a heartbeat: a job that we hold and how far it is."""
+    """One line of a heartbeat: a job that we hold, how far it is, and the steps of its search not told yet."""
 
     job_id: str
     attempt: int
     progress: Progress | None = None
+    iterations: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

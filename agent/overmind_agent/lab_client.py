@@ -228,12 +228,12 @@ class LabControlPlane:
                 return
             if found.stage not in (Status.RUNNING, Status.UNKNOWN):
                 raise _lost("report", f"somebody else made the job {found.status}")
-            self._list_iterations(found, update)
+            self._list_iterations(lab_result.iterations(found, update))
             self._write(REPORT, update.job_id, lab_result.said(found, update, self._refer(update.job_id)))
 
-    def _list_iterations(self, found: LabJob, update: StatusUpdate) -> None:
+    def _list_iterations(self, steps: Sequence[Mapping[str, Any]]) -> None:
         """Before the last word, so that whoever sees the end sees them all; a server without them goes without."""
-        for one in lab_result.iterations(found, update):
+        for one in steps:
             try:
                 self._calls.call(ITERATION, "POST", "/api/job-iterations/", body=one)
             except AuthError:
@@ -270,9 +270,17 @@ class LabControlPlane:
             return Directive.CANCEL
         if not self._is_held(found, line.attempt) and found.stage is not Status.UNKNOWN:
             return Directive.SUPERSEDED
+        if line.iterations:
+            self._say_steps(line)
         if line.progress is not None:
             self._say_progress(line, line.progress)
         return Directive.CONTINUE
+
+    def _say_steps(self, line: Held) -> None:
+        with self._shared.writing:  # read again, so that the last word lists none of them twice
+            found = self._read(READ, line.job_id)
+            if self._is_held(found, line.attempt):
+                self._list_iterations(lab_result.unlisted(found, line.iterations))
 
     def _say_progress(self, line: Held, progress: Progress) -> None:
         now_s = self._clock.now_s()

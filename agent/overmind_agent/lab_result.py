@@ -87,7 +87,12 @@ def said(found: LabJob, update: StatusUpdate, refer: Callable[[str], str]) -> Bo
 def iterations(found: LabJob, update: StatusUpdate) -> list[Body]:
     """The iterations that *update* brings and that are not listed yet."""
     told = (update.detail.get("outcome") or {}).get(ITERATIONS)
-    ours = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    return unlisted(found, told if isinstance(told, list) else [])
+
+
+def unlisted(found: LabJob, told: Sequence[Any]) -> list[Body]:
+    """Those of *told* that are iterations and not listed yet, as they are sent."""
+    ours = [one for one in told if isinstance(one, Mapping)]
     listed = found.listed
     return [
         {**{name: value for name, value in one.items() if value is not None}, "job": found.id}

@@ -61,11 +61,19 @@ class ProcessLauncher:
         workspace: Workspace,
         *,
         on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> Result:
         """See Launcher."""
         if not has_ended(workspace):
-            reason = self._run_child(claim, parameters, workspace, on_progress=on_progress, stop_reason=stop_reason)
+            reason = self._run_child(
+                claim,
+                parameters,
+                workspace,
+                on_progress=on_progress,
+                on_iteration=on_iteration,
+                stop_reason=stop_reason,
+            )
             if reason is not None and not (reason in MAY_END_ANYWAY and has_ended(workspace)):
                 raise Stopped(reason)
         try:
@@ -80,6 +88,7 @@ class ProcessLauncher:
         workspace: Workspace,
         *,
         on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> StopReason | None:
         workspace.result.unlink(missing_ok=True)
@@ -96,7 +105,7 @@ class ProcessLauncher:
                 log = until_started.enter_context(_open_log(workspace))
                 child = self._start(environment, workspace.folder, (order, log.fileno(), events_in_child))
             try:
-                with ChildWatch(child, reader, on_progress) as watch:
+                with ChildWatch(child, reader, on_progress, on_iteration) as watch:
                     reason = self._watch(child, watch, workspace, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)

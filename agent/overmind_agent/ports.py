@@ -303,10 +303,14 @@ class Launcher(Protocol):
         workspace: Workspace,
         *,
         on_progress: Callable[[Progress], None],
+        on_iteration: Callable[[Mapping[str, Any]], None],
         stop_reason: Callable[[], StopReason | None],
     ) -> Result:
         """
         The result of the work. What is already in the workspace is not done again.
+
+        Args:
+            on_iteration: told of each step of a search, in the job's own words, after an interruption once more.
 
         Raises:
             JobError: the job failed.

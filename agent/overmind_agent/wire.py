@@ -438,11 +438,12 @@ class ProgressLine(Asked):
 
 
 class HeldJob(Asked):
-    """Ours: one job of a heartbeat."""
+    """Ours: one job of a heartbeat; *iterations* are steps of its search as an outcome has them."""
 
     job_id: Id
     attempt: Annotated[int, Field(ge=1)]
     progress: ProgressLine | None = None
+    iterations: Annotated[list[dict[str, Any]], Field(max_length=100)] = []
 
 
 class Heartbeat(Asked):
@@ -499,6 +500,7 @@ EXTENSIONS: Final = (
     "agent_id",
     "instance",
     "reports",
+    "iterations",
 )
 
 # ---------------------------------------------------------------------------------------------- reading

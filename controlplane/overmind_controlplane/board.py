@@ -11,10 +11,10 @@ a caller (`shown`, `lab_records`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
@@ -148,15 +148,17 @@ class Board:
         session.flush()
         return made
 
-    def _attach_iterations(self, session: Session, job: Job, word: Word) -> None:
-        """Add the steps that came with an outcome, but for those that somebody has listed already."""
-        if not (told := list(outcomes.iterations(word))):
+    def attach_iterations(self, session: Session, job: Job, steps: Iterable[Mapping[str, Any]]) -> None:
+        """Add *steps* that an agent told, but for those whose order and name are listed already."""
+        if not (told := list(steps)):
             return
-        steps = select(Iteration.order, Iteration.iteration_name).where(Iteration.job_id == job.id)
-        listed = {(order, name) for order, name in session.execute(steps)}
+        there = select(Iteration.order, Iteration.iteration_name).where(Iteration.job_id == job.id)
+        listed = {(order, name) for order, name in session.execute(there)}
         for fields in told:
-            if (fields.get("order", 0), fields["iteration_name"]) not in listed:
+            if (place := (fields.get("order", 0), fields["iteration_name"])) not in listed:
+                listed.add(place)
                 self.attach_iteration(session, job, fields)
+                job.updated = now()
 
     # ------------------------------------------------------------------------------------------ changing
 
@@ -362,6 +364,7 @@ class Board:
         return session.scalar(free) is not None
 
     def _grant(self, session: Session, job: Job, holder: str, *, is_leased: bool) -> None:
+        self._forget_steps(session, job)
         job.attempt += 1
         job.holder = holder
         job.is_leased = is_leased
@@ -371,6 +374,14 @@ class Board:
         job.declared = []
         job.progress = None
         job.started_at = now()
+
+    @staticmethod
+    def _forget_steps(session: Session, job: Job) -> None:
+        """A new attempt searches anew: what the last one told is none of its steps."""
+        if job.attempt and job.started_at is not None:
+            session.execute(
+                delete(Iteration).where(Iteration.job_id == job.id, Iteration.created >= job.started_at)
+            )
 
     def _move(self, session: Session, job: Job, word: Word, caller: Caller | None) -> None:
         """The one place where a status is written."""
@@ -388,7 +399,7 @@ class Board:
         }
         append(session, JobEvent, line)
         outcomes.keep(job, word)
-        self._attach_iterations(session, job, word)
+        self.attach_iterations(session, job, outcomes.iterations(word))
         stage = LIFECYCLE[job.status]
         if stage.is_final:
             job.finished_at = job.updated

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import agents, timers
+from overmind_controlplane import agents, outcomes, timers
 from overmind_controlplane.access import Caller
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import is_changing
@@ -20,7 +20,7 @@ from overmind_controlplane.tables import Agent, Job, now
 
 def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: wire.Heartbeat) -> frozenset[str]:
     """
-    Take a heartbeat in: renew the leases of the jobs that it names and note how far they are.
+    Take a heartbeat in: renew the leases of the jobs that it names, note how far they are, list their new steps.
 
     Jobs of projects that the caller does not see are none of its, whoever holds them.
 
@@ -38,6 +38,7 @@ def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: w
     for job, line in going_on:
         if line.progress is not None:
             board.progress(job, line.progress.model_dump())
+        board.attach_iterations(session, job, outcomes.readable(line.iterations))
     timers.renew(session, [job.id for job, _ in going_on if job.is_leased], board.lease_s)
     return held(session, caller, agent)
 

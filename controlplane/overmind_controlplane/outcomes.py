@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from overmind_agent.lifecycle import Status
@@ -55,7 +55,12 @@ def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
 def iterations(word: Word) -> Iterator[dict[str, Any]]:
     """The fields of each iteration that *word* brings; what is of another type than it should be is left out."""
     told = (word.detail.get("outcome") or {}).get(ITERATIONS)
-    for one in told if isinstance(told, list) else ():
+    return readable(told if isinstance(told, list) else ())
+
+
+def readable(told: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Those of *told* that are iterations, with the fields that can be kept."""
+    for one in told:
         if not isinstance(one, Mapping) or not isinstance(one.get("iteration_name"), str):
             continue
         fields = {name: one[name] for name, fits in _OF_AN_ITERATION.items() if name in one and fits(one[name])}

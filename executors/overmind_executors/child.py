@@ -145,6 +145,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         data_roots=job.data_roots,
         spend_limits=job.spend_limits,
         report=events.progress,
+        tell_iteration=events.iteration,
         stop=stop,
         log=log,
         commands=job.commands,

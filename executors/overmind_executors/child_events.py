@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 from overmind_executors import strict_json
@@ -13,6 +16,11 @@ PROGRESS_EVERY_S: Final = 0.2
 # A write of at most PIPE_BUF bytes to a pipe is all or nothing, so lines of two threads never mix.
 _MAX_STEP_NAME: Final = 100
 _MAX_STEP: Final = 2**53
+# As much as the parent takes for one line; of a longer step of a search the text is left out.
+_MAX_LINE_BYTES: Final = 60_000
+_MOST_WAITING: Final = 1000
+# For how long the sender waits for a parent that does not read.
+_PATIENCE_MS: Final = 1000
 
 
 class Events:
@@ -27,6 +35,8 @@ class Events:
         self._descriptor = descriptor
         self._every_s = every_s
         self._latest: dict[str, Any] | None = None
+        self._iterations: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._is_torn = False
         self._news = threading.Event()
         self._closed = threading.Event()
         self._sender = threading.Thread(target=self._send_progress, name="progress", daemon=True)
@@ -54,6 +64,16 @@ class Events:
         self._latest = {"event": "progress", "step": step, "total_steps": total_steps, "step_name": name}
         self._news.set()
 
+    def iteration(self, fields: Mapping[str, Any]) -> None:
+        """Note a step of a search; cheap, from any thread. What is no JSON object is not told."""
+        for told in (dict(fields), {key: value for key, value in fields.items() if key != "agent_code"}):
+            with contextlib.suppress(TypeError, ValueError):
+                line = strict_json.dumps({"event": "iteration", "fields": told}).encode(errors="replace") + b"\n"
+                if len(line) <= _MAX_LINE_BYTES:
+                    self._iterations.append(line)
+                    self._news.set()
+                    return
+
     def close(self) -> None:
         """Send what is still unsent."""
         self._closed.set()
@@ -64,11 +84,27 @@ class Events:
         while True:
             self._news.wait()
             self._news.clear()
+            while self._iterations:
+                self._send_whole(self._iterations.popleft())
             latest, self._latest = self._latest, None
             if latest is not None:
                 self._send(latest)
-            if self._closed.wait(self._every_s) and self._latest is None:
+            if self._closed.wait(self._every_s) and self._latest is None and not self._iterations:
                 return
+
+    def _send_whole(self, line: bytes) -> None:
+        """A line that is longer than a pipe takes at once; given up when nobody reads."""
+        left = b"\n" + line if self._is_torn else line
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLOUT)
+        self._is_torn = True
+        with contextlib.suppress(OSError):
+            while left:
+                if not waiting.poll(_PATIENCE_MS):
+                    return
+                with contextlib.suppress(BlockingIOError):
+                    left = left[os.write(self._descriptor, left) :]
+            self._is_torn = False
 
     def _send(self, event: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):

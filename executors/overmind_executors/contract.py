@@ -126,6 +126,9 @@ class Context:
         spend_limits: what any job may spend here, under the names of a job's `budget`; `PaidModel` keeps to it.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
+        tell_iteration: a step of a search as soon as it is known, for whoever watches: an object with
+            `iteration_name` and `order`, such as a job's iterations have. It may be lost on its way, and told again
+            after an interruption, so the outcome lists them all under `iterations`.
         stop: ask it before each piece of work.
         log: one JSON object a line; what is written to standard output is in the same log.
     """
@@ -145,6 +148,7 @@ class Context:
     code_roots: tuple[Path, ...] = ()
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     barred_models: frozenset[str] = frozenset()
+    tell_iteration: Callable[[Mapping[str, Any]], None] = lambda _fields: None
 
 
 @dataclass(frozen=True)

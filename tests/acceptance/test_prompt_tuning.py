@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from host import Host
+from host import Host, wait_until
 
 from lab_server import LOST, LabServer
 from server import ControlPlaneProcess
@@ -105,6 +106,31 @@ def test_a_request_ends_with_a_new_version_only_where_there_is_a_gain(
     assert [("baseline", "keep"), ("i01c1", "keep"), ("holdout", "keep")] == steps or not is_better
     assert "baseline" == steps[0][0]
     assert "iterations" not in record["result"]
+
+
+def test_the_steps_are_seen_while_the_search_goes_on_and_once_each_after_a_kill(
+    plane: ControlPlaneProcess, zoo: Zoo, tmp_path: Path
+) -> None:
+    """The first life is killed amid the search; the second one tells its steps again."""
+    job = request_tuning(plane)
+    job_id = job.rpartition("/")[2]
+    host = tuning_host(tmp_path / "killed-host", plane.url, plane.agent_token, zoo)
+    host.config.write_text(host.config.read_text().replace("[control_plane]\n", "[control_plane]\nheartbeat_s = 1\n"))
+
+    def names() -> list[str]:
+        return [step["iteration_name"] for step in api(plane, "GET", f"/api/jobs/{job_id}/")["iterations"]]
+
+    zoo.close_gate(after=22)  # the baseline takes 20
+    first = host.start("--once")
+    wait_until(lambda: "baseline" in names())
+    status = api(plane, "GET", job)["status"]
+    first.signal(signal.SIGKILL)
+    first.exit_code()
+    zoo.open_gate()
+    second = host.once()
+
+    assert ("running", "completed") == (status, second.summary["outcome"]), second.raw
+    assert ["baseline", "i01c1", "holdout"] == names()
 
 
 def test_the_iterations_are_listed_once_in_a_server_of_records(zoo: Zoo, tmp_path: Path) -> None:

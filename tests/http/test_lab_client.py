@@ -500,6 +500,26 @@ def test_iterations_are_listed_once_before_the_last_word(server: LabServer, agen
     assert ("completed", True) == (record["status"], "iterations" not in record["result"])
 
 
+def test_the_steps_of_a_running_search_are_listed_as_they_are_told(
+    server: LabServer, agent: LabControlPlane
+) -> None:
+    """The answer to the second one is lost, so both are told again, and with the last word: each is there once."""
+    server.submit({})
+    claim = claimed(agent)
+    steps = tuple({"order": n, "iteration_name": f"i{n}"} for n in range(3))
+    server.script("POST", nothing, LOST)
+
+    with pytest.raises(TransientError):
+        agent.heartbeat([Held(claim.job.id, claim.attempt, iterations=steps[:2])], draining=False, wait_s=0)
+    agent.heartbeat([Held(claim.job.id, claim.attempt, iterations=steps[:2])], draining=False, wait_s=0)
+    (record,) = server.jobs.values()
+    running = [step["iteration_name"] for step in record["iterations"]]
+    say(agent, claim, 1, DONE, detail={"outcome": {"iterations": list(steps)}})
+
+    assert ["i0", "i1"] == running
+    assert ["i0", "i1", "i2"] == [step["iteration_name"] for step in record["iterations"]]
+
+
 def test_a_server_without_iterations_gets_the_last_word(server: LabServer, agent: LabControlPlane) -> None:
     server.keeps_iterations = False
     server.submit({})

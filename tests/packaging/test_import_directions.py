@@ -74,7 +74,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "ports": VALUES,
     "wire": _names("jobs", "lifecycle", "errors") | JSON,
     "backoff": _names("errors"),
-    "held_jobs": VALUES,
+    "held_jobs": VALUES | JSON,
     "loops": VALUES,
     "network": frozenset(),
     "capacity": VALUES,

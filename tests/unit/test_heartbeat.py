@@ -89,6 +89,20 @@ def test_a_beat_says_what_is_held_and_how_far_it_is(daemon: Daemon, server: Fake
     assert [Beat((line,), draining=True, wait_s=10.0)] == server.beats
 
 
+def test_a_step_of_a_search_is_told_again_until_a_beat_goes_well(daemon: Daemon, server: FakeServer) -> None:
+    server.submit()
+    held = daemon.claimed()
+    held.add_iteration({"iteration_name": "i01c1", "order": 1})
+
+    with daemon.held_jobs.holding(held):
+        server.script("heartbeat", down(), AFTER)
+        for _ in range(4):
+            daemon.heartbeat.beat()
+
+    told = [[step["order"] for line in beat.held for step in line.iterations] for beat in server.beats]
+    assert [[1], [1], []] == told
+
+
 @pytest.mark.parametrize(
     ("change", "stop"),
     [

@@ -152,6 +152,26 @@ def test_heartbeats_name_what_is_held_and_nothing_else() -> None:
     assert jobs.find("a") is None
 
 
+def test_steps_of_a_search_are_told_until_they_are_heard_and_never_more_than_fits() -> None:
+    """Of all jobs together: a heartbeat that is too long would be refused, and every lease with it."""
+    clock, jobs = VirtualClock(), HeldJobs()
+    long, short = a_held_job(clock, job_id="long"), a_held_job(clock, job_id="short")
+    for number in range(6):
+        long.add_iteration({"order": number, "agent_code": "x" * 50_000})
+    short.add_iteration({"order": 7})
+
+    with jobs.holding(long), jobs.holding(short):
+        first, same = jobs.lines(), jobs.lines()
+        jobs.told(first)
+        then = jobs.lines()
+        jobs.told(then)
+        last = jobs.lines()
+
+    assert first == same
+    told = [[[step["order"] for step in line.iterations] for line in lines] for lines in (first, then, last)]
+    assert [[[0, 1, 2], [7]], [[3, 4, 5], []], [[], []]] == told
+
+
 def test_a_job_is_let_go_of_when_its_work_breaks() -> None:
     jobs = HeldJobs()
 

@@ -76,6 +76,12 @@ class Rude:
     def progress(self, task, context):
         context.report(3, 7, "rows")
 
+    def search(self, task, context):
+        for number in range(3):
+            text = "x" * task["letters"] + chr(0xD800)
+            context.tell_iteration({"iteration_name": f"i{number}", "order": number, "agent_code": text})
+        context.tell_iteration({"iteration_name": "odd", "order": object()})
+
     def fail(self, task, context):
         raise ExecutionFailed("no luck", reason=task["reason"])
 
@@ -216,6 +222,7 @@ class Host:
         self.progress: list[Progress] = []
         self.begun = threading.Event()
         self.stop: StopReason | None = None
+        self.steps: list[Mapping[str, Any]] = []
         self.memory_kills: Iterator[int | None] = repeat(None)
 
     def run(self, do: str, **parameters: Any) -> Result:
@@ -233,6 +240,7 @@ class Host:
             {"do": do, **parameters},
             self.workspace,
             on_progress=self._on_progress,
+            on_iteration=self.steps.append,
             stop_reason=lambda: self.stop,
         )
 
@@ -751,11 +759,21 @@ def read_events(content: bytes) -> list[Progress]:
     thread = threading.Thread(target=write)
     thread.start()
     with os.fdopen(reader, "rb", buffering=0) as pipe:
-        events = EventReader(pipe, found.append)
+        events = EventReader(pipe, found.append, lambda _step: None)
         while select.select([pipe], [], [], 10)[0] and events.read():
             pass
     thread.join(10)
     return found
+
+
+@pytest.mark.parametrize(("letters", "is_whole"), [(10, True), (50_000, True), (70_000, False)])
+def test_the_steps_of_a_search_are_told_whatever_their_length(host: Host, letters: int, is_whole: bool) -> None:
+    """Far more than a pipe holds comes whole; of a step that is longer than a line may be, the text is left out."""
+    host.run("search", letters=letters)
+
+    assert ["i0", "i1", "i2"] == [step["iteration_name"] for step in host.steps]
+    code = {"agent_code": "x" * letters + "?"} if is_whole else {}
+    assert {"iteration_name": "i2", "order": 2, **code} == host.steps[2]
 
 
 def test_an_event_may_come_in_pieces() -> None:
@@ -764,7 +782,7 @@ def test_an_event_may_come_in_pieces() -> None:
     raw = (GOOD + "\n").encode()
 
     with os.fdopen(reader, "rb", buffering=0) as pipe:
-        events = EventReader(pipe, found.append)
+        events = EventReader(pipe, found.append, lambda _step: None)
         for number in range(len(raw)):
             os.write(writer, raw[number : number + 1])
             events.read()

@@ -227,7 +227,7 @@ class _Tuning:
                 for case, before, after in zip(cases, *sides, strict=True)
             ]
             self.verdict = verdict_of(self.lines, self.registration)
-        self.iterations.append(test_of(best, self.verdict, len(self.ledger.candidates), task.prompt))
+        self._tell(test_of(best, self.verdict, len(self.ledger.candidates), task.prompt))
 
     def _side(self, texts: Texts, cases: Sequence[Case]) -> list[list[Trial]]:
         """For each of *cases* its trials."""
@@ -281,8 +281,12 @@ class _Tuning:
 
     def _on_candidate(self, one: Candidate) -> None:
         told = iteration_of(one, self.task.prompt)
-        self.iterations.append(told)
+        self._tell(told)
         self.context.log.info("candidate.tried", name=one.name, code=one.code.value, avg_score=told["avg_score"])
+
+    def _tell(self, iteration: dict[str, Any]) -> None:
+        self.iterations.append(iteration)
+        self.context.tell_iteration(iteration)
 
     # ------------------------------------------------------------------------------------ what comes out
 
