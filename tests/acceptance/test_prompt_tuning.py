@@ -115,7 +115,8 @@ def test_the_steps_are_seen_while_the_search_goes_on_and_once_each_after_a_kill(
     job = request_tuning(plane)
     job_id = job.rpartition("/")[2]
     host = tuning_host(tmp_path / "killed-host", plane.url, plane.agent_token, zoo)
-    host.config.write_text(host.config.read_text().replace("[control_plane]\n", "[control_plane]\nheartbeat_s = 1\n"))
+    text = host.config.read_text()
+    host.config.write_text(text.replace("[control_plane]\n", "[control_plane]\nheartbeat_s = 1\n"))
 
     def names() -> list[str]:
         return [step["iteration_name"] for step in api(plane, "GET", f"/api/jobs/{job_id}/")["iterations"]]
