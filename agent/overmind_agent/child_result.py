@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
-from overmind_agent.jobs import Result, ResultFile, StopReason
+from overmind_agent.jobs import Result, ResultFile, StopReason, is_plain_name
 from overmind_agent.plain_files import open_plain
 from overmind_agent.ports import Workspace
 from overmind_executors import strict_json
@@ -47,6 +46,8 @@ def read_result(workspace: Workspace) -> Result:
         match found["status"]:
             case "done":
                 files = tuple(_result_file(workspace, line) for line in found["files"])
+                if len({file.name for file in files}) < len(files):
+                    raise ValueError("a name twice")
                 return Result(files, _outcome(found["outcome"]))
             case "failed":
                 raise _failure(str(found["reason"]), str(found["message"]))
@@ -58,7 +59,7 @@ def read_result(workspace: Workspace) -> Result:
 
 def _result_file(workspace: Workspace, line: Mapping[str, Any]) -> ResultFile:
     name, size_bytes, sha256 = str(line["name"]), line["size_bytes"], str(line["sha256"])
-    if Path(name).name != name or name in ("", ".", "..") or len(name.encode()) > 255 or "\0" in name:
+    if not is_plain_name(name):
         raise ValueError("not a plain name")
     if type(size_bytes) is not int or not 0 <= size_bytes < 2**53 or not _SHA256.fullmatch(sha256):
         raise ValueError("not a size and a digest")

@@ -34,6 +34,7 @@ from overmind_agent.lanes import Lanes
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.partial_files import MOST_BYTES, partial_files
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
+from overmind_agent.result_file import apart
 from overmind_agent.size_limits import SizeLimits
 from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_config.redaction import Redactor
@@ -233,7 +234,8 @@ class _Run:
     def _redacted(self, result: Result) -> Result:
         """*result* without secrets in its names and its outcome; the files themselves are the job's product."""
         redactor = self._room.redactor
-        files = tuple(replace(file, name=redactor.text(file.name)) for file in result.files)
+        names = apart([redactor.text(file.name) for file in result.files])
+        files = tuple(replace(file, name=name) for file, name in zip(result.files, names, strict=True))
         return Result(files, redactor.value(result.outcome))
 
     def _on_progress(self, progress: Progress) -> None:

@@ -18,6 +18,12 @@ def job_type_of(function_name: str) -> str:
     return function_name.removeprefix(FUNCTION_SCOPE)
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether *name* can be the name of a result file: of a file in a folder, wherever that is, and of no other."""
+    is_short = 0 < len(name.encode(errors="replace")) <= 255
+    return is_short and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
 class StopReason(StrEnum):
     """Why work is asked to end before it is done."""
 

@@ -11,7 +11,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from overmind_agent import jobs
 from overmind_agent.errors import BrokenJob, ProtocolError
@@ -27,6 +36,12 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Label = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 Message = Annotated[str, StringConstraints(max_length=4096)]
+
+
+def _plain(name: str) -> str:
+    if not jobs.is_plain_name(name):
+        raise ValueError("a result file has a plain name, without a folder")
+    return name
 
 
 class Wire(BaseModel):
@@ -321,7 +336,7 @@ class Made(Wire):
 class DeclaredFile(Wire):
     """Ours: a result file that the agent is about to upload; COMPLETED is refused until it is there."""
 
-    name: Name
+    name: Annotated[Name, AfterValidator(_plain)]
     size_bytes: Annotated[int, Field(ge=0)]
     sha256: Sha256
 
@@ -341,6 +356,13 @@ class StatusDetail(Asked):
     files: Annotated[list[DeclaredFile], Field(max_length=10_000)] | None = None
     outcome: dict[str, Any] | None = None
     log: LogCounts | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _each_once(cls, files: list[DeclaredFile] | None) -> list[DeclaredFile] | None:
+        if len({file.name for file in files or ()}) < len(files or ()):
+            raise ValueError("a file is declared once; give each another name")
+        return files
 
 
 class StatusBody(Asked):
@@ -370,6 +392,12 @@ class Reports(Asked):
     """Ours: the body of `POST /agents/{id}/reports`."""
 
     reports: Annotated[list[Report], Field(min_length=1, max_length=MOST_REPORTS)]
+
+
+class AnyReports(Asked):
+    """`Reports` as the server reads it: each report by itself, so that one that is wrong refuses no other."""
+
+    reports: Annotated[list[Any], Field(min_length=1, max_length=MOST_REPORTS)]
 
 
 class Heard(Wire):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -11,7 +12,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
-from overmind_controlplane import multipart
+from overmind_controlplane import content_digests, multipart
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, Refused, TooLarge
 from overmind_controlplane.roles import OPEN
@@ -70,7 +71,9 @@ async def _receive(request: Request, file: BinaryIO, limit: int) -> None:
     Raises:
         TooLarge: it is longer than *limit* bytes.
         Refused: it ended before the length that it told.
+        Garbled: it does not have its `Content-Digest`.
     """
+    digest, arrived = content_digests.told(request.headers.get("content-digest", "")), hashlib.sha256()
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise TooLarge(f"the blob has {told} bytes; at most {limit} are taken")
@@ -79,9 +82,13 @@ async def _receive(request: Request, file: BinaryIO, limit: int) -> None:
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"the blob is longer than {limit} bytes")
+        if digest is not None:
+            arrived.update(chunk)
         await run_sync(file.write, chunk)
     if told.isdigit() and size != int(told):
         raise Refused(f"the body ended after {size} of {told} bytes")
+    if digest is not None:
+        content_digests.check(digest, arrived.digest())
     await run_sync(os.fsync, file.fileno())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, RootModel
+from pydantic import Field, RootModel, ValidationError
 from sqlalchemy import select
 
 from overmind_agent import wire
@@ -18,7 +18,7 @@ from overmind_controlplane.access import Caller
 from overmind_controlplane.bodies import json_body, takes
 from overmind_controlplane.pages import cut
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import NotFound, Refused, wrong
+from overmind_controlplane.refusals import NotFound, Refused, not_valid, wrong
 from overmind_controlplane.routing import (
     AgentCaller,
     AnyCaller,
@@ -240,18 +240,16 @@ async def report_together(
     agent_id: str,
     caller: AgentCaller,
     plane: ThePlane,
-    body: Annotated[wire.Reports, Depends(json_body(wire.Reports))],
+    body: Annotated[wire.AnyReports, Depends(json_body(wire.AnyReports))],
 ) -> Response:
     """Several status updates, in order; each is carried out or refused as it would be alone."""
-    words = [_word(agent_id, line, number) for number, line in enumerate(body.reports)]
     await run_sync(_must_exist, plane, caller, agent_id)
-    heard = await asyncio.gather(
-        *(
-            plane.reports.say(caller, line.job_id, word, is_terse=True)
-            for line, word in zip(body.reports, words, strict=True)
-        ),
-        return_exceptions=True,
-    )
+
+    async def say(number: int, told: Any) -> wire.Job | wire.Noted:
+        job_id, word = _word(agent_id, number, told)
+        return await plane.reports.say(caller, job_id, word, is_terse=True)
+
+    heard = await asyncio.gather(*(say(*line) for line in enumerate(body.reports)), return_exceptions=True)
     return answer(wire.ReportsAnswer(reports=[_heard(one) for one in heard]))
 
 
@@ -260,15 +258,27 @@ def _must_exist(plane: Plane, caller: Caller, agent_id: str) -> None:
         agents.get(session, caller, agent_id)
 
 
-def _word(agent_id: str, line: wire.Report, number: int) -> Word:
-    return Word(
-        status=status_named(line.status_name, "body", "reports", number, "status_name"),
+def _word(agent_id: str, number: int, told: Any) -> tuple[str, Word]:
+    """
+    The job that *told*, at place *number* of a call, is about, and what it says.
+
+    Raises:
+        Invalid: it is no report.
+    """
+    here = ("body", "reports", number)
+    try:
+        line = wire.Report.model_validate(told)
+    except ValidationError as error:
+        raise not_valid(error, *here) from error
+    word = Word(
+        status=status_named(line.status_name, *here, "status_name"),
         agent_id=agent_id,
         attempt=line.attempt,
         sequence=line.sequence,
         message=line.message,
         detail=line.detail.model_dump(exclude_none=True) if line.detail else {},
     )
+    return line.job_id, word
 
 
 def _heard(what: wire.Job | wire.Noted | BaseException) -> wire.Heard:

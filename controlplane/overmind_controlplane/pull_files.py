@@ -151,13 +151,15 @@ def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
     """
     salts = {token.sha: token.salt for token in (body.content_token, body.properties_token)}
     for sha, encoded in (body.blobs or {}).items():
+        if sha not in salts:
+            raise wrong("neither token of the revision names it", "body", "blobs", sha)
         try:
             data = base64.b64decode(encoded, validate=True)
         except ValueError:
             raise wrong("not base64", "body", "blobs", sha) from None
         if len(data) > wire.INLINE_BYTES:
             raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
-        if hashlib.sha384(data + salts.get(sha, "").encode("ascii")).hexdigest() != sha:
+        if hashlib.sha384(data + salts[sha].encode("ascii")).hexdigest() != sha:
             raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
         if not plane.blobs.has(caller.project_id, sha):
             plane.blobs.put(caller.project_id, sha, data)

@@ -112,7 +112,8 @@ def wrong(message: str, *loc: str | int, kind: str = "value_error") -> Invalid:
     return Invalid({"loc": list(loc), "msg": message, "type": kind})
 
 
-def not_valid(error: ValidationError) -> Invalid:
-    """What pydantic found in a body, without the values that it found there."""
+def not_valid(error: ValidationError, *loc: str | int) -> Invalid:
+    """What pydantic found at *loc* of a call, the whole body without one; and no value that it found there."""
     lines = error.errors(include_url=False, include_context=False, include_input=False)
-    return Invalid(*({"loc": ["body", *line["loc"]], "msg": line["msg"], "type": line["type"]} for line in lines))
+    here = loc or ("body",)
+    return Invalid(*({"loc": [*here, *line["loc"]], "msg": line["msg"], "type": line["type"]} for line in lines))

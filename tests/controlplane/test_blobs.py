@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import http.client
@@ -96,6 +97,32 @@ def test_a_blob_that_ends_early_is_not_kept(submitter: Api) -> None:
 
     assert 404 == submitter.call("GET", f"/api/v2/tokens/{sha}/download-url").status_code
     assert 200 == submitter.call("GET", f"/api/v2/tokens/{sha}/upload-url").status_code
+
+
+def digest_of(data: bytes) -> dict[str, str]:
+    """The header that tells the SHA-256 of *data*."""
+    return {"Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"}
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+def test_a_blob_that_does_not_have_its_digest_is_not_kept(submitter: Api, *, in_parts: bool) -> None:
+    """The same address takes it when it comes as it was sent."""
+    data = b"in parts" if in_parts else b"whole and checked"
+    sha = sha_of(data)
+    begun = submitter.read("POST", "/api/v2/tokens/multipart-upload", {"sha": sha, "num_parts": 1})
+    url = begun["upload_urls"]["1"]["url"] if in_parts else address(submitter, sha)
+    bad = (digest_of(b"other"), {"Content-Digest": "sha-256=:?:"})
+    good = ({"Content-Digest": "md5=:AAAA:"}, digest_of(data))
+
+    refused = [requests.put(url, data=data, headers=told, timeout=10) for told in bad]
+    query = {"sha": sha, "upload_id": begun["upload_id"]}
+    parts = submitter.read("GET", "/api/v2/tokens/multipart-upload", params=query)["parts"]
+    is_there = submitter.call("GET", f"/api/v2/tokens/{sha}/download-url").status_code == 200
+    taken = [requests.put(url, data=data, headers=told, timeout=10) for told in good]
+
+    assert [412, 422, 200, 200] == [answer.status_code for answer in (*refused, *taken)]
+    assert "digest_mismatch" == refused[0].json()["code"]
+    assert ([], False) == (parts, is_there)
 
 
 def test_a_blob_over_the_limit_is_413(tmp_path: Any) -> None:

@@ -179,7 +179,7 @@ def test_a_new_artifact_may_be_answered_by_its_id_alone(project: Project) -> Non
     assert [{"id": listed["id"]}] * 2 == made
 
 
-@pytest.mark.parametrize("case", ["damaged", "not base64", "too long", "not of this revision"])
+@pytest.mark.parametrize("case", ["damaged", "not base64", "too long", "not of this revision", "of no revision"])
 def test_what_came_with_a_revision_is_checked(project: Project, case: str) -> None:
     job = project.submit.make_job()
     told = inline(job, b"x" * (256 * 1024 + 1) if case == "too long" else b"data")
@@ -189,6 +189,7 @@ def test_what_came_with_a_revision_is_checked(project: Project, case: str) -> No
         "not base64": {content: "!"},
         "too long": told["blobs"],
         "not of this revision": {"a" * 96: base64.b64encode(b"stray").decode()},
+        "of no revision": {hashlib.sha384(b"stray").hexdigest(): base64.b64encode(b"stray").decode()},
     }
 
     answer = project.agent.call(
@@ -209,6 +210,54 @@ def test_small_parameters_come_with_a_lease(project: Project, capability: str, s
 
     is_told = capability == "lease" and size_bytes < 1000
     assert (json.dumps(parameters).encode() if is_told else None) == (base64.b64decode(told) if told else None)
+
+
+BAD_NAMES = ("../x", "/etc/passwd", "a/../../x", "a/b", "..", ".", "", "C:\\x", "a\0b", "x" * 256, "\u00e4" * 128)
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "twice"], ids=ascii)
+def test_a_file_is_declared_under_a_plain_name_and_once(project: Project, name: str) -> None:
+    """COMPLETED would wait for it for ever, or somebody would put it where the name leads."""
+    job_id, agent_id = bring(project, "Running")
+    files = [declare(name, b"{}"), declare("twice", b"[]")]
+
+    answer = project.agent.say(job_id, "Uploading", agent_id, body={"detail": {"files": files}})
+
+    assert (422, ["body", "detail", "files"]) == (answer.status_code, answer.json()["detail"][0]["loc"][:3])
+    assert "Running" == project.submit.status(job_id)
+
+
+REPORTS: dict[str, tuple[dict[str, Any], int]] = {
+    "as it should be": ({}, 200),
+    "an unknown status": ({"status_name": "running"}, 422),
+    "no sequence": ({"sequence": None}, 422),
+    "an attempt of 0": ({"attempt": 0}, 422),
+    "a key too many": ({"more": 1}, 422),
+    "a job that is not there": ({"job_id": "nothing"}, 404),
+    "an older attempt": ({"attempt": 2}, 409),
+    "a step too far": ({"status_name": "Uploading"}, 409),
+}
+
+
+def test_of_several_reports_each_is_judged_by_itself(project: Project) -> None:
+    """Eight jobs, eight reports in one call, a different fault in each but the first and the last."""
+    agent_id = project.agent.register("lease")
+    job_ids = [project.submit.make_job()["id"] for _ in range(len(REPORTS) + 1)]
+    for job_id in job_ids:
+        project.agent.say(job_id, "Claimed", agent_id, key=job_id)
+    good = {"status_name": "Validating", "attempt": 1, "sequence": 1}
+    told = [{"job_id": job_id, **good} for job_id in job_ids]
+    faults = [*REPORTS.values(), ({}, 200)]
+    reports: list[Any] = [one | fault for one, (fault, _) in zip(told, faults, strict=True)]
+    reports[1:1] = ["no report"]
+
+    heard = project.agent.read("POST", f"/api/v2/agents/{agent_id}/reports", {"reports": reports})["reports"]
+
+    codes = [code for _, code in faults]
+    assert [*codes[:1], 422, *codes[1:]] == [one["http_status"] for one in heard]
+    assert ["body", "reports", 2, "status_name"] == heard[2]["error"]["detail"][0]["loc"]
+    said = [project.submit.status(job_id) for job_id in (job_ids[0], job_ids[1], job_ids[-1])]
+    assert ["Validating", "Claimed", "Validating"] == said
 
 
 def test_a_file_of_another_job_is_not_the_declared_one(project: Project) -> None:

@@ -667,6 +667,23 @@ def test_no_word_about_a_job_has_a_secret_in_it(start: Start, server: FakeServer
     assert SECRET.encode() not in waiting
 
 
+def test_files_that_differ_by_a_secret_alone_keep_names_of_their_own(start: Start, server: FakeServer) -> None:
+    """The control plane takes no name twice, and the result would be lost."""
+
+    def work(workspace: Workspace) -> Result:
+        names = (f"{SECRET}.txt", f"{SECRET[::-1]}.txt", "[redacted].txt", f"{SECRET}.txt ".strip())
+        made = {name: a_result_file(workspace.output, name, name.encode()) for name in names}
+        return Result(tuple(made.values()))
+
+    daemon = start(launcher=FakeLauncher(work))
+    server.submit()
+
+    ended = daemon.run(daemon.claimed())
+
+    expected = ["[redacted].txt", f"{SECRET[::-1]}.txt", "2-[redacted].txt"]
+    assert (DONE, expected) == (ended.status, [file.name for file in ended.files])
+
+
 def test_no_error_and_no_progress_has_a_secret_in_it(start: Start, server: FakeServer) -> None:
     def work(_workspace: Workspace) -> Result:
         raise ExecutorError(f"cannot log in with {SECRET}")

@@ -434,7 +434,7 @@ def test_a_job_type_that_is_not_installed_fails(workspace: Workspace, installed:
     assert (ExecutorError, "unknown_job_type") == failure(lambda: host.run("report"))
 
 
-A_FILE: Final = '{"name": %s, "size_bytes": 1, "sha256": "x"}'
+A_FILE: Final = '{"name": %s, "size_bytes": 1, "sha256": "' + "0" * 64 + '"}'
 
 
 @pytest.mark.parametrize(
@@ -454,6 +454,8 @@ A_FILE: Final = '{"name": %s, "size_bytes": 1, "sha256": "x"}'
         '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '"/etc/passwd"'),
         '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '".."'),
         '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '""'),
+        '{"status": "done", "files": [%s], "outcome": {}}' % (A_FILE % '"C:\\\\x"'),
+        '{{"status": "done", "files": [{}], "outcome": {{}}}}'.format(", ".join([A_FILE % '"a"'] * 2)),
         '{"status": "done", "files": [], "outcome": {"mean": NaN}}',
         '{"status": "failed"}',
         '{"status": "done", "files": [], "outcome": {"long": "%s"}}' % ("x" * (1 << 20)),
