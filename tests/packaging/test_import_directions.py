@@ -94,7 +94,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | CONTRACT
     | FAULTS
     | REDACTION
-    | _names("lanes", "partial_files", "size_limits", "time_limits"),
+    | _names("lanes", "partial_files", "result_file", "size_limits", "time_limits"),
     "log_pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
