@@ -22,6 +22,12 @@ Recount = Callable[[Path], tuple[dict[str, Any], dict[str, Any]]]
 _ABSENT: Final = "absent"
 
 
+def _inference() -> Recount:
+    from overmind_executors.inference.recounting import recounted
+
+    return recounted
+
+
 def _uploaded_outputs() -> Recount:
     from overmind_executors.uploaded_outputs.recounting import recounted
 
@@ -48,6 +54,7 @@ def _prompt_tuning() -> Recount:
 
 # What makes the figures of a job type again: what the folder says, and the same from its rows.
 RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
+    "inference": _inference,
     "judge_scoring": _judge_scoring,
     "model_backtesting": _model_backtesting,
     "prompt_tuning": _prompt_tuning,

@@ -64,7 +64,9 @@ def test_a_job_is_completed_in_a_server_of_records_alone(lab_host: Host, lab: La
     assert (parameters, {"spans": 3}) == (result["parameters"], result["validation_stats"])
     assert 12 == result["accuracy"]["correct"]
     files = kept(lab_host, job_id)
-    assert {"output.jsonl", "errors.jsonl", "summary.json", "manifest.json"} == set(files)
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == set(
+        files
+    )
     assert 12 == len(jsonl(files["output.jsonl"]))
     assert {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} == {
         line["name"]: line["sha256"] for line in result["files"]

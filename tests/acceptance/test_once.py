@@ -30,7 +30,9 @@ def test_a_submitted_job_becomes_uploaded_files(host: Host, submitter: Submitter
     assert inference(rows) == record["result"]["parameters"]
     assert 20 == record["result"]["accuracy"]["correct"]
     files = submitter.files(job_id)
-    assert {"output.jsonl", "errors.jsonl", "summary.json", "manifest.json"} == set(files)
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == set(
+        files
+    )
     assert [row["id"] for row in rows] == [line["custom_id"] for line in jsonl(files["output.jsonl"])]
     assert {"positive", "negative"} == {line["x_overmind"]["output"] for line in jsonl(files["output.jsonl"])}
     assert b"" == files["errors.jsonl"]

@@ -87,7 +87,9 @@ def test_a_job_goes_its_whole_life(host: Host, submitter: Submitter, plane: Cont
     assert ("completed", 0) == (agent.summary["outcome"], agent.process.returncode), agent.raw
     assert WHOLE_LIFE == submitter.history(job_id)[-6:]
     files = submitter.files(job_id)
-    assert {"output.jsonl", "errors.jsonl", "summary.json", "manifest.json"} == set(files)
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == set(
+        files
+    )
     assert 20 == len(jsonl(files["output.jsonl"]))
     assert "/heartbeat" not in plane.log
     assert "/logs" not in plane.log

@@ -61,7 +61,7 @@ def test_a_killed_agent_uploads_no_file_twice(host: Host, submitter: Submitter, 
     last = host.once()
 
     names = set(submitter.files(job_id))  # refuses two files of one name
-    assert {"output.jsonl", "errors.jsonl", "summary.json", "manifest.json"} == names
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == names
     assert "completed" == submitter.record(job_id)["status"]
     assert 0 == last.process.returncode
     assert kills > 0

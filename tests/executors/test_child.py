@@ -42,7 +42,7 @@ def test_a_job_ends_with_its_files_and_their_digests(start_child: Start, zoo: Zo
 
     output = child.folder / "output"
     assert "done" == result["status"]
-    assert ["output.jsonl", "errors.jsonl", "summary.json", "manifest.json"] == [
+    assert ["output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"] == [
         file["name"] for file in result["files"]
     ]
     for file in result["files"]:
@@ -221,7 +221,7 @@ def test_what_an_earlier_attempt_left_in_the_output_is_gone(start_child: Start, 
 
     start_child(folder).order(parameters=_inference(1), models=[_model(zoo)]).result()
 
-    assert {"output.jsonl", "errors.jsonl", "summary.json", "manifest.json"} == {
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == {
         path.name for path in (folder / "output").iterdir()
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from overmind_executors import recount
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -20,6 +21,7 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.inference import InferenceExecutor
+from overmind_executors.inference.recounting import recounted
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.prices import prices_of
 from overmind_executors.stopping import StopFlag
@@ -146,7 +148,7 @@ def test_a_job_without_failures_has_an_empty_errors_file(make_context: Make) -> 
     context = make_context()
     result = _run(context, items=_items(3))
 
-    assert ("output.jsonl", "errors.jsonl", "summary.json") == result.files
+    assert ("output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html") == result.files
     assert b"" == (context.output / "errors.jsonl").read_bytes()
 
 
@@ -155,7 +157,49 @@ def test_the_summary_file_and_the_outcome_say_the_same(make_context: Make) -> No
 
     result = _run(context, items=_items(3))
 
-    assert json.loads((context.output / "summary.json").read_text()) == result.outcome
+    report = (context.output / "report.md").read_text()
+    assert {
+        **json.loads((context.output / "summary.json").read_text()),
+        "report_markdown": report,
+    } == result.outcome
+
+
+def test_every_figure_and_both_reports_can_be_made_again_from_the_lines(make_context: Make, zoo: Zoo) -> None:
+    items = [{**row, "expected_output": "text 3"} for row in _items(24)]
+    zoo.fail("text 5", Status(400))
+    zoo.fail("text 7", Completion({"content": None, "refusal": "<b>no</b>"}))
+    zoo.fail("text 9", Completion({"content": "te"}, "length"))
+    zoo.fail("text 11", Status(500), times=1)
+    zoo.fail("text 13", Status(429), times=2)
+    context = make_context()
+    _run(
+        context,
+        items=[*items, {"id": "none"}, "broken"],
+        repetitions=2,
+        share_equal_rows=True,
+        budget={"max_calls": 70},
+    )
+
+    said, again = recounted(context.output)
+
+    assert said == again
+    assert (51, True, 3) == (again["counts"]["total"], again["retries"] > 0, len(again["error_kinds"]) - 1)
+
+
+def test_a_figure_that_is_not_true_to_the_lines_is_found(
+    make_context: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = make_context()
+    _run(context, items=_items(5))
+    (context.output / "manifest.json").write_text('{"job_type": "inference"}')
+    path = context.output / "output.jsonl"
+
+    true = recount.main([str(context.output)])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    wrong = recount.main([str(context.output)])
+
+    assert (0, 1) == (true, wrong)
+    assert "outcomes: the summary says {'ok': 5}, the lines say {'ok': 4}" in capsys.readouterr().out
 
 
 def test_rows_that_cannot_be_asked_about_are_told_apart(make_context: Make, zoo: Zoo) -> None:

@@ -21,7 +21,7 @@ Start = Callable[..., Child]
 ROWS, AT_ONCE = 60, 4
 # What depends on the clock; everything else has to be the same.
 OF_THE_CLOCK = {"latency_ms", "started_at"}
-OF_THE_RUN = {"latency_ms", "calling_s", "rows_per_s", "resumed_rows", "usage"}
+OF_THE_RUN = {"latency_ms", "calling_s", "rows_per_s", "resumed_rows", "usage", "report_markdown"}
 
 
 def _order(child: Child, zoo: Zoo, *, attempt: int, **parameters: Any) -> Child:

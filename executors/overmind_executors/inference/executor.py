@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
-from overmind_executors import strict_json
+from overmind_executors import report, strict_json
 from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.contract import (
     Context,
@@ -19,7 +19,9 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.inference.comparing import Judgement, judgement
+from overmind_executors.inference.endings import Endings
 from overmind_executors.inference.estimate import Estimator, refuse_if_short
+from overmind_executors.inference.figures import Figures
 from overmind_executors.inference.output import (
     ERRORS,
     INVALID_ROW,
@@ -30,9 +32,10 @@ from overmind_executors.inference.output import (
 )
 from overmind_executors.inference.parameters import Comparison, InferenceParameters, ModelTarget, parameters_class
 from overmind_executors.inference.programs import Program, open_program
+from overmind_executors.inference.report import report_of
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.inference.source import survey
-from overmind_executors.inference.summary import Tally, summary
+from overmind_executors.inference.summary import SUMMARY, summary
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
 from overmind_executors.parameters import check, nearest
@@ -41,7 +44,6 @@ from overmind_executors.row_engine import in_order
 from overmind_executors.row_source import RowSource, find_rows
 from overmind_executors.rows import BrokenRow, Row
 
-SUMMARY: Final = "summary.json"
 TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_OUTPUT: Final = "no_output"
 # What is read ahead of the row that is waited for: enough to keep every worker busy behind a slow one.
@@ -77,27 +79,31 @@ class InferenceExecutor:
         refuse_if_short(estimate, task)
         is_right = judgement(task.comparison or Comparison(), seen.labels)
         context.log.info("rows.surveyed", rows=seen.total, model=task.target.model, estimate=estimate.as_json())
+        compared_by = (task.comparison or Comparison()).kind
+        figures = Figures(repetitions=task.repetitions, compared_by=compared_by)
         with (
             _open(task, endpoint, context, policy) as model,
-            OutputFiles(context.output) as files,
+            OutputFiles(context.output, figures.add) as files,
         ):
             asking = _Asking(task, model, is_right)
-            tally = asking.all_rows(source, seen.total * task.repetitions, context, files)
+            endings = asking.all_rows(source, seen.total * task.repetitions, context, files)
             facts = summary(
                 task,
-                tally,
+                figures.facts(),
                 lives=model.lives(),
                 model_calls=model.spent_calls(),
                 stopped_by=model.halt.reason,
                 estimate=estimate,
                 prices=price_note(endpoint) if endpoint else None,
+                source=source.described(),
             )
-            facts["source"] = source.described()
-        if not tally.ok:
-            raise _nothing_came(tally, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
+        if not endings.ok:
+            raise _nothing_came(endings, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
+        told = report_of(facts)
+        names = report.write(told, context.output)
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
-        return Result((OUTPUT, ERRORS, SUMMARY), facts)
+        return Result((OUTPUT, ERRORS, SUMMARY, *names), report.with_text(facts, told))
 
 
 class _Asking:
@@ -109,9 +115,9 @@ class _Asking:
         self._is_right = is_right
         self._paid: set[tuple[bytes, int]] = set()
 
-    def all_rows(self, source: RowSource, total: int, context: Context, files: OutputFiles) -> Tally:
-        """Write a line for every row and repetition; returns the sums."""
-        tally = Tally()
+    def all_rows(self, source: RowSource, total: int, context: Context, files: OutputFiles) -> Endings:
+        """Write a line for every row and repetition; returns how they ended."""
+        endings = Endings()
         workers = min(self._task.concurrency, self._model.endpoint.max_concurrency)
         with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
             try:
@@ -120,13 +126,13 @@ class _Asking:
                 )
                 for done in map(self._credit, lines):
                     files.write(done)
-                    tally.add(done)
-                    self._give_up_after_errors(tally)
-                    context.report(tally.total, total, "rows")
+                    endings.add(done)
+                    self._give_up_after_errors(endings)
+                    context.report(endings.total, total, "rows")
             except WorkStopped:
                 self._let_go(pool)
                 raise
-        return tally
+        return endings
 
     def _pieces(self, source: RowSource) -> Iterator[tuple[Row | BrokenRow, int]]:
         for row in source.rows():
@@ -178,9 +184,9 @@ class _Asking:
         )
         return replace(done, answer=free, is_paid_elsewhere=True)
 
-    def _give_up_after_errors(self, tally: Tally) -> None:
+    def _give_up_after_errors(self, endings: Endings) -> None:
         limit = self._task.stop_after_errors
-        if limit and tally.failed_in_a_row >= limit:
+        if limit and endings.failed_in_a_row >= limit:
             self._model.halt.set(TOO_MANY_ERRORS)
 
     def _let_go(self, pool: ThreadPoolExecutor) -> None:
@@ -189,14 +195,14 @@ class _Asking:
         self._model.cut_after(_STOP_GRACE_S)
 
 
-def _nothing_came(tally: Tally, name: str, calls: int, halted_by: str | None) -> ExecutionFailed:
+def _nothing_came(endings: Endings, name: str, calls: int, halted_by: str | None) -> ExecutionFailed:
     """Never with the words of the model's server: it may quote a row, and this goes into logs and statuses."""
     counts = ", ".join(
         f"{count} x {outcome}" + (f" (HTTP status {status})" if status else "")
-        for (outcome, status), count in tally.endings.most_common(_MOST_ENDINGS)
+        for (outcome, status), count in endings.kinds.most_common(_MOST_ENDINGS)
     )
     # Where the server never worked, that is the cause, whichever limit its failures ran into first.
-    reason = PROVIDER_UNAVAILABLE if tally.is_provider_down else halted_by or NO_OUTPUT
+    reason = PROVIDER_UNAVAILABLE if endings.is_provider_down else halted_by or NO_OUTPUT
     return ExecutionFailed(f"no row was answered: {counts}; model {name} was called {calls} times", reason=reason)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,11 +47,6 @@ class Done:
         return self.answer is not None and self.answer.kind.has_output
 
     @property
-    def is_skipped(self) -> bool:
-        """Whether nothing was tried: not the model's failure, and no broken row."""
-        return self.answer is None and self.outcome != INVALID_ROW
-
-    @property
     def code(self) -> str | None:
         """The error's code, None when there is an output."""
         return None if self.is_ok else self.outcome
@@ -65,9 +60,11 @@ class Done:
 class OutputFiles:
     """Writes both files while the work goes on; nothing of them stays in memory. No failed row: an empty one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: Callable[[Mapping[str, Any]], None]) -> None:
+        """*count* is shown each line of the output."""
         self._output = (folder / OUTPUT).open("w", encoding="utf-8", newline="\n")
         self._errors = (folder / ERRORS).open("w", encoding="utf-8", newline="\n")
+        self._count = count
         self._last_failed = -1
 
     def __enter__(self) -> OutputFiles:
@@ -79,7 +76,9 @@ class OutputFiles:
 
     def write(self, done: Done) -> None:
         """One more line; called in the order of the rows, a row's repetitions one after the other."""
-        self._output.write(strict_json.dumps(line_of(done)) + "\n")
+        line = line_of(done)
+        self._output.write(strict_json.dumps(line) + "\n")
+        self._count(line)
         if isinstance(done.row, Row) and done.can_be_repeated and done.row.order != self._last_failed:
             self._last_failed = done.row.order
             self._errors.write(strict_json.dumps(done.row.source) + "\n")
@@ -130,5 +129,6 @@ def _about_answer(answer: Answer | None) -> Mapping[str, Any]:
         "completion_tokens": answer.completion_tokens if answer else None,
         "cost_usd": answer.cost_usd if answer else None,
         "attempts": answer.attempts if answer else 0,
+        "refusals": answer.refusals if answer else 0,
         "started_at": answer.started_at if answer else None,
     }

@@ -46,8 +46,6 @@ TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
 _ROWS_AHEAD: Final = 16
 _MOST_CODES: Final = 5
-# What the outcome, of 64 KiB, has room for beside the figures of 50 evaluators and 30 metrics.
-_MOST_REPORT_BYTES: Final = 16 << 10
 # Calls that have been paid for may still end within this time after the wish to stop.
 _STOP_GRACE_S: Final = 0.4
 
@@ -95,11 +93,9 @@ class JudgeScoringExecutor:
         summary = {**facts, "task": said}
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
-        reports = report.write(report_of(facts), context.output)
-        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY, *reports]
-        told = (context.output / report.MARKDOWN).read_text(encoding="utf-8")
-        outcome = {**facts, "report_markdown": told} if len(told.encode()) <= _MOST_REPORT_BYTES else facts
-        return Result(tuple(files), outcome)
+        told = report_of(facts)
+        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY, *report.write(told, context.output)]
+        return Result(tuple(files), report.with_text(facts, told))
 
 
 class _Scoring:

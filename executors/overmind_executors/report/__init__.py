@@ -10,6 +10,6 @@ A figure is a table with a way to draw it, so nothing is shown that is not also 
 """
 
 from overmind_executors.report.content import Cell, Figure, Report, Section, Table
-from overmind_executors.report.files import HTML, MARKDOWN, rendered, write
+from overmind_executors.report.files import HTML, MARKDOWN, rendered, with_text, write
 
-__all__ = ["HTML", "MARKDOWN", "Cell", "Figure", "Report", "Section", "Table", "rendered", "write"]
+__all__ = ["HTML", "MARKDOWN", "Cell", "Figure", "Report", "Section", "Table", "rendered", "with_text", "write"]
