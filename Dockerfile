@@ -24,6 +24,6 @@ USER overmind-agent
 WORKDIR /var/lib/overmind-agent
 VOLUME /var/lib/overmind-agent
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=2m --timeout=30s --start-period=30s --retries=3 CMD ["overmind-agent", "check"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["overmind-agent", "health"]
 ENTRYPOINT ["overmind-agent"]
 CMD ["run"]

@@ -20,6 +20,7 @@ OK, JOB_FAILED, USAGE, UNAVAILABLE, BUG, CANT_CREATE, NO_PERMISSION, CONFIG = 0,
 EXAMPLES: Final = """examples:
   overmind-agent check                          is this host ready to work?
   overmind-agent run                            work until told to stop
+  overmind-agent health --ready                 does the daemon on this host take jobs?
   overmind-agent run --once --wait 60           wait a minute for a job, run it, and exit
   overmind-agent run --once | tail -n 1         the last line is a JSON summary
   overmind-agent run --job 5d1b1f3a-…           run this job and no other
@@ -83,6 +84,14 @@ def parser() -> argparse.ArgumentParser:
         "check", parents=[shared], help="is this host ready to work?", description="Is this host ready to work?"
     )
     check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    health = commands.add_parser(
+        "health",
+        help="does the daemon on this host live?",
+        description="Does the daemon on this host live? Prints one line of JSON; exits with 0 or 1.",
+    )
+    health.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    health.add_argument("--state-dir", metavar="DIR", help="where the daemon keeps its journal")
+    health.add_argument("--ready", action="store_true", help="would it take a job now?")
     commands.add_parser("version", help="print the version", description="Print the version.")
     return top
 
@@ -107,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "version":
         print(f"overmind-agent {__version__}")
         return OK
+    if options.command == "health":
+        from overmind_agent.telemetry.health_command import health
+
+        return health(options.state_dir, config=options.config, needs_ready=options.ready)
     flags = {name: value for name, value in vars(options).items() if "." in name}
     if options.command == "check":
         from overmind_agent.check_command import check

@@ -38,22 +38,24 @@ class Pulse:
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._left_s = LIMIT_S
+        self._quiet_s = 0.0
+        self._is_broken = False
 
     def begin(self) -> None:
         """The thread that calls is the loop's; it is looked after from now on."""
         with self._lock:
-            self._thread, self._left_s = threading.get_ident(), LIMIT_S
+            self._thread, self._left_s, self._quiet_s = threading.get_ident(), LIMIT_S, 0.0
 
-    def end(self) -> None:
-        """The loop is over."""
+    def end(self, *, is_broken: bool = False) -> None:
+        """The loop is over; *is_broken* when it is for an error that no loop survives."""
         with self._lock:
-            self._thread = None
+            self._thread, self._is_broken = None, is_broken
 
     def turn(self, busy_s: float = 0.0) -> None:
         """The loop lives, and may be busy for *busy_s* seconds. From another thread it says nothing."""
         if threading.get_ident() == self._thread:
             with self._lock:
-                self._left_s = max(0.0, busy_s) + LIMIT_S
+                self._left_s, self._quiet_s = max(0.0, busy_s) + LIMIT_S, 0.0
 
     @property
     def is_running(self) -> bool:
@@ -65,10 +67,21 @@ class Pulse:
         """Seconds until the next sign of life is overdue, as of the last `is_late`."""
         return self._left_s
 
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since the last sign of life, as of the last `is_late`; 0 while the loop does not run."""
+        return self._quiet_s if self.is_running else 0.0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the loop is over though nobody had asked it to end."""
+        return self._is_broken
+
     def is_late(self, passed_s: float) -> bool:
         """Whether the next sign of life is overdue, now that *passed_s* seconds more have passed."""
         with self._lock:
             self._left_s -= passed_s
+            self._quiet_s += passed_s
             return self._thread is not None and self._left_s < 0
 
 
@@ -124,6 +137,7 @@ def keep_going(
     log: FilteringBoundLogger,
 ) -> None:
     """Call *run* until it returns; after an exception it is called again, unless *clock*'s sleep was cut short."""
+    is_broken = True
     pulse.begin()
     try:
         while True:
@@ -132,11 +146,13 @@ def keep_going(
             except Exception:
                 log.exception("loop.failed", loop=pulse.name, wait_s=RESTART_S)
             else:
+                is_broken = False
                 return
             if clock.sleep(RESTART_S):
+                is_broken = False
                 return
     finally:
-        pulse.end()
+        pulse.end(is_broken=is_broken)
 
 
 def stacks() -> Mapping[str, list[str]]:

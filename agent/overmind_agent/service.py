@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +72,7 @@ from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.state_folder import is_in_memory, owning
 from overmind_agent.supervisor import Supervisor
+from overmind_agent.telemetry.telemetry import Telemetry
 from overmind_agent.time_limits import TimeLimits
 from overmind_agent.wall_clock import WallClock
 from overmind_agent.worker import InterruptedWork, Worker
@@ -137,6 +137,7 @@ class Service:
         self._outside = outside
         self._log = log
         self._is_registered = False
+        self._journal_fault: str | None = None
         self._draining = threading.Event()
         self._closing = threading.Event()
         self._clock = SystemClock(self._closing)
@@ -145,6 +146,9 @@ class Service:
         self._contact = Contact(self._clock)
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
+        self._telemetry = Telemetry(
+            settings, pulses=self._pulses, held_jobs=self._held_jobs, contact=self._contact, clock=self._clock
+        )
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
         self._functions = {function.name: function for function in read_functions(settings)}
@@ -163,7 +167,7 @@ class Service:
         """
         with self._started(reach_s=math.inf) as supervisor, self._nursery_open():
             supervisor.watch(self._slots(self._settings.agent.slots, Forever(), supervisor))
-            self._journal.wait_until_empty(FLUSH_S)
+            self._say_the_rest()
 
     def run_until(self, bounds: Bounds) -> list[Outcome]:
         """
@@ -178,7 +182,7 @@ class Service:
         with self._started(reach_s=ONCE_REACH_S) as supervisor, self._nursery_open():
             patience = Bounded(bounds, self._capacity, self._until_drain)
             supervisor.watch(self._slots(agent.slots, patience, supervisor))
-            self._journal.wait_until_empty(FLUSH_S)
+            self._say_the_rest()
             return [self._outcome(step) for step in patience.ended]
 
     def once(self, *, wait_s: float, job_id: str | None = None) -> Outcome:
@@ -195,7 +199,7 @@ class Service:
         with self._started(reach_s=ONCE_REACH_S) as supervisor:
             patience = Once(self._until_drain, wait_s=wait_s, reach_s=ONCE_REACH_S)
             supervisor.watch(self._slots(1, patience, supervisor, only=job_id))
-            self._journal.wait_until_empty(FLUSH_S)
+            self._say_the_rest()
             outcome = self._outcome(patience.step or NoJob("asked to stop before there was a job"))
             self._sweep()
         return outcome
@@ -221,6 +225,10 @@ class Service:
                 nursery_pid=lambda: self._nursery.pid if self._nursery else None,
             )
         )
+
+    def _say_the_rest(self) -> None:
+        self._telemetry.end()
+        self._journal.wait_until_empty(FLUSH_S)
 
     def _outcome(self, step: Ended | NoJob) -> Outcome:
         fate = self._journal.last_fate(step.job_id, step.attempt) if isinstance(step, Ended) else "delivered"
@@ -255,6 +263,7 @@ class Service:
                     log=self._log,
                 )
                 self._disk.tend()
+                at_end.enter_context(self._telemetry.open(state))
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
             self._last_life = look_back(self._journal, datetime.now(UTC), read_boot_id())
@@ -272,6 +281,7 @@ class Service:
                 clock=self._clock,
                 on_date=wall_clock.compare,
                 on_end=self._contact.ended,
+                on_call=self._telemetry.on_call,
             )
             notifier = Notifier(self._outside.notify_socket)
             supervisor = Supervisor(
@@ -282,12 +292,13 @@ class Service:
                 drain_s=agent.drain_s,
                 pulses=self._pulses,
                 on_reload=self._reload,
-                on_tick=wall_clock.look,
+                on_tick=lambda: self._on_tick(wall_clock),
                 notifier=notifier,
                 clock=self._clock,
                 log=self._log,
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
+            self._tell_what_is_in_the_way()
             first_plane = self._planes.make(lambda _s: None)
             supervisor.watch([threading.Thread(target=self._register, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
@@ -295,7 +306,7 @@ class Service:
                 Duty("sweep", SWEEP_EVERY_S, self._sweep),
                 Duty("prune", PRUNE_EVERY_S, self._journal.prune),
                 Duty("disk", TEND_EVERY_S, self._disk.tend),
-                Duty("alive", TEND_EVERY_S, partial(note_alive, self._journal)),
+                Duty("alive", TEND_EVERY_S, self._note_alive),
             )
             at_end.callback(duties.stop)
             at_end.callback(self._leave, first_plane)
@@ -307,6 +318,25 @@ class Service:
             yield supervisor
             notifier.tell(STOPPING="1")
             self._log.info("agent.stopped")
+
+    def _on_tick(self, wall_clock: WallClock) -> None:
+        wall_clock.look()
+        self._telemetry.turn()
+
+    def _tell_what_is_in_the_way(self) -> None:
+        """Of the next job, for whoever asks whether we are ready."""
+        ask = self._telemetry.health.ask
+        ask("draining", lambda: "its present jobs may end" if self._draining.is_set() else None)
+        ask("disk_short", self._disk.lack)
+        ask("journal_refused", lambda: self._journal_fault)
+
+    def _note_alive(self) -> None:
+        try:
+            note_alive(self._journal)
+        except JournalError as error:
+            self._journal_fault = str(error)
+            raise
+        self._journal_fault = None
 
     def _drain(self, _why: str) -> None:
         self._draining.set()

@@ -284,6 +284,48 @@ class Logging(Section):
     format: Literal["auto", "json", "pretty"] = "auto"
 
 
+class Telemetry(Section):
+    """
+    What can be seen of this daemon from outside.
+
+    Attributes:
+        listen: `HOST:PORT` for health and metrics, empty for none.
+    """
+
+    allow_remote: bool = False
+    listen: str = ""
+    textfile: HostPath | None = None
+    otlp_endpoint: str = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, listen: str, info: ValidationInfo) -> str:
+        if not listen:
+            return listen
+        parts = urlsplit(f"//{listen}")
+        if not parts.hostname or parts.port is None or parts.netloc != listen or "@" in listen:
+            raise ValueError(f"must be HOST:PORT (got '{listen}'); write it as 127.0.0.1:9464 or [::1]:9464")
+        if parts.hostname not in LOOPBACK_HOSTS and not info.data.get("allow_remote"):
+            raise ValueError(
+                f"'{listen}' can be reached from other hosts, and asks nobody for a password; "
+                "set telemetry.allow_remote to permit it"
+            )
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        parts = urlsplit(f"//{self.listen}")
+        return parts.hostname or "", parts.port or 0
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str) -> str:
+        if endpoint:
+            web_address(endpoint)
+        return endpoint.rstrip("/")
+
+
 class Settings(Section):
     """All of it."""
 
@@ -293,6 +335,7 @@ class Settings(Section):
     models: Mapping[ModelName, Model] = {}
     functions: Functions = Functions()
     logging: Logging = Logging()
+    telemetry: Telemetry = Telemetry()
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the redaction of logs."""

@@ -164,6 +164,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | PACKAGE
     | _names("control.view", "contact", "journal", "loops")
     | frozenset({"overmind_config.settings"}),
+    # what can be seen from outside
+    "telemetry": frozenset(),
+    "telemetry.health": VALUES | PACKAGE | _names("contact", "loops"),
+    "telemetry.health_file": _names("telemetry.health"),
+    "telemetry.health_command": _names("cli", "telemetry.health_file") | {"overmind_config.state_place"},
+    "telemetry.watched_plane": VALUES,
     # the outside
     "display": VALUES | _names("held_jobs"),
     "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
@@ -171,13 +177,14 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | PACKAGE
     | SETTINGS
     | _names("held_jobs", "display", "service", "cli", "configuration", "patience"),
-    "cli": PACKAGE | _names("run_command", "check_command", "doctor", "patience"),
+    "cli": PACKAGE | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
     "__main__": _names("cli"),
 }
 
 # These put things together, so they may name everything but what stands above them.
 EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
     "planes": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
+    "telemetry.telemetry": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
     "service": _names("cli", "__main__", "run_command", "check_command"),
     "check_command": _names("__main__", "run_command"),
     "doctor": _names("__main__", "run_command", "check_command", "cli"),
