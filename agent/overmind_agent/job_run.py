@@ -277,6 +277,8 @@ class _Run:
         match reason:
             case StopReason.USER_REQUEST:
                 return self._end(Status.CANCELED)
+            case StopReason.HOST_REQUEST:
+                return self._end(Status.CANCELED, reason=reason, message="canceled on the host that ran it")
             case StopReason.TIMEOUT:
                 limit = self._running.limit() if self._running else None
                 return self._end(Status.FAILED, reason=reason, message=limit or "its time limit ran out")

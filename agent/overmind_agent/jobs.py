@@ -28,6 +28,7 @@ class StopReason(StrEnum):
     """Why work is asked to end before it is done."""
 
     USER_REQUEST = "user_request"
+    HOST_REQUEST = "host_request"
     AGENT_STOPPING = "agent_stopping"
     LEASE_LOST = "lease_lost"
     TIMEOUT = "timeout"

@@ -28,9 +28,9 @@ class ClaimTable(OutboxTable):
         row = self._one("SELECT value FROM identity WHERE name = ?", (name,))
         return str(row[0]) if row else None
 
-    def remember(self, name: str, value: str) -> None:
-        """Keep *value* for the next start; no sync, so that it may be done often."""
-        with self._write(synced=False) as db:
+    def remember(self, name: str, value: str, *, synced: bool = False) -> None:
+        """Keep *value* for the next start; without a sync, so that it may be done often, unless *synced*."""
+        with self._write(synced=synced) as db:
             db.execute("INSERT OR REPLACE INTO identity VALUES (?, ?)", (name, value))
 
     @saying_what_must_be_said

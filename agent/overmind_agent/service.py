@@ -20,7 +20,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,9 @@ from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
 from overmind_agent.configuration import read_functions, usable
 from overmind_agent.contact import Contact
+from overmind_agent.control.server import ControlServer
 from overmind_agent.control.snapshot import Parts, look
+from overmind_agent.control.verbs import verbs
 from overmind_agent.control.view import AgentView
 from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
 from overmind_agent.delivery import Delivery
@@ -51,6 +53,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.intake import Intake
 from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended, NoJob
@@ -220,7 +223,7 @@ class Service:
                 job_types=lambda: tuple(self._job_types),
                 is_registered=lambda: self._is_registered,
                 is_draining=self._draining.is_set,
-                paused_at=lambda: None,
+                paused_at=lambda: self._intake.paused_at,
                 disk_refusal=self._disk.lack,
                 nursery_pid=lambda: self._nursery.pid if self._nursery else None,
             )
@@ -266,6 +269,7 @@ class Service:
                 at_end.enter_context(self._telemetry.open(state))
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
+            self._intake = Intake(self._journal, self._disk.refusal, self._log)
             self._last_life = look_back(self._journal, datetime.now(UTC), read_boot_id())
             give_up_what_is_too_late(self._journal, self._last_life, self._log)
             give_up_what_ends_us(self._journal, self._journal, self._last_life.ended_by, self._log)
@@ -299,6 +303,7 @@ class Service:
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
             self._tell_what_is_in_the_way()
+            at_end.enter_context(closing(self._control(supervisor)))
             first_plane = self._planes.make(lambda _s: None)
             supervisor.watch([threading.Thread(target=self._register, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
@@ -337,6 +342,20 @@ class Service:
             self._journal_fault = str(error)
             raise
         self._journal_fault = None
+
+    def _control(self, supervisor: Supervisor) -> ControlServer:
+        """The socket for the person who runs this host, open."""
+        asked = verbs(
+            snapshot=self.snapshot,
+            intake=self._intake,
+            held_jobs=self._held_jobs,
+            outbox=self._journal,
+            drain=supervisor.drain,
+            reload=self._reload,
+        )
+        server = ControlServer(self._settings.agent.state_dir, asked, self._log)
+        server.open()
+        return server
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
@@ -385,9 +404,10 @@ class Service:
     def _on_set_aside(self, aside: Path) -> None:
         self._log.error("journal.set_aside", path=str(aside))
 
-    def _reload(self) -> None:
+    def _reload(self) -> Mapping[str, Any]:
         """Tokens are read again at every call; what else a configuration file says holds from the next start on."""
         self._log.info("agent.reloaded", hint="tokens are read when they change; other settings need a restart")
+        return {}
 
     def _sweep(self) -> None:
         self._workspaces.sweep(self._journal.is_needed)
@@ -500,7 +520,7 @@ class Service:
             only=only,
             job_run=job_run,
             job_types=self._job_types,
-            refusal=self._disk.refusal,
+            refusal=self._intake.refusal,
             poll_turn=poll_turn,
             is_draining=self._draining.is_set,
             clock=until_drain,

@@ -249,6 +249,8 @@ class Worker:
                     continue
                 if isinstance(offer, NoJob):
                     return offer
+                if (refusal := self._refusal()) is not None:  # it may have come while the poll was held open
+                    return NoJob(refusal)
                 if offer.job_type not in self._job_types:
                     return NoJob(f"offered a job of type {offer.job_type!r}, which this host does not run")
                 if offer.id in refused:

@@ -79,6 +79,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "network": frozenset(),
     "capacity": VALUES,
     "contact": VALUES,
+    "intake": VALUES,
     "time_limits": VALUES,
     "size_limits": VALUES,
     "partial_files": VALUES | _names("plain_files"),
@@ -159,6 +160,11 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     # what the person who runs the host asks
     "control": frozenset(),
     "control.view": frozenset(),
+    "control.peers": frozenset(),
+    "control.line": frozenset(),
+    "control.client": _names("control.line"),
+    "control.server": VALUES | _names("control.line", "control.peers"),
+    "control.verbs": VALUES | BETWEEN_THREADS | _names("control.line", "control.server", "control.view", "intake"),
     "control.snapshot": VALUES
     | BETWEEN_THREADS
     | PACKAGE

@@ -236,7 +236,9 @@ def test_a_result_that_cannot_be_uploaded_is_not_sent_in_parts(daemon: Daemon, s
 
 
 def test_every_reason_to_stop_has_its_end() -> None:
-    assert {"user_request", "agent_stopping", "lease_lost", "timeout"} == {reason.value for reason in StopReason}
+    assert {"user_request", "host_request", "agent_stopping", "lease_lost", "timeout"} == {
+        reason.value for reason in StopReason
+    }
 
 
 def test_a_canceled_job_carries_no_error_text(start: Start, server: FakeServer) -> None:

@@ -1,0 +1,82 @@
+"""What may be asked of the daemon through its socket. What a message holds is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from overmind_agent.control.line import Refusal
+from overmind_agent.control.server import Verb
+from overmind_agent.control.view import AgentView, as_json
+from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.intake import Intake
+from overmind_agent.jobs import StopReason
+from overmind_agent.ports import Outbox
+
+DRAIN: Final = "the command drain"
+
+
+def verbs(
+    *,
+    snapshot: Callable[[], AgentView],
+    intake: Intake,
+    held_jobs: HeldJobs,
+    outbox: Outbox,
+    drain: Callable[[str], object],
+    reload: Callable[[], Mapping[str, Any]],
+) -> dict[str, Verb]:
+    """
+    The daemon's verbs by name.
+
+    Args:
+        drain: as the first SIGTERM does.
+        reload: reads the configuration anew; raises Refusal when it is wrong.
+    """
+
+    def paused(_said: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"paused_at": intake.pause().isoformat()}
+
+    def resumed(_said: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"was_paused": intake.resume()}
+
+    def drained(_said: Mapping[str, Any]) -> Mapping[str, Any]:
+        drain(DRAIN)
+        return {"jobs": len(held_jobs.all())}
+
+    return {
+        "status": lambda _said: as_json(snapshot()),
+        "pause": paused,
+        "resume": resumed,
+        "drain": drained,
+        "cancel": lambda said: _cancel(held_jobs, said.get("job_id")),
+        "retry": lambda said: _retry(outbox, said.get("positions")),
+        "reload": lambda _said: reload(),
+    }
+
+
+def _cancel(held_jobs: HeldJobs, job_id: object) -> Mapping[str, Any]:
+    held = held_jobs.find(job_id) if isinstance(job_id, str) else None
+    if held is None:
+        raise Refusal("no_such_job", f"job {job_id} is not at work here; overmind-agent jobs lists those that are")
+    held.ask_to_stop(StopReason.HOST_REQUEST)
+    return {"job_id": job_id, "stop_reason": held.stop_reason}
+
+
+def _retry(outbox: Outbox, positions: object) -> Mapping[str, Any]:
+    """Each of *positions*, or all that is parked for None."""
+    parked = [line.position for line in outbox.parked()]
+    if positions is None:
+        wanted = parked
+    elif isinstance(positions, list) and all(type(number) is int for number in positions):
+        wanted = positions
+    else:
+        raise Refusal("bad_request", "positions must be a list of numbers, or null for all")
+    unknown = [number for number in wanted if number not in parked]
+    if unknown:
+        raise Refusal(
+            "not_parked",
+            f"nothing is parked as {', '.join(map(str, unknown))}; overmind-agent outbox list shows what is",
+        )
+    for number in wanted:
+        outbox.retry(number)  # what follows of the same attempt comes along, and is not parked any more
+    return {"retried": len(wanted)}
