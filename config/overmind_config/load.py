@@ -16,7 +16,6 @@ from overmind_config.problems import Problem, SettingsError
 from overmind_config.secret_files import UnusableSecret, read_secret
 from overmind_config.settings import Settings
 from overmind_config.sources import (
-    CREDENTIAL,
     TOKEN,
     TOKEN_FILE,
     Layer,
@@ -27,6 +26,7 @@ from overmind_config.sources import (
     from_file,
     from_flags,
     from_host,
+    is_credential,
     is_root,
 )
 
@@ -87,7 +87,7 @@ def load(
     problems = [problem for layer in layers for problem in layer.problems]
     tree = Layered.merge(layers)
     if needs_control_plane:
-        problems += _fill_secrets(tree, layers)
+        problems += _fill_secrets(tree, layers, environ)
         problems += _missing(tree, layers)
     try:
         settings = Settings.model_validate(tree)
@@ -155,7 +155,7 @@ def _at(tree: Mapping[str, Any], path: KeyPath) -> Any:
     return value
 
 
-def _fill_secrets(tree: dict[str, Any], layers: Sequence[Layer]) -> Iterator[Problem]:
+def _fill_secrets(tree: dict[str, Any], layers: Sequence[Layer], environ: Mapping[str, str]) -> Iterator[Problem]:
     """Read the files that hold a token or a key, and put what they hold beside their names in *tree*."""
     models = _at(tree, ("models",))
     sections: list[tuple[KeyPath, str]] = [(TOKEN_FILE, "token")]
@@ -166,11 +166,11 @@ def _fill_secrets(tree: dict[str, Any], layers: Sequence[Layer]) -> Iterator[Pro
         value = _at(tree, path)
         if not value or not isinstance(value, (str, Path)):
             continue
-        where = place(path, layers)
+        file = Path(value).expanduser()
         try:
-            secret = read_secret(Path(value).expanduser(), check_mode=CREDENTIAL not in where)
+            secret = read_secret(file, check_mode=not is_credential(file, environ))
         except UnusableSecret as error:
-            yield Problem(where, error.what, error.remedy)
+            yield Problem(place(path, layers), error.what, error.remedy)
         else:
             _at(tree, path[:-1])[name] = SecretStr(secret)
 

@@ -97,6 +97,12 @@ def from_credentials(environ: Mapping[str, str]) -> Layer:
     return Layer({TOKEN_FILE: file}, {TOKEN_FILE: CREDENTIAL})
 
 
+def is_credential(path: Path, environ: Mapping[str, str]) -> bool:
+    """Whether systemd has put the file *path* there for this service, which makes its rights systemd's affair."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.parent == Path(str(folder))
+
+
 def from_host(environ: Mapping[str, str], *, is_root: bool) -> Layer:
     """The state folder that fits the user: the service manager's, or one of the user's own."""
     folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]

@@ -100,6 +100,25 @@ def test_a_key_file_is_read_for_its_model(tmp_path: Path) -> None:
     assert tmp_path / "key" == model.api_key_file
 
 
+def test_what_systemd_hands_over_is_not_measured_by_its_mode(tmp_path: Path) -> None:
+    """Newer versions use an access list, which shows as rights of the group; elsewhere that is open to others."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    key = credentials / "fast.key"
+    _secret(key, "sk-one")
+    key.chmod(0o440)
+    config = _file(
+        tmp_path, f'[models.a]\nbase_url = "https://m.example/v1"\nmodel = "m"\napi_key_file = "{key}"\n'
+    )
+
+    model = load(config=config, environ=ENOUGH | {"CREDENTIALS_DIRECTORY": str(credentials)}).settings.models["a"]
+
+    assert model.api_key is not None
+    assert "sk-one" == model.api_key.get_secret_value()
+    with pytest.raises(SettingsError, match="open to other users"):
+        load(config=config, environ=ENOUGH)
+
+
 def test_a_relative_path_in_the_file_counts_from_the_file(tmp_path: Path) -> None:
     config = _file(tmp_path, '[agent]\nstate_dir = "state"\ndata_roots = ["a", "/b"]\n')
 
