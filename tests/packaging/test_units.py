@@ -20,7 +20,7 @@ INSTANCE: Final = SYSTEMD / "overmind-agent@.service"
 CONTROL_PLANE: Final = SYSTEMD / "overmind-control-plane.service"
 ENOUGH: Final = {"OVERMIND_API_URL": "https://overmind.example", "OVERMIND_API_KEY": "ovr_test"}
 
-# A unit as a host may have it, with its drop-ins, and what it may score at most: tenths of `systemd-analyze security`.
+# A unit as a host may have it, with its drop-ins, and its highest score by `systemd-analyze security`, in tenths.
 HOSTS: Final = {
     "agent": (UNIT, (), 15),
     "one of several agents": (INSTANCE, (), 15),
