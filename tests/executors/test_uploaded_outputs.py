@@ -358,6 +358,77 @@ def test_the_data_card_counts_what_was_planted(make_context: Make) -> None:
     assert [200, 100, 40] == [row["rows"] for row in card["smallest_gain"]]
 
 
+def test_rows_that_are_nearly_one_are_flagged(make_context: Make) -> None:
+    text = " ".join(f"word{n}" for n in range(60))
+    context = make_context(
+        _jsonl(
+            {"input": "a", "output": text},
+            {"input": "b c d", "output": "quite another one"},
+            {"input": "B  c d!", "output": f"{text} and more"},
+            {"input": "a", "output": "quite another one"},
+        )
+    )
+
+    result = _run(context)
+
+    assert {"outputs": 1, "inputs": 2, "compared": {"outputs": 3, "inputs": 3}} == result.outcome["near_duplicates"]
+    assert [
+        {"order": 2, "line": 3, "near_output_of_line": 1, "like_input_of_line": 2},
+        {"order": 3, "line": 4, "like_input_of_line": 1},
+    ] == _lines(context, "flags.jsonl")
+
+
+def test_personal_data_is_counted_by_kind_and_never_quoted(make_context: Make) -> None:
+    secret = "jane.roe@example.com"
+    context = make_context(
+        _jsonl(
+            {"input": f"mail {secret}", "output": "from 8.8.8.8"},
+            {"input": "x", "output": {"to": secret}},
+            {"input": "y", "output": "no", "expected_output": "4111 1111 1111 1111"},
+            {"input": "z", "output": "no"},
+        )
+    )
+
+    result = _run(context)
+
+    assert {"rows": 3, "kinds": {"email": 2, "card": 1, "ip_address": 1}} == result.outcome["personal"]
+    assert [["email", "ip_address"], ["email"], ["card"]] == [
+        line["personal"] for line in _lines(context, "flags.jsonl")
+    ]
+    told = [(context.output / name).read_text() for name in result.files if name != "outputs.jsonl"]
+    assert not [text for text in [*told, json.dumps(result.outcome)] if secret in text or "4111" in text]
+
+
+def test_an_input_that_stands_in_two_splits_is_a_leak(make_context: Make) -> None:
+    rows = [{"input": f"question {n}", "output": "o", "split": "train" if n % 2 else "test"} for n in range(20)]
+    context = make_context(
+        _jsonl(*rows, {"input": "Question 4.", "output": "o", "split": "train"}, {"output": "o"})
+    )
+
+    result = _run(context)
+
+    expected = {"rows": {"test": 10, "train": 11}, "shared_inputs": 1, "rows_of_shared_inputs": 2}
+    assert (expected, None) == (result.outcome["splits"], result.outcome["suggested_split"])
+    assert [5, 21] == [
+        x["line"] for x in _lines(context, "flags.jsonl") if ["test", "train"] == x.get("input_in_splits")
+    ]
+    assert [] == _lines(context, "split.jsonl")
+
+
+def test_rows_without_splits_get_one_that_keeps_like_inputs_together(make_context: Make) -> None:
+    rows = [{"input": f"question {n // 2}" + "?" * (n % 2), "output": "o"} for n in range(800)]
+    context = make_context(_jsonl(*rows))
+
+    result = _run(context)
+
+    places = {line["order"]: line["split"] for line in _lines(context, "split.jsonl")}
+    assert [places[n] for n in range(0, 800, 2)] == [places[n] for n in range(1, 800, 2)]
+    suggested = result.outcome["suggested_split"]
+    assert 400 == suggested.pop("groups_of_like_inputs")
+    assert suggested == {part: list(places.values()).count(part) for part in ("train", "validation", "held_out")}
+    assert 0.4 < suggested["held_out"] / 800 < 0.6
+
+
 @pytest.mark.parametrize("rows", [30, 100, 1000])
 @pytest.mark.parametrize("spread", [0.1, 0.7071])
 def test_the_smallest_gain_is_that_of_the_exact_test_within_five_percent(rows: int, spread: float) -> None:
@@ -377,7 +448,7 @@ def test_every_figure_is_made_again_from_the_rows(make_context: Make, capsys: py
 
     assert 0 == recount.main([str(folder)])
     *_, last = capsys.readouterr().out.splitlines()
-    assert "14 of 14 figures are those of the lines" == last
+    assert "20 of 20 figures are those of the lines" == last
 
 
 CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
@@ -415,8 +486,8 @@ def test_the_same_upload_makes_the_same_bytes(make_context: Make) -> None:
     again = {p.name: p.read_bytes() for p in _sealed(make_context(content), dataset=DATASET, bind="none").iterdir()}
 
     assert first == again
-    assert {"outputs.jsonl", "rejected.jsonl", "missing.jsonl", "data_card.json", "report.md", "report.html",
-            "manifest.json"} == set(first)  # fmt: skip
+    assert {"outputs.jsonl", "rejected.jsonl", "missing.jsonl", "data_card.json", "flags.jsonl", "split.jsonl",
+            "report.md", "report.html", "manifest.json"} == set(first)  # fmt: skip
 
 
 @pytest.mark.parametrize("step", ["binding", "rows"])

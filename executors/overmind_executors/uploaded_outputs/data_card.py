@@ -12,7 +12,7 @@ import sqlite3
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.figures import percentile
+from overmind_executors.uploaded_outputs.closer_look import CloserLook
 from overmind_executors.uploaded_outputs.lines import MISSING_FILE, OUTPUTS, REJECTED
 
 ALPHA: Final = 0.05
@@ -54,29 +55,38 @@ def smallest_gain(rows: int, spread: float, *, alpha: float = ALPHA, power: floa
     return (z(1 - alpha) + z(power)) * spread / math.sqrt(rows)
 
 
-def data_card(folder: Path, *, seen: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def data_card(
+    folder: Path,
+    *,
+    seen: Callable[[], None] = lambda: None,
+    mark: Callable[[str, Mapping[str, Any]], None] = lambda _name, _line: None,
+) -> dict[str, Any]:
     """
     The figures of the files in *folder*.
 
     Args:
         seen: called for each line; may raise to end it.
+        mark: given each line that the files of closer_look have, with the file's name.
     """
     rejected: Counter[str] = Counter()
     for line in _lines(folder / REJECTED, seen):
         rejected[line["code"]] += 1
     missing = sum(1 for _ in _lines(folder / MISSING_FILE, seen))
-    with _Texts() as texts:
-        sums = _Sums(texts)
+    with _Texts() as texts, CloserLook() as look:
+        sums = _Sums(texts, look)
         for line in _lines(folder / OUTPUTS, seen):
             sums.add(line)
-        return sums.card(rejected, missing) | texts.card()
+        for name, marked in look.marks(_lines(folder / OUTPUTS, seen)):
+            mark(name, marked)
+        return sums.card(rejected, missing) | texts.card() | look.card()
 
 
 class _Sums:
     """What is counted of the accepted outputs."""
 
-    def __init__(self, texts: _Texts) -> None:
+    def __init__(self, texts: _Texts, look: CloserLook) -> None:
         self._texts = texts
+        self._look = look
         self._lengths = array("q")
         self._latencies = array("d")
         self._scripts: Counter[str] = Counter()
@@ -92,16 +102,23 @@ class _Sums:
         self._with_expected += line["expected_output"] is not None
         if line["latency_ms"] is not None:
             self._latencies.append(line["latency_ms"])
+        usable = self._usable(line)
+        self._look.add(line, usable)
+        if usable is not None:
+            self._lengths.append(len(usable))
+            self._scripts[_script_of(usable)] += 1
+            self._texts.add(line, usable)
+
+    def _usable(self, line: dict[str, Any]) -> str | None:
+        """Its output as text, None when there is nothing to score."""
         output = line["output"]
         text = output if isinstance(output, str) else strict_json.dumps(output)
         if not line["success"]:
-            return
+            return None
         if output in (None, {}, []) or text.strip() in ("", _PLACEHOLDER):
             self._empty += 1
-            return
-        self._lengths.append(len(text))
-        self._scripts[_script_of(text)] += 1
-        self._texts.add(line, text)
+            return None
+        return text
 
     def card(self, rejected: Counter[str], missing: int) -> dict[str, Any]:
         """All of it."""

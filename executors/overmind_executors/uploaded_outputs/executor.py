@@ -12,6 +12,7 @@ from overmind_executors.contract import Context, ExecutionFailed, Result, WorkSt
 from overmind_executors.parameters import check
 from overmind_executors.row_source import RowPlace, RowSource, find_rows
 from overmind_executors.uploaded_outputs.binding import Binder, Seen, choose, look
+from overmind_executors.uploaded_outputs.closer_look import MARKS
 from overmind_executors.uploaded_outputs.data_card import data_card
 from overmind_executors.uploaded_outputs.datapoints import Datapoint, Datapoints
 from overmind_executors.uploaded_outputs.lines import NAMES, Lines
@@ -42,19 +43,20 @@ class UploadedOutputsExecutor:
         source = _outputs(task, context)
         seen = look(entries(source), task.max_rows, context.stop)
         context.log.info("rows.surveyed", rows=seen.total, well_formed=seen.taken)
-        with Datapoints() as datapoints, Lines(context.output) as lines:
+        with Datapoints() as datapoints, Lines(context.output, NAMES) as lines:
             if task.has_dataset:
                 datapoints.load(_dataset(task, context), task.bind_key, context.stop)
             intake = _Intake(task, seen, datapoints, context)
             intake.write(source, lines)
-        card = data_card(context.output, seen=lambda: _go_on(context))
+        with Lines(context.output, MARKS) as lines:
+            card = data_card(context.output, seen=lambda: _go_on(context), mark=lines.write)
         facts = outcome(card, task, source)
         if not card["rows"]["accepted"] or card["rows"]["rejected"] > task.max_reject_ratio * card["rows"]["total"]:
             raise _too_many_rejects(card["rows"], intake.first_rejected)
         (context.output / CARD).write_text(strict_json.dumps(card) + "\n", encoding="utf-8")
         names = report.write(report_of(card), context.output)
         context.log.info("rows.finished", rows=card["rows"]["total"], rejected=card["rows"]["rejected"])
-        return Result((*NAMES, CARD, *names), facts)
+        return Result((*NAMES, *MARKS, CARD, *names), facts)
 
 
 class _Intake:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -17,14 +17,14 @@ OUTPUTS: Final = "outputs.jsonl"
 REJECTED: Final = "rejected.jsonl"
 MISSING_FILE: Final = "missing.jsonl"
 _MOST_RAW_BYTES: Final = 2048
-_KEPT: Final = ("tags", "persona", "labels", "score", "metadata", "tool_calls", "model")
+_KEPT: Final = ("tags", "persona", "labels", "score", "metadata", "tool_calls", "model", "split")
 
 
 class Lines:
-    """Writes the three files while the rows go by."""
+    """Writes the files *names* while the rows go by."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = {name: (folder / name).open("w", encoding="utf-8", newline="\n") for name in NAMES}
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self._files = {name: (folder / name).open("wb") for name in names}
 
     def __enter__(self) -> Lines:
         return self
@@ -37,12 +37,12 @@ class Lines:
 
     def accept(self, output: Taken, datapoint: Datapoint | None, by: str | None) -> None:
         """One output, the row it is for, and by what that was found."""
-        self._write(OUTPUTS, {**_output_line(output, datapoint), "bound_by": by})
+        self.write(OUTPUTS, {**_output_line(output, datapoint), "bound_by": by})
 
     def reject(self, rejected: Rejected) -> None:
         """One entry that is not taken in."""
         raw = _raw(rejected.raw)
-        self._write(
+        self.write(
             REJECTED,
             {
                 "row": rejected.line,
@@ -55,10 +55,16 @@ class Lines:
 
     def miss(self, datapoint: Datapoint) -> None:
         """One row of the data set without an output."""
-        self._write(MISSING_FILE, {"datapoint_id": datapoint.id, "order": datapoint.place})
+        self.write(MISSING_FILE, {"datapoint_id": datapoint.id, "order": datapoint.place})
 
-    def _write(self, name: str, line: Mapping[str, Any]) -> None:
-        self._files[name].write(strict_json.dumps(line) + "\n")
+    def write(self, name: str, line: Mapping[str, Any]) -> None:
+        """A line of the file *name*."""
+        self._files[name].write(line_of(line))
+
+
+def line_of(line: Mapping[str, Any]) -> bytes:
+    """The bytes of *line*, its end included."""
+    return strict_json.dumps(line).encode() + b"\n"
 
 
 NAMES: Final = (OUTPUTS, REJECTED, MISSING_FILE)

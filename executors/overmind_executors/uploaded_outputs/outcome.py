@@ -5,13 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from overmind_executors.report import Figure, Report, Section, Table
+from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.row_source import RowSource
+from overmind_executors.uploaded_outputs.closer_look import MOST_COMPARED
 from overmind_executors.uploaded_outputs.data_card import ALPHA, POWER, SPREADS
 from overmind_executors.uploaded_outputs.parameters import UploadedOutputsParameters
 from overmind_executors.uploaded_outputs.taking import REJECT_CODES
 
 CARD: Final = "data_card.json"
+_NEAR: Final = (
+    "Two texts are nearly one when they share four fifths of their groups of three words, whatever the case. "
+    "flags.jsonl says which rows."
+)
+_SUGGESTED: Final = (
+    "The rows name no split. split.jsonl has one: a quarter to learn from, a quarter to choose by, half for one "
+    "test in the end; inputs that are nearly one stand on one side."
+)
+_PARTS: Final = {
+    "train": "to learn from",
+    "validation": "to choose by",
+    "held_out": "held out",
+    "groups_of_like_inputs": "different inputs",
+}
+_KINDS: Final = {
+    "email": "an e-mail address",
+    "phone": "a telephone number",
+    "card": "the number of a payment card",
+    "iban": "the number of a bank account (IBAN)",
+    "ip_address": "a public IP address",
+    "us_ssn": "a social security number (US)",
+}
 _NO_BINDING: Final = "The outputs were not bound to a data set."
 
 
@@ -31,6 +54,7 @@ def outcome(card: Mapping[str, Any], task: UploadedOutputsParameters, source: Ro
         "datapoints_covered": points["covered"],
         "coverage_rate": points["coverage_rate"],
         "duplicates": card["duplicates"],
+        **{name: card[name] for name in ("near_duplicates", "personal", "splits", "suggested_split")},
         "smallest_gain": card["smallest_gain"],
         "dataset_id": task.dataset_id,
         "source": source.described(),
@@ -40,7 +64,7 @@ def outcome(card: Mapping[str, Any], task: UploadedOutputsParameters, source: Ro
 
 def _warnings(card: Mapping[str, Any], source: RowSource) -> list[str]:
     outputs, duplicates = card["outputs"], card["duplicates"]
-    said = source.described()
+    said, splits = source.described(), card["splits"] or {}
     checks = (
         (said["encoding_is_guess"], f"the encoding is a guess: {said['encoding']}; name it to be sure"),
         (
@@ -57,6 +81,14 @@ def _warnings(card: Mapping[str, Any], source: RowSource) -> list[str]:
             duplicates["inputs_with_two_expected_outputs"],
             f"{duplicates['inputs_with_two_expected_outputs']} inputs have more than one expected output",
         ),
+        (
+            splits.get("shared_inputs"),
+            f"{splits.get('shared_inputs')} inputs stand in more than one split: what is measured there was seen",
+        ),
+        (
+            card["personal"]["rows"],
+            f"{card['personal']['rows']} rows look as if they had personal data: {', '.join(card['personal']['kinds'])}",
+        ),
         *(
             (True, f"not sure that {guess.column[:64]!r} is the {guess.field}: not used")
             for guess in source.columns.unsure
@@ -70,8 +102,16 @@ def report_of(card: Mapping[str, Any]) -> Report:
     rows, outputs = card["rows"], card["outputs"]
     usable = f"{outputs['usable']:,} of them with a usable output"
     lead = f"{rows['accepted']:,} of {rows['total']:,} rows were taken in, {usable}."
-    sections = (_rows(card), _binding(card), _lengths(card), _repeats(card), _gains(card))
-    return Report("Uploaded outputs", lead, sections)
+    sections = (
+        _rows(card),
+        _binding(card),
+        _lengths(card),
+        _repeats(card),
+        _personal(card),
+        _splits(card),
+        _gains(card),
+    )
+    return Report("Uploaded outputs", lead, tuple(section for section in sections if section is not None))
 
 
 def _rows(card: Mapping[str, Any]) -> Section:
@@ -128,14 +168,45 @@ def _profiles(card: Mapping[str, Any]) -> list[Table]:
 
 
 def _repeats(card: Mapping[str, Any]) -> Section:
-    found = card["duplicates"]
-    cells = (
+    found, near = card["duplicates"], card["near_duplicates"]
+    cells: tuple[tuple[str, Cell], ...] = (
         ("different outputs", found["distinct_outputs"]),
         ("rows with the most frequent output", found["most_frequent_output"]),
         ("inputs that stand more than once", found["repeated_inputs"]),
         ("inputs with more than one expected output", found["inputs_with_two_expected_outputs"]),
+        ("outputs that are nearly another one", near["outputs"]),
+        ("inputs that are another one, or nearly", near["inputs"]),
     )
-    return Section("Repeats", (Table("What stands more than once", ("what", "count"), cells),))
+    parts: list[str | Table] = [Table("What stands more than once", ("what", "count"), cells)]
+    if any(count == MOST_COMPARED for count in near["compared"].values()):
+        parts.append(
+            f"Of the texts after the first {MOST_COMPARED:,} different ones only equal ones were looked for."
+        )
+    return Section("Repeats", (*parts, _NEAR))
+
+
+def _personal(card: Mapping[str, Any]) -> Section:
+    found = card["personal"]
+    if not found["rows"]:
+        return Section("Personal data", ("No row looks as if it had any.",))
+    rows = tuple((_KINDS.get(kind, kind), count) for kind, count in found["kinds"].items())
+    text = "By the look of the inputs, outputs and expected outputs; flags.jsonl says which rows, and no value."
+    return Section("Personal data", (Table("Rows with", ("what", "rows"), rows), text))
+
+
+def _splits(card: Mapping[str, Any]) -> Section | None:
+    splits, suggested = card["splits"], card["suggested_split"]
+    if splits is not None:
+        cells = (
+            *((f"rows in {name!r}", count) for name, count in splits["rows"].items()),
+            ("inputs that stand in more than one split, or nearly", splits["shared_inputs"]),
+            ("rows with such an input", splits["rows_of_shared_inputs"]),
+        )
+        return Section("Splits", (Table("The rows' own splits", ("what", "count"), cells),))
+    if suggested is None:
+        return None
+    cells = tuple((words, suggested[name]) for name, words in _PARTS.items())
+    return Section("A split that would do", (_SUGGESTED, Table("Rows", ("part", "rows"), cells)))
 
 
 def _gains(card: Mapping[str, Any]) -> Section:
