@@ -140,11 +140,12 @@ def _bands_of(hashes: set[int]) -> Iterator[int]:
 
 def _filled(minima: list[int | None]) -> list[int]:
     """An empty bin has the value of the next one that is not, and how far away it is."""
-    filled = []
-    for at in range(_BINS):
-        steps = next(n for n in range(_BINS) if minima[(at + n) % _BINS] is not None)
-        value = minima[(at + steps) % _BINS]
-        filled.append((value or 0) + (steps << 32))
+    filled = [0] * _BINS
+    value = steps = 0
+    for at in (*reversed(range(_BINS)), *reversed(range(_BINS))):  # twice, for the last bins look to the first ones
+        least = minima[at]
+        value, steps = (least, 0) if least is not None else (value, steps + 1)
+        filled[at] = value + (steps << 32)
     return filled
 
 

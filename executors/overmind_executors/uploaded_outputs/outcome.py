@@ -87,7 +87,7 @@ def _warnings(card: Mapping[str, Any], source: RowSource) -> list[str]:
         ),
         (
             card["personal"]["rows"],
-            f"{card['personal']['rows']} rows look as if they had personal data: {', '.join(card['personal']['kinds'])}",
+            f"{card['personal']['rows']} rows seem to have personal data: {', '.join(card['personal']['kinds'])}",
         ),
         *(
             (True, f"not sure that {guess.column[:64]!r} is the {guess.field}: not used")
