@@ -303,6 +303,72 @@ def test_a_budget_that_ends_leaves_a_valid_part(make: Make, zoo: Zoo) -> None:
     assert "BUDGET_EXHAUSTED" in facts["decision"]["reasons"]
 
 
+def test_a_budget_that_no_verdict_can_come_of_is_refused_before_any_call(make: Make, zoo: Zoo) -> None:
+    """Ten rows are the fewest that the rule decides by: twenty calls."""
+    with pytest.raises(InvalidParameters, match="fewest rows that a verdict needs take at least 20, more than 19"):
+        _run(make(), budget={"max_calls": 19}, models=["twin"])
+
+    assert 0 == zoo.total
+
+
+@pytest.mark.parametrize("more", [{}, {"racing": {"first_rows": 10}}, {"judge": {"models": ["judge-1"]}}])
+def test_what_a_backtest_used_lies_within_what_was_expected(make: Make, more: dict[str, Any]) -> None:
+    facts = _run(make(), models=["good", "bad"], prompt={"max_tokens": 20}, **more).outcome
+
+    expected = facts["estimate"]["calls"]
+    assert expected["low"] <= facts["usage"]["model_calls"] <= expected["ceiling"]
+    assert (60 if "racing" in more else 90) <= expected["low"] + 10
+    assert (facts["estimate"]["tokens"]["ceiling"] is None) is ("judge" in more)
+
+
+def _recorded(count: int, *, share: float = 0.5, **more: Any) -> list[dict[str, Any]]:
+    """Rows with the outputs that the incumbent had made before."""
+    answer = knows("old", share)
+    return [row | {"output": answer([{"content": row["input"]}]), **more} for row in _items(count)]
+
+
+def test_an_incumbent_may_be_what_the_rows_recorded(make: Make, zoo: Zoo) -> None:
+    """It is not asked and need not be there. Its answers are scored like the others'; its latency is not."""
+    context = make()
+    items = _recorded(30, latency_ms=9000.0, cost_usd=0.5)
+
+    result = _run(context, items=items, baseline="recorded", current_model="last year's", models=["good"])
+
+    facts = result.outcome
+    pair = facts["backtest_results"]["comparisons"]["good"]
+    assert ["good"] * 30 == [body["model"] for body in zoo.bodies]
+    assert "SWITCH" == facts["decision"]["verdict"]
+    assert {"QUALITY_SUPERIOR", "COST_LOWER"} == set(facts["decision"]["reasons"])
+    assert (None, 0.5) == (pair["p95_ms"], pair["cost_usd"]["incumbent"])
+    assert ["quality", "cost_usd"] == facts["backtest_results"]["pareto"]["respects"]
+    assert facts["identities"]["last year's"]["recorded"]
+    assert 0 == recount.main([str(_seal(context, result))])
+
+
+def test_a_row_without_a_recorded_output_is_no_row_of_the_incumbents(make: Make) -> None:
+    items = [*_recorded(20), *_items(30)[20:]]
+
+    facts = _run(make(), items=items, baseline="recorded", current_model="old").outcome
+
+    pair = facts["backtest_results"]["comparisons"]["good"]
+    assert (20, 1.0) == (pair["rows"], pair["coverage"])
+    assert {"recorded": 20, "recorded_missing_output": 10} == (
+        facts["backtest_results"]["baseline_metrics"]["outcomes"]
+    )
+
+
+def test_equal_recorded_answers_are_no_reason_to_switch(make: Make) -> None:
+    """What is faster today than it was then is no saving."""
+    items = _recorded(30, latency_ms=9000.0, cost_usd=0.0000001)
+
+    decision = _run(make(), items=items, baseline="recorded", current_model="then", models=["twin"]).outcome[
+        "decision"
+    ]
+
+    assert "LATENCY_LOWER" not in decision["reasons"]
+    assert decision["model"] is None
+
+
 def test_a_cancel_ends_the_work(make: Make, zoo: Zoo) -> None:
     stop = StopFlag()
     context = make(stop=stop)

@@ -302,6 +302,29 @@ def test_every_candidate_has_its_code() -> None:
     assert Code.DISCARD_SCREEN == ledger.candidates[-1].code
 
 
+def test_of_equal_candidates_the_cheapest_is_tested_and_none_beats_the_baseline() -> None:
+    """A tie with the baseline is no gain; among the others money decides, then length, then who came first."""
+
+    def trials(value: float, usd: float | None) -> list[Trial]:
+        return [Trial(f"r{n}", value, cost_usd=usd) for n in range(4)]
+
+    ledger = Ledger(lambda _candidate: None)
+    start = {"prompt": "as it was"}
+    ledger.baseline(start, trials(0.5, 0.1))
+    ledger.tried({"prompt": "as good and cheaper"}, start, trials(0.5, 0.01))
+    tie = ledger.best().texts
+    ledger.tried({"prompt": "better"}, start, trials(0.75, 0.2))
+    ledger.tried({"prompt": "better and as dear, but longer"}, start, trials(0.75, 0.2))
+    ledger.tried({"prompt": "better and cheaper, though longer than both"}, start, trials(0.75, 0.1))
+    cheapest = ledger.best().texts
+    ledger.tried({"prompt": "best"}, start, trials(0.75, None))
+    shortest = ledger.best().texts
+
+    assert start == tie
+    assert {"prompt": "better and cheaper, though longer than both"} == cheapest
+    assert {"prompt": "best"} == shortest, "with a price unknown money decides nothing"
+
+
 @pytest.mark.parametrize("number", [1, 40, 400])
 def test_an_outcome_with_its_iterations_fits_into_a_record(number: int) -> None:
     steps = [

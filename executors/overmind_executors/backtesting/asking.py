@@ -62,6 +62,8 @@ class RowAsker:
         row = piece.row
         judged: dict[bytes, Judged] = {}
         cells = {name: self._cell(piece, name, judged) for name in piece.models}
+        if self._task.is_recorded:
+            cells[self._task.current_model] = self._recorded(piece, judged)
         return {
             "item_id": row.id,
             "line": row.line,
@@ -93,10 +95,21 @@ class RowAsker:
             return _unasked(answer.reason, f"not asked: {answer.reason}")
         return {**_about(answer), **self._worth(piece, answer, judged)}
 
+    def _recorded(self, piece: Piece, judged: dict[bytes, Judged]) -> dict[str, Any]:
+        """What the row says of the incumbent's answer, scored as the others are."""
+        item = item_of(piece.row)
+        if item.absence and not item.tool_calls:
+            return _unasked(f"recorded_{item.absence}", "the row has no output of the current model")
+        head = _unasked("recorded", "") | {"message": None, "asked": True, "answered": True, "output": item.output}
+        known = {"latency_ms": item.latency_ms, "cost_usd": item.cost_usd}
+        return {**head, **known, **self._item_worth(piece, item, judged)}
+
     def _worth(self, piece: Piece, answer: Answer, judged: dict[bytes, Judged]) -> dict[str, Any]:
         if not answer.kind.has_output:
             return _not_scored(skipped("no_output"))
-        item = _item(piece.row, answer)
+        return self._item_worth(piece, _item(piece.row, answer), judged)
+
+    def _item_worth(self, piece: Piece, item: Item, judged: dict[bytes, Judged]) -> dict[str, Any]:
         scores = {one.title: one.evaluate(item) for one in self._task.evaluators}
         gate_failed = any(_fails(scores[one.title], one.passes_at) for one in self._task.evaluators if one.gate)
         verdict = None

@@ -66,6 +66,7 @@ class Evidence:
         ids: of the rows.
         clusters: what each row belongs to, None when rows are independent.
         segments: places of rows, by `field=value`.
+        is_recorded: whether the incumbent was not asked beside the others: its latency is that of another hour.
     """
 
     incumbent: str
@@ -73,6 +74,7 @@ class Evidence:
     ids: Sequence[str] = ()
     clusters: Sequence[str] | None = None
     segments: Mapping[str, Places] = field(default_factory=dict)
+    is_recorded: bool = False
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -86,7 +88,12 @@ class Evidence:
 
 
 def evidence_of(
-    lines: Iterable[Mapping[str, Any]], *, models: Sequence[str], incumbent: str, repetitions: int
+    lines: Iterable[Mapping[str, Any]],
+    *,
+    models: Sequence[str],
+    incumbent: str,
+    repetitions: int,
+    is_recorded: bool = False,
 ) -> Evidence:
     """
     *lines* of `rows.jsonl` as arrays.
@@ -116,6 +123,7 @@ def evidence_of(
         tuple(place),
         tuple(clusters) if has_clusters else None,
         {name: np.array(rows, dtype=np.intp) for name, rows in sorted(segments.items())},
+        is_recorded,
     )
 
 

@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 
 from overmind_executors import report, strict_json
 from overmind_executors.backtesting.asking import Piece, RowAsker, piece_of
+from overmind_executors.backtesting.estimate import estimate, least
 from overmind_executors.backtesting.figures import ROWS, evidence_in, figures_of
 from overmind_executors.backtesting.hosted import Hosted, hosted
 from overmind_executors.backtesting.outcome import fitted
@@ -27,6 +28,7 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
+from overmind_executors.forecast import refuse_beyond
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
 from overmind_executors.pacing import RetryPolicy
@@ -43,6 +45,8 @@ _ROWS_AHEAD: Final = 4
 _MOST_ENDINGS: Final = 5
 # Calls that have been paid for may still end within this time after the wish to stop.
 _STOP_GRACE_S: Final = 0.4
+_ASKED: Final = ("input", "expected_output")
+_RECORDED: Final = (*_ASKED, "output")
 # Where rows come from: what is not needed to make the figures again.
 _PLACE: Final = frozenset(RowPlace.model_fields)
 
@@ -65,7 +69,11 @@ class BacktestingExecutor:
         _prepare(task)
         host = hosted(task, context)
         rows = _rows(task, context)
-        context.log.info("rows.surveyed", rows=len(rows), models=len(task.all_models))
+        policy = self._policy or RetryPolicy()
+        expected = estimate(task, rows, host.endpoints, policy)
+        limits = task.budget.within(context.spend_limits)
+        refuse_beyond(limits, least(task, rows, host.endpoints, policy), "the fewest rows that a verdict needs")
+        context.log.info("job.estimated", rows=len(rows), models=len(task.asked), estimate=expected.as_json())
         with ExitStack() as stack:
             account = stack.enter_context(Account(context, task.budget))
 
@@ -73,7 +81,7 @@ class BacktestingExecutor:
                 model = PaidModel(host.endpoints[name], context, policy=self._policy, account=account)
                 return stack.enter_context(model)
 
-            models = {name: opened(name) for name in task.all_models}
+            models = {name: opened(name) for name in task.asked}
             judges = [opened(name) for name in (task.judge.models if task.judge else ())]
             asking = _Asking(task, context, models, judges)
             asking.all_rows(rows)
@@ -89,6 +97,7 @@ class BacktestingExecutor:
             "seed": task.seed,
             "identities": host.identities,
             "usage": {"model_calls": calls},
+            "estimate": expected.as_json(),
             "resumed_calls": lives.resumed_rows,
             "calling_s": round(lives.seconds, 3),
         }
@@ -111,7 +120,7 @@ class _Asking:
         self._judges = judges
         self._asker = RowAsker(task, models, judges)
         self._failed_in_a_row: Counter[str] = Counter()
-        self._running = list(task.all_models)
+        self._running = list(task.asked)
         self._done = 0
 
     def all_rows(self, rows: Sequence[Row]) -> None:
@@ -160,12 +169,13 @@ class _Asking:
         """A model that only fails is not asked any more, and without the incumbent nobody is."""
         limit = self._task.stop_after_errors
         for name, cell in line["models"].items():
-            if not cell["asked"]:
+            if not cell["asked"] or name not in self._models:
                 continue
             self._failed_in_a_row[name] = 0 if cell["answered"] else self._failed_in_a_row[name] + 1
             if limit and self._failed_in_a_row[name] >= limit:
                 self._models[name].halt.set(TOO_MANY_ERRORS)
-        reason = self._models[self._task.current_model].halt.reason
+        incumbent = self._models.get(self._task.current_model)
+        reason = incumbent.halt.reason if incumbent else None
         if reason is None and any(judge.halt.reason for judge in self._judges):
             reason = next(judge.halt.reason for judge in self._judges if judge.halt.reason)
         if reason is not None:
@@ -181,8 +191,8 @@ def _rows(task: BacktestingParameters, context: Context) -> list[Row]:
         InvalidParameters: there are none that can be asked about.
         WorkStopped: the job was asked to stop.
     """
-    source = find_rows(task, context, wanted=("input", "expected_output"))
-    target = ModelTarget(model=task.current_model, **dict(task.prompt))
+    source = find_rows(task, context, wanted=_RECORDED if task.is_recorded else _ASKED)
+    target = ModelTarget(model=task.models[0], **dict(task.prompt))
     survey(source, InferenceParameters(format=task.format, target=target), context.stop)
     rows = [row for row in source.rows() if isinstance(row, Row)]
 
@@ -229,6 +239,7 @@ def _results(
         "backtest_run_id": about["data_sha256"][:16],
         "identities": about["identities"],
         "usage": about["usage"],
+        "estimate": about["estimate"],
         "resumed_calls": about["resumed_calls"],
         "backtest_results": backtest_results(facts, current),
         "report_markdown": (context.output / report.MARKDOWN).read_text(encoding="utf-8"),

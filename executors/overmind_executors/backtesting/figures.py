@@ -67,7 +67,11 @@ def lines_of(path: Path) -> Iterator[dict[str, Any]]:
 def evidence_in(path: Path, task: BacktestingParameters) -> Evidence:
     """The lines of *path* as arrays."""
     return evidence_of(
-        lines_of(path), models=task.all_models, incumbent=task.current_model, repetitions=task.repetitions
+        lines_of(path),
+        models=task.all_models,
+        incumbent=task.current_model,
+        repetitions=task.repetitions,
+        is_recorded=task.is_recorded,
     )
 
 

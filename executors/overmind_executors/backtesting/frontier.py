@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from overmind_executors.backtesting.evidence import Evidence, Flags, Floats, Places
 from overmind_executors.backtesting.pairs import draws, slowest
 from overmind_executors.statistics.paired import TIE
+
+COST: Final = "cost_usd"
+P95: Final = "p95_ms"
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Point:
 
     Attributes:
         cost_usd: for a request, None when its price is unknown.
+        p95_ms: None when latencies cannot be compared.
         is_on: whether no other model is at least as good in every respect and better in one.
         membership: the share of samples of the rows in which that holds.
     """
@@ -26,7 +31,7 @@ class Point:
     model: str
     quality: float
     cost_usd: float | None
-    p95_ms: float
+    p95_ms: float | None
     is_on: bool
     membership: float
 
@@ -35,7 +40,8 @@ class Point:
 class Frontier:
     """
     Attributes:
-        respects: what was compared. Money is left out when one model's price is unknown.
+        respects: what was compared. Money is left out when one model's price is unknown, latency when the
+            incumbent's is of another hour.
         points: models with answers and scores; one that was not asked about all rows is not among them.
         rows: that all of them have in common.
     """
@@ -49,22 +55,20 @@ def frontier_of(evidence: Evidence, *, without: frozenset[str] = frozenset()) ->
     """The frontier of all models but *without*."""
     names = [n for n, side in evidence.sides.items() if n not in without and bool(np.isfinite(side.quality).any())]
     is_priced = bool(names) and all(evidence.sides[name].is_priced for name in names)
-    rows = _shared(evidence, names, is_priced=is_priced)
-    respects = ("quality", *(["cost_usd"] if is_priced else []), "p95_ms")
+    is_timed = not evidence.is_recorded  # latencies of two hours say nothing of each other
+    respects = ("quality", *([COST] if is_priced else []), *([P95] if is_timed else []))
+    rows = _shared(evidence, names, respects)
     if not names or len(rows) < 2:
         return Frontier(respects, (), len(rows))
-    drawn = draws(len(rows))
     whole = np.arange(len(rows))[None, :]
-    now = _figures(evidence, names, rows, whole, is_priced=is_priced)
+    now = _figures(evidence, names, rows, whole, respects)
     on = undominated(now)[0]
-    share = undominated(_figures(evidence, names, rows, drawn, is_priced=is_priced)).mean(axis=0)
+    share = undominated(_figures(evidence, names, rows, draws(len(rows)), respects)).mean(axis=0)
     points = []
     for place, name in enumerate(names):
-        cost = float(now[0, place, 1]) if is_priced else _own_cost(evidence, name, rows)
-        figures = now[0, place]
-        points.append(
-            Point(name, -float(figures[0]), cost, float(figures[-1]), bool(on[place]), float(share[place]))
-        )
+        seen = dict(zip(respects, now[0, place].tolist(), strict=True))
+        cost = seen.get(COST, _own_cost(evidence, name, rows))
+        points.append(Point(name, -seen["quality"], cost, seen.get(P95), bool(on[place]), float(share[place])))
     return Frontier(respects, tuple(points), len(rows))
 
 
@@ -83,22 +87,28 @@ def undominated(figures: Floats) -> Flags:
     return np.asarray(~np.any(is_beaten, axis=2))
 
 
-def _shared(evidence: Evidence, names: Sequence[str], *, is_priced: bool) -> Places:
+def _shared(evidence: Evidence, names: Sequence[str], respects: Sequence[str]) -> Places:
     known = np.ones(evidence.rows, dtype=bool)
     for name in names:
         side = evidence.sides[name]
-        for values in (side.quality, side.latency_ms, *([side.cost_usd] if is_priced else [])):
-            known &= ~np.isnan(values).any(axis=1)
+        values = {"quality": side.quality, COST: side.cost_usd, P95: side.latency_ms}
+        for respect in respects:
+            known &= ~np.isnan(values[respect]).any(axis=1)
     return np.flatnonzero(known)
 
 
-def _figures(evidence: Evidence, names: Sequence[str], rows: Places, drawn: Places, *, is_priced: bool) -> Floats:
+def _figures(
+    evidence: Evidence, names: Sequence[str], rows: Places, drawn: Places, respects: Sequence[str]
+) -> Floats:
     of_models = []
     for name in names:
         side = evidence.sides[name]
-        quality = side.quality[rows].mean(axis=1)[drawn].mean(axis=1)
-        cost = [side.cost_usd[rows].mean(axis=1)[drawn].mean(axis=1)] if is_priced else []
-        of_models.append(np.stack([-quality, *cost, slowest(side.latency_ms[rows], drawn)], axis=1))
+        figures = [-side.quality[rows].mean(axis=1)[drawn].mean(axis=1)]
+        if COST in respects:
+            figures.append(side.cost_usd[rows].mean(axis=1)[drawn].mean(axis=1))
+        if P95 in respects:
+            figures.append(slowest(side.latency_ms[rows], drawn))
+        of_models.append(np.stack(figures, axis=1))
     return np.stack(of_models, axis=1)
 
 

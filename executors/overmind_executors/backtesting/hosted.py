@@ -38,8 +38,10 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
         ExecutionFailed: the host's owner keeps one from jobs of this type.
     """
     judges = task.judge.models if task.judge else []
-    refuse_barred((base_and_effort(name)[0] for name in (*task.all_models, *judges)), context)
-    places = [("current_model", task.current_model), *(("models", name) for name in task.models)]
+    refuse_barred((base_and_effort(name)[0] for name in (*task.asked, *judges)), context)
+    places = [("models", name) for name in task.models]
+    if not task.is_recorded:
+        places.insert(0, ("current_model", task.current_model))
     places += [("judge.models", name) for name in judges]
     problems: list[Problem] = []
     endpoints = {}
@@ -55,7 +57,10 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
             endpoints[name] = endpoint
     if problems:
         raise InvalidParameters(*problems)
-    return Hosted(endpoints, _guards(task, endpoints), {name: _identity(endpoints[name]) for name in endpoints})
+    identities: dict[str, Any] = {name: _identity(endpoints[name]) for name in endpoints}
+    if task.is_recorded:
+        identities[task.current_model] = {"model": None, "family": None, "prices": None, "recorded": True}
+    return Hosted(endpoints, _guards(task, endpoints), identities)
 
 
 def _guards(task: BacktestingParameters, endpoints: Mapping[str, ModelEndpoint]) -> dict[str, frozenset[Reason]]:

@@ -120,7 +120,9 @@ def cost_change(evidence: Evidence, name: str, *, level: float) -> Change | None
 
 
 def latency_change(evidence: Evidence, name: str, *, level: float) -> Change | None:
-    """The 95th percentile of latency, milliseconds; None with fewer than two rows of both."""
+    """The 95th percentile of latency, milliseconds; None with fewer than two rows of both, or of another hour."""
+    if evidence.is_recorded:
+        return None
     old, new = evidence.sides[evidence.incumbent], evidence.sides[name]
     rows = _both(old.latency_ms, new.latency_ms)
     if len(rows) < 2:

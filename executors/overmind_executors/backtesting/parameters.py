@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,8 @@ class BacktestingParameters(RowPlace):
 
     Attributes:
         current_model: the incumbent, which is asked beside the others, so that all meet the same hour.
+        baseline: `asked`, or `recorded`: the outputs of the incumbent stand in the rows' `output`, with
+            `latency_ms` and `cost_usd` where they are known; it is not asked, and need not be on this host.
         models: the candidates. Names that the host gave to endpoints; `name:reasoning-low` asks with that effort.
         prompt: how all of them are asked.
         evaluators, judge: what an answer is worth; the judge's word where there is one, else the evaluators' mean.
@@ -43,6 +45,7 @@ class BacktestingParameters(RowPlace):
     """
 
     current_model: Key
+    baseline: Literal["asked", "recorded"] = "asked"
     models: Annotated[list[Key], Field(min_length=1, max_length=MOST_MODELS)]
     prompt: Prompt = Prompt()
     evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
@@ -78,6 +81,16 @@ class BacktestingParameters(RowPlace):
     def all_models(self) -> list[str]:
         """The incumbent first."""
         return [self.current_model, *self.models]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the incumbent's answers are those of the rows."""
+        return self.baseline == "recorded"
+
+    @property
+    def asked(self) -> list[str]:
+        """All models that are asked."""
+        return list(self.models) if self.is_recorded else self.all_models
 
 
 def base_and_effort(key: str) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from overmind_executors.backtesting.figures import lines_of
 from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.backtesting.results import summary
+from overmind_executors.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.report.drawing import svg_of
 from overmind_executors.scoring.texts import as_text
@@ -121,9 +122,12 @@ def _figure(facts: Facts) -> Figure | None:
     points = facts["pareto"]["points"]
     if not points:
         return None
+    respects = facts["pareto"]["respects"]
     by, name = ("usd_per_1000_requests", "US dollars for 1,000 requests")
-    if "cost_usd" not in facts["pareto"]["respects"]:
+    if "cost_usd" not in respects:
         by, name = "p95_ms", "p95, milliseconds"
+    if by == "p95_ms" and by not in respects:
+        return None
     rows = tuple(
         (
             point[by],
@@ -214,7 +218,12 @@ def _rule(facts: Facts, task: BacktestingParameters) -> Section:
         f"{facts['rows']} rows, {facts['repetitions']} times each; models were asked row by row in random "
         f"order, seed {task.seed}. {facts['saved_requests']} requests were saved by racing."
     )
-    return Section("How it was decided", (said, asked))
+    recorded = (
+        f"The answers of {task.current_model} are those that the rows had: they were scored with the others, and "
+        "their latencies, which are of another hour, are compared with nothing."
+    )
+    before = Table("What was to be expected", ("figure", "low", "typical", "at most"), as_rows(facts["estimate"]))
+    return Section("How it was decided", (said, asked, *([recorded] if task.is_recorded else []), before))
 
 
 def _saving(change: Facts | None) -> str | None:

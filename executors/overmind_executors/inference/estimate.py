@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.contract import InvalidParameters, Problem
+from overmind_executors.forecast import (
+    FEWEST,
+    MESSAGE_TOKENS,
+    TYPICAL,
+    TYPICAL_ANSWER_TOKENS,
+    Estimate,
+    Range,
+)
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import digest_of
 from overmind_executors.prices import Prices
 from overmind_executors.rows import Row
-
-# Characters a token: few tokens for long common words, four in plain English, and no token is less than a byte.
-_FEWEST, _TYPICAL = 10, 4
-# What a provider adds to a message for its role and its borders.
-_MESSAGE_TOKENS: Final = 16
-_TYPICAL_ANSWER_TOKENS: Final = 256
-
-
-@dataclass(frozen=True)
-class Range:
-    """`ceiling` is None when nothing bounds it."""
-
-    low: float
-    typical: float
-    ceiling: float | None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """
-    What a job will need.
-
-    Attributes:
-        cost_usd: None when the model has no price.
-    """
-
-    calls: Range
-    tokens: Range
-    cost_usd: Range | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For the summary."""
-        return asdict(self)
 
 
 class Estimator:
@@ -80,7 +53,7 @@ class Estimator:
         most = body.get("max_tokens", body.get("max_completion_tokens"))
         self._is_bounded = self._is_bounded and isinstance(most, int)
         self._most_answers += most if isinstance(most, int) else 0
-        self._answers += min(most, _TYPICAL_ANSWER_TOKENS) if isinstance(most, int) else _TYPICAL_ANSWER_TOKENS
+        self._answers += min(most, TYPICAL_ANSWER_TOKENS) if isinstance(most, int) else TYPICAL_ANSWER_TOKENS
 
     def estimate(self) -> Estimate:
         """The sums, for all repetitions."""
@@ -90,9 +63,9 @@ class Estimator:
         most_calls = rows + self._policy.budget + rows // 2
         again = most_calls / rows if rows else 1.0
         asked = Range(
-            times * (self._characters // _FEWEST),
-            times * (self._characters // _TYPICAL),
-            math.ceil(again * times * (self._bytes + _MESSAGE_TOKENS * self._messages)),
+            times * (self._characters // FEWEST),
+            times * (self._characters // TYPICAL),
+            math.ceil(again * times * (self._bytes + MESSAGE_TOKENS * self._messages)),
         )
         most = math.ceil(again * times * self._most_answers) if self._is_bounded else None
         said = Range(0, times * self._answers, most)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from overmind_executors.inference.estimate import Estimate
+from overmind_executors.forecast import Estimate
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.paid_calls import Lives
 from overmind_executors.prices import PriceNote

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from overmind_executors import strict_json
+from overmind_executors.figures import percentile
+from overmind_executors.statistics.intervals import mean_interval
+from overmind_executors.statistics.paired import compare
 from overmind_executors.tuning.constraints import Code
 from overmind_executors.tuning.ledger import Candidate
 from overmind_executors.tuning.promotion import Decision, Verdict
@@ -20,7 +23,7 @@ _CODES: Final[Mapping[Decision, Code]] = {
 }
 
 
-def iteration_of(one: Candidate, prompt: Prompt) -> dict[str, Any]:
+def iteration_of(one: Candidate, baseline: Candidate, prompt: Prompt) -> dict[str, Any]:
     """A candidate that was tried on the validation rows; scores of 0 to 100."""
     scored = [value for value in one.values if value is not None]
     return {
@@ -30,8 +33,39 @@ def iteration_of(one: Candidate, prompt: Prompt) -> dict[str, Any]:
         "avg_score": None if one.mean is None else round(100 * one.mean, 4),
         "status": "keep" if one.code.keeps else "discard",
         "description": f"{one.code.value}: {one.message}" if one.message else one.code.value,
-        "dimension_scores": {"reason_code": one.code.value, "parent": one.parent or None, "n": len(scored)},
+        "dimension_scores": {
+            "reason_code": one.code.value,
+            "parent": one.parent or None,
+            "n": len(scored),
+            "ci95": _points(mean_interval(scored)) if len(scored) > 1 else None,
+            "delta_vs_baseline": _delta(one, baseline) if one.order else None,
+            "usd": None if one.cost_usd is None else round(one.cost_usd, 10),
+            "p50_ms": _latency(one, 0.5),
+            "p95_ms": _latency(one, 0.95),
+        },
     }
+
+
+def _delta(one: Candidate, baseline: Candidate) -> dict[str, Any]:
+    """The paired difference on the validation rows, points: of a search, so no proof of a gain."""
+    pairs = [(b, a) for b, a in zip(baseline.values, one.values, strict=True) if a is not None and b is not None]
+    found = compare([[before] for before, _ in pairs], [[after] for _, after in pairs])
+    ends = None if found.low is None or found.high is None else (found.low, found.high)
+    return {
+        "mean": round(100 * found.difference, 4),
+        "ci95": _points(ends),
+        "p": float(f"{found.p_value:.4g}"),
+    }
+
+
+def _points(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [round(100 * end, 4) for end in interval]
+
+
+def _latency(one: Candidate, share: float) -> float | None:
+    found = sorted(one.latencies_ms)
+    value = percentile(found, share)
+    return None if value is None else round(value, 3)
 
 
 def test_of(one: Candidate, verdict: Verdict, order: int, prompt: Prompt) -> dict[str, Any]:

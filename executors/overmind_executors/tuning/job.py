@@ -11,26 +11,25 @@ from statistics import fmean
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
     InvalidParameters,
-    ModelEndpoint,
     Problem,
     Result,
 )
+from overmind_executors.forecast import Estimate, refuse_beyond
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
-from overmind_executors.parameters import nearest
-from overmind_executors.prices import prices_of
 from overmind_executors.row_source import RowPlace, find_rows
 from overmind_executors.rows import Row
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.tuning.constraints import Constraints
+from overmind_executors.tuning.endpoints import Endpoints, endpoints_of
+from overmind_executors.tuning.estimate import estimate, least
 from overmind_executors.tuning.feedback import Feedback
 from overmind_executors.tuning.iterations import fitted, iteration_of, test_of
 from overmind_executors.tuning.leaks import LeakScan
@@ -42,7 +41,7 @@ from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY
 from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.reserve import Reserve
 from overmind_executors.tuning.sealed import Registration, Sealed
-from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n
+from overmind_executors.tuning.search import FEW, HOPELESS, Ground, Plan, Search, SearchOver, best_of_n
 from overmind_executors.tuning.splitting import Case, Shares, Split, counts, split
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.texts import Texts, as_code, changes, diff, digest, target_with, texts_of
@@ -51,6 +50,7 @@ from overmind_executors.tuning.trials import ModelBench, NoMoreCalls, Piece, Tri
 BEST_PROMPT: Final = "best_prompt.txt"
 DIFF: Final = "prompt.diff"
 NO_SCORE: Final = "no_score"
+NO_HEADROOM: Final = "no_headroom"
 _SATURATED: Final = 0.99
 # Where the prompt stands here, for what is said about it elsewhere.
 _FIELDS: Final = {"target": "prompt", "target.messages_template": "prompt"}
@@ -60,11 +60,17 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
     """Search and test; see the executor contract for what is raised."""
     search = _search(task)
     _prepare(task)
-    endpoints = _endpoints(task, context)
+    endpoints = endpoints_of(task, context)
     steps = _Steps(task, context)
     steps.say(1, "validate the inputs")
     rows = _rows(task, context)
     parts = split(rows, _shares(task), task.seed)
+    expected = estimate(task, parts, endpoints, policy or RetryPolicy())
+    limits = task.budget.within(context.spend_limits)
+    refuse_beyond(
+        limits, least(task, parts, endpoints, policy or RetryPolicy()), "the baseline, a candidate and the test"
+    )
+    context.log.info("job.estimated", rows=counts(parts), estimate=expected.as_json())
     sealed = Sealed(context.state)
     sealed.seal(parts.held_out)
     leaks = LeakScan(
@@ -79,19 +85,11 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
         }
         log = stack.enter_context(StepLog(context.state / "search.log"))
         sizes, searched = counts(parts), replace(parts, held_out=())
-        work = _Tuning(task, context, searched, sizes, sealed, endpoints, models, account, log, leaks, steps)
+        work = _Tuning(
+            task, context, searched, sizes, sealed, endpoints, models, account, log, leaks, steps, expected
+        )
         work.run(search)
         return work.result(rows)
-
-
-@dataclass(frozen=True)
-class _Endpoints:
-    """The models of a job: who answers, who writes, who judges; each opened once, however many parts it has."""
-
-    named: Mapping[str, ModelEndpoint]
-    target: str
-    analyzer: str
-    judges: tuple[str, ...]
 
 
 @dataclass
@@ -126,12 +124,13 @@ class _Tuning:
     parts: Split
     sizes: Mapping[str, int]
     sealed: Sealed
-    endpoints: _Endpoints
+    endpoints: Endpoints
     models: Mapping[str, PaidModel]
     account: Account
     log: StepLog
     leaks: LeakScan
     steps: _Steps
+    estimate: Estimate
     lines: list[dict[str, Any]] = field(default_factory=list)
     registration: Registration | None = None
     verdict: Verdict | None = None
@@ -157,7 +156,7 @@ class _Tuning:
         self.steps.say(2, "baseline")
         is_saturated = self._baseline(ground)
         if is_saturated:
-            self.ended = "no_headroom"
+            self.ended = NO_HEADROOM
         else:
             self._search(search, ground)
         best = self.ledger.best()
@@ -189,6 +188,8 @@ class _Tuning:
     def _search(self, search: Search, ground: Ground) -> None:
         try:
             search(ground)
+        except SearchOver as over:
+            self.ended = over.reason
         except NoMoreCalls as none:
             if none.reason != BUDGET_EXHAUSTED:
                 raise ExecutionFailed(f"the search cannot go on: {none.reason}", reason=none.reason) from None
@@ -280,7 +281,7 @@ class _Tuning:
         )
 
     def _on_candidate(self, one: Candidate) -> None:
-        told = iteration_of(one, self.task.prompt)
+        told = iteration_of(one, self.ledger.candidates[0], self.task.prompt)
         self._tell(told)
         self.context.log.info("candidate.tried", name=one.name, code=one.code.value, avg_score=told["avg_score"])
 
@@ -327,6 +328,7 @@ class _Tuning:
             "test": test.as_json() if test else None,
             "registration": asdict(self.registration) if self.registration else None,
             "outlook": dict(self.outlook),
+            "estimate": self.estimate.as_json(),
             "search": {"kind": self.task.search, **search, "optimistic": True},
             "test_run_id": self._id("holdout") if test else None,
             "comparison_id": self._id("comparison") if test else None,
@@ -340,8 +342,8 @@ class _Tuning:
     def _word(self, best: Candidate) -> str:
         if self.verdict is not None:
             return self.verdict.decision.value
-        if self.ended == "no_headroom":
-            return self.ended
+        if self.ended in (NO_HEADROOM, HOPELESS):
+            return NO_HEADROOM
         return "untested" if best.order else "no_better_candidate"
 
     def _sources(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -362,7 +364,12 @@ class _Tuning:
 
 def _summary(facts: Mapping[str, Any], changed: str) -> str:
     test = facts["test"]
-    if facts["verdict"] == "no_headroom":
+    if facts["termination_reason"] == HOPELESS:
+        return (
+            f"Not changed: neither the prompt nor any of the first {FEW} candidates scored on a single row. "
+            "Look at the evaluators, the judge and the model first."
+        )
+    if facts["verdict"] == NO_HEADROOM:
         return f"Not changed: the prompt scores {facts['baseline_score']:.1f} of 100, which leaves nothing to gain."
     if facts["verdict"] == "no_better_candidate":
         return "Not changed: no candidate scored higher than the prompt on the validation rows."
@@ -439,32 +446,3 @@ def _prepare(task: PromptTuningParameters) -> None:
             problems.append(Problem(f"evaluators.{number}", str(error)[:200]))
     if problems:
         raise InvalidParameters(*problems)
-
-
-def _endpoints(task: PromptTuningParameters, context: Context) -> _Endpoints:
-    """Raises InvalidParameters naming every model that this host does not offer, or that has no price."""
-    only = next(iter(context.models), "") if len(context.models) == 1 else ""
-    target = task.target.model or only
-    wanted = {
-        "target.model": [target],
-        "analyzer_model": [task.analyzer_model or target],
-        "judge.models": task.judge.models if task.judge else [],
-    }
-    refuse_barred((name for group in wanted.values() for name in group), context)
-    offered = ", ".join(sorted(context.models)) or "none"
-    problems = [
-        Problem(where, f"no such model on this host{nearest(name, context.models)}; it offers {offered}")
-        for where, names in wanted.items()
-        for name in names
-        if name not in context.models
-    ]
-    if problems:
-        raise InvalidParameters(*problems)
-    names = dict.fromkeys(name for group in wanted.values() for name in group)
-    unpriced = [name for name in names if prices_of(context.models[name]) is None]
-    if task.budget.max_usd is not None and unpriced:
-        raise InvalidParameters(
-            Problem("budget.max_usd", f"the price of model {unpriced[0]} is not known on this host")
-        )
-    named = {name: context.models[name] for name in names}
-    return _Endpoints(named, target, task.analyzer_model or target, tuple(wanted["judge.models"]))

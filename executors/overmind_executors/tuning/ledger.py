@@ -22,6 +22,8 @@ class Candidate:
         name: `baseline`, or `i02c3` for the third candidate of the second iteration.
         parent: the name of what it was written from, empty for the baseline.
         values: on the validation rows, in their order, None for no score; empty when it was not tried on them.
+        cost_usd: of one trial on them, in the mean; None when a price is unknown.
+        latencies_ms: of the calls that answered there.
     """
 
     order: int
@@ -31,6 +33,13 @@ class Candidate:
     code: Code
     message: str = ""
     values: tuple[float | None, ...] = ()
+    cost_usd: float | None = None
+    latencies_ms: tuple[float, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Characters of all texts together."""
+        return sum(map(len, self.texts.values()))
 
     @property
     def mean(self) -> float | None:
@@ -49,6 +58,7 @@ class Candidate:
             "message": self.message,
             "validation_mean": None if mean is None else round(mean, 6),
             "values": list(self.values),
+            "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 10),
             "texts": dict(self.texts),
         }
 
@@ -68,7 +78,7 @@ class Ledger:
 
     def baseline(self, texts: Texts, trials: Sequence[Trial]) -> Candidate:
         """The prompt as it was."""
-        return self._add(BASELINE, texts, "", Code.KEEP_BETTER, values=_values(trials))
+        return self._add(BASELINE, texts, "", Code.KEEP_BETTER, trials=trials)
 
     def seen_before(self, texts: Texts) -> bool:
         """Whether these very texts are a candidate already."""
@@ -86,14 +96,25 @@ class Ledger:
     def tried(self, texts: Texts, parent: Texts, trials: Sequence[Trial]) -> Candidate:
         """A candidate with its trials on the validation rows."""
         code = self._code(trials)
-        return self._add(
-            self._name(), texts, self._known.get(digest(parent), ""), code, _MESSAGES[code], _values(trials)
-        )
+        return self._add(self._name(), texts, self._known.get(digest(parent), ""), code, _MESSAGES[code], trials)
 
     def best(self) -> Candidate:
-        """The one with the highest mean; of equal ones the earliest, so the baseline before all others."""
+        """
+        The one with the highest mean. Of equal ones the baseline, for a change needs a gain; then the cheapest, the
+        shortest, the earliest.
+        """
         kept = [one for one in self.candidates if one.mean is not None]
-        return max(kept, key=lambda one: (one.mean or 0.0, -one.order))
+        is_priced = all(one.cost_usd is not None for one in kept)
+        return max(
+            kept,
+            key=lambda one: (
+                round(one.mean or 0.0, 9),
+                not one.order,
+                -(one.cost_usd or 0.0) if is_priced else 0.0,
+                -one.length,
+                -one.order,
+            ),
+        )
 
     def counts(self) -> Mapping[str, int]:
         """How many candidates ended how, the baseline not counted."""
@@ -123,12 +144,23 @@ class Ledger:
         parent: str,
         code: Code,
         message: str = "",
-        values: tuple[float | None, ...] = (),
+        trials: Sequence[Trial] = (),
     ) -> Candidate:
-        made = Candidate(len(self.candidates), name, dict(texts), parent, code, message, values)
+        costs = [trial.cost_usd for trial in trials if trial.cost_usd is not None]
+        made = Candidate(
+            len(self.candidates),
+            name,
+            dict(texts),
+            parent,
+            code,
+            message,
+            _values(trials),
+            fmean(costs) if trials and len(costs) == len(trials) else None,
+            tuple(trial.latency_ms for trial in trials if trial.latency_ms),
+        )
         self.candidates.append(made)
         self._known.setdefault(digest(texts), name)
-        if values:
+        if trials:
             self.on_candidate(made)
         return made
 

@@ -19,7 +19,8 @@ from overmind_executors.tuning.trials import NoMoreCalls, Trial
 
 _TEXT: Final = re.compile(r"<new_text>\n?(.*?)\n?</new_text>", re.DOTALL)
 _FENCE: Final = re.compile(r"```[A-Za-z]*\n(.*?)\n?```", re.DOTALL)
-_MOST_LETTERS: Final = 1500
+MOST_LETTERS: Final = 1500
+"""Of an input, an answer and what was hoped for, as they are shown."""
 _TRIES: Final = 2
 
 _INSTRUCTIONS: Final = """\
@@ -32,6 +33,10 @@ Give the whole new text between <new_text> and </new_text>."""
 _BEST_PRACTICES: Final = """\
 Say the task in the first sentence. Say exactly what form the answer has. Give rules for the cases that went \
 wrong. Be specific and short; leave out what changes nothing."""
+
+
+FRAME: Final = _INSTRUCTIONS + _BEST_PRACTICES
+"""What every question has in common."""
 
 
 class Proposer(Protocol):
@@ -135,4 +140,4 @@ def new_text(answer: str) -> str:
 
 def _short(value: Any) -> str:
     text = as_text(value)
-    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+    return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + "…"

@@ -28,7 +28,9 @@ def verdict_of(lines: Sequence[Line], registration: Registration) -> Verdict:
 def search_figures(candidates: Sequence[Line]) -> dict[str, Any]:
     """What *candidates*, the lines of `candidates.jsonl`, say of the search; scores are 0 to 100."""
     means = {line["name"]: _mean(line["values"]) for line in candidates}
-    best = max(candidates, key=lambda line: (means[line["name"]] or 0.0, -line["order"]))
+    tried = [line for line in candidates if means[line["name"]] is not None]
+    is_priced = all(line["cost_usd"] is not None for line in tried)
+    best = max(tried, key=lambda line: _rank(line, means[line["name"]], is_priced=is_priced))
     return {
         "baseline_val_score": points(means[candidates[0]["name"]]),
         "best_val_score": points(means[best["name"]]),
@@ -78,6 +80,13 @@ def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def points(value: float | None) -> float:
     """*value*, in 0 to 1, on the scale of 0 to 100."""
     return round(100 * (value or 0.0), 4)
+
+
+def _rank(line: Line, mean: float | None, *, is_priced: bool) -> tuple[float, ...]:
+    """As the ledger chooses: the mean; of equal ones the baseline, the cheapest, the shortest, the earliest."""
+    length = sum(map(len, line["texts"].values()))
+    cost = line["cost_usd"] if is_priced else 0.0
+    return round(mean or 0.0, 9), not line["order"], -cost, -length, -line["order"]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from overmind_executors.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.tuning.ledger import Candidate
 
@@ -84,7 +85,8 @@ def _data(facts: Mapping[str, Any]) -> Section:
 
 def _cost(facts: Mapping[str, Any]) -> Section:
     rows = tuple(_lines(facts["usage"]))
-    return Section("Calls", (Table("What it took", ("figure", "value"), rows),))
+    before = Table("What was to be expected", ("figure", "low", "typical", "at most"), as_rows(facts["estimate"]))
+    return Section("Calls", (Table("What it took", ("figure", "value"), rows), before))
 
 
 def _lines(usage: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:

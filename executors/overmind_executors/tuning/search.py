@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from overmind_executors.tuning.constraints import Code, Objection
 from overmind_executors.tuning.ledger import Ledger
@@ -15,7 +15,18 @@ from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.texts import Texts, digest
 from overmind_executors.tuning.trials import Bench, NoMoreCalls, Piece, Trial
 
-BUDGET_KEPT = "budget_exhausted"
+BUDGET_KEPT: Final = "budget_exhausted"
+HOPELESS: Final = "hopeless"
+FEW: Final = 4
+"""So many different candidates, none of which scored on any row, end a search whose prompt never scored either."""
+
+
+class SearchOver(Exception):
+    """There is nothing to be gained by going on; `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,8 @@ class Ground:
     plan: Plan
     is_short: Callable[[int], bool] = lambda _trials: False
     on_iteration: Callable[[int], None] = lambda _number: None
+    _tried: set[str] = field(default_factory=set)
+    _has_scored: bool = False
 
     def trials(self, work: Sequence[tuple[Texts, Sequence[Case]]]) -> list[list[Trial]]:
         """
@@ -68,11 +81,22 @@ class Ground:
         self.log.step("trials", *((digest(piece.texts), piece.case.row.id) for piece in pieces))
         if self.log.decide("short", lambda: self.is_short(self.bench.unpaid(pieces))):
             raise NoMoreCalls(BUDGET_KEPT)
-        made = iter(self.bench.trials(pieces))
+        trials = self.bench.trials(pieces)
+        self._tried.update(digest(texts) for texts, _ in work)
+        self._has_scored = self._has_scored or any(trial.value for trial in trials)
+        made = iter(trials)
         return [[next(made) for _ in cases] for _, cases in work]
 
     def propose(self, parent: Texts, names: Sequence[str], seen: Sequence[tuple[Case, Trial]]) -> Texts | None:
-        """A new candidate that may be tried, None when there is none; either way it is in the ledger or will be."""
+        """
+        A new candidate that may be tried, None when there is none; either way it is in the ledger or will be.
+
+        Raises:
+            SearchOver: neither the prompt nor the first few candidates have scored at all.
+            NoMoreCalls, ExecutionFailed: as `trials`.
+        """
+        if not self._has_scored and len(self._tried) > FEW:
+            raise SearchOver(HOPELESS)
         self.log.step("propose", digest(parent), *names, *((case.row.id, trial.value) for case, trial in seen))
         if self.log.decide("short", lambda: self.is_short(1)):
             raise NoMoreCalls(BUDGET_KEPT)

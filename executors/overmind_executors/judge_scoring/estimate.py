@@ -1,0 +1,46 @@
+"""What judging will need, told before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from overmind_executors.contract import ModelEndpoint
+from overmind_executors.forecast import TYPICAL, Calls, Range, of_answers
+from overmind_executors.judge_scoring.parameters import JudgeParameters
+
+# The framing of a question to a judge, beside the criteria and the text that is judged; characters.
+_FRAME: Final = 1200
+
+
+def of_judges(
+    judge: JudgeParameters | None,
+    models: Mapping[str, ModelEndpoint],
+    outputs: Range,
+    *,
+    may_be_shut: bool,
+    said_tokens: float,
+) -> list[Calls]:
+    """
+    The calls that judging *outputs* takes.
+
+    Args:
+        may_be_shut: whether a gate may keep the judges from being asked.
+        said_tokens: of an output that is judged, typically.
+    """
+    if judge is None:
+        return []
+    rubrics = judge.rubrics().values()
+    is_apart = judge.ask == "each" or judge.answer == "word"
+    groups = [len(rubric) if is_apart else 1 for rubric in rubrics]
+    letters = min(sum(len(question.q) for question in rubric) for rubric in rubrics)
+    found = []
+    for place, name in enumerate(judge.models):
+        is_first = place == 0 or judge.panel == "all"
+        least = outputs.low * judge.votes * min(groups) if is_first and not may_be_shut else 0
+        typical = outputs.typical * judge.votes * min(groups) if is_first else 0
+        # Every question may be asked once more when its answer cannot be read.
+        most = 2 * (outputs.ceiling or 0) * judge.votes * max(groups)
+        asked = Range(0, (letters + _FRAME) / TYPICAL + said_tokens, None)
+        found.append(Calls(models[name], Range(least, typical, most), asked, of_answers(judge.max_tokens)))
+    return found
