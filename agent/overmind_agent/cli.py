@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from overmind_agent import __version__
+from overmind_agent.control.grammar import add_commands
 
 OK, JOB_FAILED, USAGE, UNAVAILABLE, BUG, CANT_CREATE, NO_PERMISSION, CONFIG = 0, 1, 64, 69, 70, 73, 77, 78
 
@@ -51,15 +52,17 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"overmind-agent {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    shared = _Parser(add_help=False)
-    shared.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    place = _Parser(add_help=False)
+    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    place.add_argument("--state-dir", dest="agent.state_dir", metavar="DIR", help="where the journal is kept")
+    shared = _Parser(add_help=False, parents=[place])
     shared.add_argument("--url", dest="control_plane.url", metavar="URL", help="address of the control plane")
     shared.add_argument(
         "--token-file", dest="control_plane.token_file", metavar="FILE", help="file that holds the agent's token"
     )
-    shared.add_argument("--state-dir", dest="agent.state_dir", metavar="DIR", help="where the journal is kept")
 
     run = commands.add_parser("run", parents=[shared], help="work on jobs", description="Work on jobs.")
+    run.set_defaults(parser=run)
     run.add_argument("--once", action="store_true", help="at most one job, then exit; prints a JSON summary")
     run.add_argument(
         "--wait",
@@ -68,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="with --once or --job: how long to wait for it (0)",
     )
-    run.add_argument("--job", metavar="ID", help="this one job, then exit; prints a JSON summary")
+    run.add_argument("--job", type=_id, metavar="ID", help="this one job, then exit; prints a JSON summary")
     run.add_argument("--max-jobs", type=_count, metavar="N", help="exit after so many jobs")
     run.add_argument(
         "--idle-timeout", type=_seconds, metavar="SECONDS", help="exit when no job has run for so long"
@@ -84,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         "check", parents=[shared], help="is this host ready to work?", description="Is this host ready to work?"
     )
     check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    check.set_defaults(parser=check)
     health = commands.add_parser(
         "health",
         help="does the daemon on this host live?",
@@ -92,7 +96,17 @@ def parser() -> argparse.ArgumentParser:
     health.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
     health.add_argument("--state-dir", metavar="DIR", help="where the daemon keeps its journal")
     health.add_argument("--ready", action="store_true", help="would it take a job now?")
-    commands.add_parser("version", help="print the version", description="Print the version.")
+    health.set_defaults(parser=health)
+    add_commands(commands, [place])
+    complete = commands.add_parser(
+        "completion",
+        help="a script for the shell that completes commands and options",
+        description="A script for the shell that completes commands and options.",
+    )
+    complete.add_argument("shell", choices=["bash", "zsh", "fish"])
+    complete.set_defaults(parser=complete)
+    version = commands.add_parser("version", help="print the version", description="Print the version.")
+    version.set_defaults(parser=version)
     return top
 
 
@@ -101,6 +115,12 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
     return number
+
+
+def _id(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be the id of a job, not an empty word")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -112,10 +132,22 @@ def _seconds(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = parser().parse_args(arguments)
+    grammar = parser()
+    options, unknown = grammar.parse_known_args(arguments)
+    if unknown:  # said with the usage of the command that does not know them
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "version":
         print(f"overmind-agent {__version__}")
         return OK
+    if options.command == "completion":
+        from overmind_agent.completion import script
+
+        print(script(grammar, options.shell))
+        return OK
+    if hasattr(options, "function"):
+        from overmind_agent.control.commands import run as run_control
+
+        return run_control(options)
     if options.command == "health":
         from overmind_agent.telemetry.health_command import health
 
@@ -129,9 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bounds = (options.max_jobs, options.idle_timeout, options.max_uptime)
     is_bounded = any(bound is not None for bound in bounds)
     if options.wait and not is_single:
-        parser().error("--wait needs --once or --job")
+        options.parser.error("--wait needs --once or --job")
     if is_single and is_bounded:
-        parser().error("--once and --job run one job; --max-jobs, --idle-timeout and --max-uptime run several")
+        options.parser.error(
+            "--once and --job run one job; --max-jobs, --idle-timeout and --max-uptime run several"
+        )
     from overmind_agent.patience import Bounds
     from overmind_agent.run_command import run
 

@@ -332,6 +332,7 @@ class Service:
         """Of the next job, for whoever asks whether we are ready."""
         ask = self._telemetry.health.ask
         ask("draining", lambda: "its present jobs may end" if self._draining.is_set() else None)
+        ask("paused", lambda: self._intake.refusal() if self._intake.paused_at else None)
         ask("disk_short", self._disk.lack)
         ask("journal_refused", lambda: self._journal_fault)
 
@@ -352,10 +353,14 @@ class Service:
             outbox=self._journal,
             drain=supervisor.drain,
             reload=self._reload,
+            open_log=self._open_log,
         )
         server = ControlServer(self._settings.agent.state_dir, asked, self._log)
         server.open()
         return server
+
+    def _open_log(self, job_id: str) -> JobLog:
+        return JobLog(self._workspaces.log(job_id), self._outside.redactor)
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
@@ -444,7 +449,7 @@ class Service:
         )
         self._logs = LogShipping(
             control_plane=self._planes.make(shipping.turn),
-            open_log=lambda job_id: JobLog(self._workspaces.log(job_id), self._outside.redactor),
+            open_log=self._open_log,
             ledger=self._journal,
             clock=LoopClock(self._clock, shipping),
             log=self._log,

@@ -164,7 +164,27 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "control.line": frozenset(),
     "control.client": _names("control.line"),
     "control.server": VALUES | _names("control.line", "control.peers"),
-    "control.verbs": VALUES | BETWEEN_THREADS | _names("control.line", "control.server", "control.view", "intake"),
+    "control.verbs": VALUES
+    | BETWEEN_THREADS
+    | _names("control.line", "control.server", "control.view", "intake", "job_log"),
+    "control.grammar": frozenset(),
+    "control.plain_text": frozenset(),
+    "control.journal_reader": frozenset(),
+    "control.showing": _names("control.plain_text"),
+    "control.commands": PACKAGE
+    | _names("cli", "control")
+    | _names("control.client", "control.journal_reader", "control.line", "control.plain_text", "control.showing")
+    | _names("control.config_commands", "control.log_command")
+    | frozenset({"overmind_config.state_place"}),
+    "control.log_command": PACKAGE
+    | SETTINGS
+    | _names("cli", "clock", "job_log")
+    | _names("control.client", "control.commands", "control.line", "control.plain_text"),
+    "control.config_commands": PACKAGE
+    | SETTINGS
+    | _names("cli", "configuration", "control", "control.commands", "control.showing")
+    | frozenset({"overmind_executors.registry"}),
+    "completion": frozenset(),
     "control.snapshot": VALUES
     | BETWEEN_THREADS
     | PACKAGE
@@ -183,7 +203,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | PACKAGE
     | SETTINGS
     | _names("held_jobs", "display", "service", "cli", "configuration", "patience"),
-    "cli": PACKAGE | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
+    "cli": PACKAGE
+    | _names("completion", "control.commands", "control.grammar")
+    | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
     "__main__": _names("cli"),
 }
 

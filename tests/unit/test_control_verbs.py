@@ -14,10 +14,14 @@ from overmind_agent.control.line import Refusal
 from overmind_agent.control.verbs import DRAIN, verbs
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.intake import Intake
+from overmind_agent.job_log import JobLog
 from overmind_agent.jobs import StopReason
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import VirtualClock
+from overmind_config.redaction import Redactor
+
+SECRET = "hunter22-hunter22"
 
 
 class Scene:
@@ -36,6 +40,7 @@ class Scene:
             outbox=self.journal,
             drain=self.drained.append,
             reload=lambda: {"changed": []},
+            open_log=lambda job_id: JobLog(folder / f"{job_id}.txt", Redactor([SECRET])),
         )
 
     def ask(self, verb: str, **more: Any) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -10,10 +12,12 @@ from overmind_agent.control.server import Verb
 from overmind_agent.control.view import AgentView, as_json
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.intake import Intake
+from overmind_agent.job_log import JobLog
 from overmind_agent.jobs import StopReason
 from overmind_agent.ports import Outbox
 
 DRAIN: Final = "the command drain"
+_AN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 def verbs(
@@ -24,6 +28,7 @@ def verbs(
     outbox: Outbox,
     drain: Callable[[str], object],
     reload: Callable[[], Mapping[str, Any]],
+    open_log: Callable[[str], JobLog],
 ) -> dict[str, Verb]:
     """
     The daemon's verbs by name.
@@ -31,6 +36,7 @@ def verbs(
     Args:
         drain: as the first SIGTERM does.
         reload: reads the configuration anew; raises Refusal when it is wrong.
+        open_log: the log of the job of that id, which need not be there.
     """
 
     def paused(_said: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,6 +57,7 @@ def verbs(
         "cancel": lambda said: _cancel(held_jobs, said.get("job_id")),
         "retry": lambda said: _retry(outbox, said.get("positions")),
         "reload": lambda _said: reload(),
+        "log": lambda said: _log_piece(held_jobs, open_log, said),
     }
 
 
@@ -60,6 +67,25 @@ def _cancel(held_jobs: HeldJobs, job_id: object) -> Mapping[str, Any]:
         raise Refusal("no_such_job", f"job {job_id} is not at work here; overmind-agent jobs lists those that are")
     held.ask_to_stop(StopReason.HOST_REQUEST)
     return {"job_id": job_id, "stop_reason": held.stop_reason}
+
+
+def _log_piece(
+    held_jobs: HeldJobs, open_log: Callable[[str], JobLog], said: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What can be shown of a job's log from a place on, masked; Base64."""
+    job_id, at = said.get("job_id"), said.get("at")
+    if not isinstance(job_id, str) or not _AN_ID.fullmatch(job_id) or type(at) is not int or at < 0:
+        raise Refusal("bad_request", "a job_id and a place in its log are needed")
+    is_over = held_jobs.find(job_id) is None  # asked before the piece is read: nothing is added after that
+    try:
+        piece = open_log(job_id).piece(at, is_final=is_over)
+    except FileNotFoundError:
+        piece = b""
+    except OSError as error:
+        raise Refusal(
+            "log_refused", f"the log of job {job_id} cannot be read: {error.strerror or error}"
+        ) from error
+    return {"piece": base64.b64encode(piece).decode(), "is_over": is_over}
 
 
 def _retry(outbox: Outbox, positions: object) -> Mapping[str, Any]:
