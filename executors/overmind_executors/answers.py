@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -84,7 +84,7 @@ class Answer:
 
     def to_json(self) -> str:
         """For the journal."""
-        return strict_json.dumps(asdict(self))
+        return strict_json.dumps(vars(self))  # asdict would copy the whole answer first
 
     @classmethod
     def from_json(cls, text: str) -> Answer:
