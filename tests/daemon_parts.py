@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from agent_parts import a_result_file
+from overmind_agent.admission import Admission
 from overmind_agent.capacity import Capacity
 from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError, TransientError
@@ -139,6 +140,7 @@ class Daemon:
         self.journal.remember_agent(self.plane.agent_id or "")
         self.workspaces = DiskWorkspaces(self.folder / "jobs")
         self.held_jobs = HeldJobs()
+        self.admission = Admission({"disk": self.refusal})
         self.capacity = Capacity(self.slots, self.weights, self.clock)
         self.draining = threading.Event()
         self.interrupted = InterruptedWork([*self.journal.held(), *self.journal.intended()])
@@ -180,6 +182,7 @@ class Daemon:
         self.heartbeat = Heartbeat(
             control_plane=self.plane,
             held_jobs=self.held_jobs,
+            admission=self.admission,
             interval_s=10.0,
             is_draining=self.draining.is_set,
             on_drain=self.drains.append,
@@ -200,7 +203,7 @@ class Daemon:
             capacity=self.capacity,
             only=only,
             job_types=["inference"],
-            refusal=self.refusal,
+            refusal=self.admission.refusal,
             poll_turn=threading.Lock(),
             is_draining=self.draining.is_set,
             clock=self.clock,

@@ -134,7 +134,7 @@ class Disk:
                 self._log.warning("disk.short", message=short, hint="make room; until then no job is taken")
             else:
                 self._log.info("disk.recovered")
-        return f"not accepting: disk: {short}" if short else None
+        return short
 
     def tend(self) -> None:
         """To be called now and then: makes the reserve anew when there is room, and room when there is none."""

@@ -8,16 +8,16 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from overmind_agent.admission import Admission
 from overmind_agent.backoff import Backoff, is_worth_retrying
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
 from overmind_agent.held_jobs import HeldJobs
-from overmind_agent.jobs import Directive, Orders, StopReason
+from overmind_agent.jobs import REPLACED, Directive, Orders, StopReason
 from overmind_agent.ports import Clock, ControlPlane
 
 LEAST_GAP_S: Final = 1.0
 MOST_HELD_S: Final = 10.0
 NOT_FOUND: Final = 404
-REPLACED: Final = "another agent runs on a copy of this state folder; give each host its own"
 
 _WISHES: Final = {Directive.CANCEL: StopReason.USER_REQUEST, Directive.SUPERSEDED: StopReason.LEASE_LOST}
 
@@ -27,9 +27,11 @@ class Heartbeat:
     A thread and a connection of its own, so that no upload and no busy processor keeps it from beating.
 
     The exchange is one that the server may hold: a cancel is in its answer, which comes at once. While no job is
-    held there is nothing to keep alive, and nothing is sent.
+    held there is nothing to keep alive, and nothing is sent; but that no job is taken, and that one is again, is
+    told at once.
 
     Args:
+        admission: whether jobs are taken.
         interval_s: between two beats when the server does not hold them.
         on_drain: told why no new job may be taken.
         on_refused: told when the token is not accepted.
@@ -41,6 +43,7 @@ class Heartbeat:
         *,
         control_plane: ControlPlane,
         held_jobs: HeldJobs,
+        admission: Admission,
         interval_s: float,
         is_draining: Callable[[], bool],
         on_drain: Callable[[str], object],
@@ -51,6 +54,8 @@ class Heartbeat:
     ) -> None:
         self._control_plane = control_plane
         self._held_jobs = held_jobs
+        self._admission = admission
+        self._told_gate: str | None = None
         self._interval_s = interval_s
         self._is_draining = is_draining
         self._on_drain = on_drain
@@ -63,16 +68,27 @@ class Heartbeat:
     def run(self, closing: threading.Event) -> None:
         """Beat until *closing*."""
         while not closing.is_set():
-            self._clock.sleep(self.beat() if self._held_jobs.wait_for_any(LEAST_GAP_S) else 0.0)
+            is_due = self._held_jobs.wait_for_any(LEAST_GAP_S) or self.has_news()
+            self._clock.sleep(self.beat() if is_due else 0.0)
+
+    def has_news(self) -> bool:
+        """Whether jobs are taken, or why not, is other than the control plane was told."""
+        return _gate(self._admission.shut) != self._told_gate
 
     def beat(self) -> float:
         """One exchange; returns how many seconds to wait before the next."""
         held = self._held_jobs.leased()
+        shut = self._admission.shut
         wait_s = min(self._interval_s, MOST_HELD_S, *(h.claim.lease.ttl_s / 4 for h in held if h.claim.lease))
         sent_at_s = self._clock.now_s()
         lines = self._held_jobs.lines()
         try:
-            orders = self._control_plane.heartbeat(lines, draining=self._is_draining(), wait_s=wait_s)
+            orders = self._control_plane.heartbeat(
+                lines,
+                draining=self._is_draining(),
+                wait_s=wait_s if held else 0.0,
+                not_accepting=": ".join(shut) if shut else None,
+            )
         except AuthError as error:
             self._on_refused(error)
             return self._interval_s
@@ -85,7 +101,10 @@ class Heartbeat:
             return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
         self._backoff.reset()
         self._held_jobs.told(lines)
+        self._told_gate = _gate(shut)
         self._obey(orders, sent_at_s)
+        if not held:
+            return 0.0
         took_s = self._clock.now_s() - sent_at_s
         has_news = any(d is not Directive.CONTINUE for d in orders.directives.values())
         return max(0.0, (min(LEAST_GAP_S, wait_s) if has_news else wait_s) - took_s)
@@ -94,6 +113,7 @@ class Heartbeat:
         """The control plane has forgotten us, not necessarily our jobs: those go on until it says otherwise."""
         try:
             self._register()
+            self._told_gate = None
         except OvermindAgentError as error:  # the next beat says so again
             self._log.warning("control_plane.not_registered", error=str(error))
 
@@ -109,3 +129,8 @@ class Heartbeat:
             self._on_drain(REPLACED)
         elif orders.drain:
             self._on_drain("the control plane asked for it")
+
+
+def _gate(shut: tuple[str, str] | None) -> str | None:
+    """Which gate is shut: why it is may change with every byte of a disk, and is no news."""
+    return shut[0] if shut else None

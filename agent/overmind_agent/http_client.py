@@ -43,6 +43,7 @@ JOB_TYPE_CAPABILITY: Final = "job_type:"
 MODEL_CAPABILITY: Final = "model:"
 MOST_CAPABILITIES: Final = 64  # what a registration may say
 MESSAGE_CHARS: Final = 4096
+NOT_ACCEPTING_CHARS: Final = 255
 # A shorter piece of a log is not worth packing.
 PACK_BYTES: Final = 1024
 PLAIN_MESSAGE_CHARS: Final = 255
@@ -107,7 +108,7 @@ class HttpControlPlane:
         self._known_id = agent_id
         self._clock = clock
         self._extensions: frozenset[str] | None = None
-        self._said_busy: bool | None = None
+        self._said_status: str | None = None
         self._damaged: Counter[str] = Counter()
         self._inline: tuple[RemoteFile | None, str | None] = (None, None)
 
@@ -155,21 +156,28 @@ class HttpControlPlane:
             return
         here = f"/api/v2/agents/{segment(self._agent)}"
         if self._has("heartbeat"):
-            self._calls.call(LEAVE, "POST", f"{here}/heartbeat", body=self._beat([], draining=True, wait_s=0))
+            body = self._beat([], draining=True, wait_s=0, not_accepting=None)
+            self._calls.call(LEAVE, "POST", f"{here}/heartbeat", body=body)
         else:
             self._calls.call(LEAVE, "PUT", f"{here}/status", body={"name": "Paused"})
 
-    def _beat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> dict[str, Any]:
+    def _beat(
+        self, held: Sequence[Held], *, draining: bool, wait_s: float, not_accepting: str | None
+    ) -> dict[str, Any]:
+        why_not = not_accepting if self._has("not_accepting") else None
         return {
             "slots": self._slots,
             "draining": draining,
             "wait_s": wait_s,
-            "jobs": [_held_line(line) | self._steps(line) for line in held],
+            "jobs": [_held_line(line) | self._more(line) for line in held],
             **self._which_start(),
+            **({"not_accepting": why_not[:NOT_ACCEPTING_CHARS]} if why_not else {}),
         }
 
-    def _steps(self, line: Held) -> dict[str, Any]:
-        return {"iterations": list(line.iterations)} if line.iterations and self._has("iterations") else {}
+    def _more(self, line: Held) -> dict[str, Any]:
+        """What not every server has a word for."""
+        more: dict[str, Any] = {"iterations": list(line.iterations), "ends": line.ends}
+        return {name: value for name, value in more.items() if value and self._has(name)}
 
     def _modules(self) -> list[dict[str, str]]:
         """What this host can run: each function is a module by its own name."""
@@ -219,6 +227,7 @@ class HttpControlPlane:
             query: dict[str, Any] = {"wait_s": f"{wait_s:.3f}"}
             if not job_types.issuperset(self._job_types):
                 query["job_type"] = sorted(job_types)
+            query |= self._which_start()
             answer = self._calls.call(NEXT_JOB, "GET", f"{here}/job", query=query, extra_s=wait_s)
             return wire.parse_next_job(answer.body)
         for page in range(1, PLAIN_PAGES + 1):
@@ -355,11 +364,14 @@ class HttpControlPlane:
             if not self._is_ours(self._read(update.job_id), status):
                 raise
 
-    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
-        """See ControlPlane."""
+    def heartbeat(
+        self, held: Sequence[Held], *, draining: bool, wait_s: float, not_accepting: str | None = None
+    ) -> Orders:
+        """See ControlPlane. A plain server is told by the status that nothing is accepted."""
         if not self._has("heartbeat"):
+            self._say_status("ExecutingJob" if held else "Paused" if not_accepting else "Idle")
             return self._look(held, wait_s)
-        body = self._beat(held, draining=draining, wait_s=wait_s)
+        body = self._beat(held, draining=draining, wait_s=wait_s, not_accepting=not_accepting)
         with self._calls.giving_way():
             answer = self._calls.call(
                 HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
@@ -367,7 +379,6 @@ class HttpControlPlane:
         return _orders(wire.parse(wire.HeartbeatAnswer, answer.body))
 
     def _look(self, held: Sequence[Held], wait_s: float) -> Orders:
-        self._say_busy(bool(held))
         if self._clock is None:
             return self._look_at_each(held)
         with self._calls.giving_way():
@@ -392,11 +403,10 @@ class HttpControlPlane:
             )
         return Orders(directives)
 
-    def _say_busy(self, busy: bool) -> None:
-        if busy != self._said_busy:
-            name = "ExecutingJob" if busy else "Idle"
+    def _say_status(self, name: str) -> None:
+        if name != self._said_status:
             self._calls.call(HEARTBEAT, "PUT", f"/api/v2/agents/{segment(self._agent)}/status", body={"name": name})
-            self._said_busy = busy
+            self._said_status = name
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """See ControlPlane. What is worth it is packed; a digest goes with all of it."""

@@ -1,5 +1,5 @@
 """
-Whether new jobs are taken. A person may say no, and it holds until a person says yes.
+Whether new jobs are taken, as a person says: no holds until a person says yes.
 
 The pause is in the journal: a crash, a watchdog or a reboot must not put a host to work again that somebody has
 taken out of it. Who forgot it is reminded at each start.
@@ -7,13 +7,13 @@ taken out of it. Who forgot it is reminded at each start.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 PAUSED: Final = "paused_at"
+REFUSED: Final = "somebody said so on this host; overmind-agent resume ends it"
 HINT: Final = "no new job is taken, present ones go on; overmind-agent resume ends it"
 
 
@@ -28,16 +28,10 @@ class Memory(Protocol):
 
 
 class Intake:
-    """
-    Safe to use from any thread.
+    """One of the gates of `admission`. Safe to use from any thread."""
 
-    Args:
-        otherwise: why no job can be taken for another reason, None when one can.
-    """
-
-    def __init__(self, memory: Memory, otherwise: Callable[[], str | None], log: FilteringBoundLogger) -> None:
+    def __init__(self, memory: Memory, log: FilteringBoundLogger) -> None:
         self._memory = memory
-        self._otherwise = otherwise
         self._log = log
         noted = memory.recall(PAUSED)
         self._paused_at = datetime.fromisoformat(noted) if noted else None
@@ -50,8 +44,8 @@ class Intake:
         return self._paused_at
 
     def refusal(self) -> str | None:
-        """Why no job can be taken now; None when one can."""
-        return "not accepting: paused on this host" if self._paused_at is not None else self._otherwise()
+        """Why no job is taken now; None when nobody said so."""
+        return REFUSED if self._paused_at is not None else None
 
     def pause(self) -> datetime:
         """Take no new job from now on; returns since when that is so, which may be longer."""

@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from overmind_agent.lifecycle import Status
 
+REPLACED: Final = "another agent runs on a copy of this state folder; give each host its own"
+"""Why an agent drains that hears of another start of itself."""
+
 FUNCTION_SCOPE: Final = "@overmind:"
 
 
@@ -82,9 +85,15 @@ class Job:
 
 @dataclass(frozen=True)
 class NoJob:
-    """There is nothing to do now; *message* is the control plane's own word for it."""
+    """
+    There is nothing to do now; *message* is the control plane's own word for it.
+
+    Attributes:
+        is_replaced: another start of this agent, as from a copy of its state folder, asks for its jobs now.
+    """
 
     message: str
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,12 +195,18 @@ class Directive(StrEnum):
 
 @dataclass(frozen=True)
 class Held:
-    """One line of a heartbeat: a job that we hold, how far it is, and the steps of its search not told yet."""
+    """
+    One line of a heartbeat: a job that we hold, how far it is, and the steps of its search not told yet.
+
+    Attributes:
+        ends: how often this agent has ended in the midst of its work in this attempt, and gone on with it.
+    """
 
     job_id: str
     attempt: int
     progress: Progress | None = None
     iterations: tuple[Mapping[str, Any], ...] = ()
+    ends: int = 0
 
 
 @dataclass(frozen=True)

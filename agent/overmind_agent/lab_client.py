@@ -244,7 +244,14 @@ class LabControlPlane:
     def _refer(self, job_id: str) -> Callable[[str], str]:
         return lambda name: self._shared.results.refer(job_id, name)
 
-    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:  # noqa: ARG002
+    def heartbeat(
+        self,
+        held: Sequence[Held],
+        *,
+        draining: bool,  # noqa: ARG002
+        wait_s: float,
+        not_accepting: str | None = None,  # noqa: ARG002
+    ) -> Orders:
         """See ControlPlane. Reads each record now and then, and writes how far the job is."""
         with self._calls.giving_way():
             return look_until(lambda: self._look_at(held), self._clock, wait_s=wait_s)

@@ -88,8 +88,15 @@ class ControlPlane(Protocol):
             None when they have to be said one by one.
         """
 
-    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
-        """Renew all leases; the answer may take *wait_s* seconds, and comes at once when there is news."""
+    def heartbeat(
+        self, held: Sequence[Held], *, draining: bool, wait_s: float, not_accepting: str | None = None
+    ) -> Orders:
+        """
+        Renew all leases; the answer may take *wait_s* seconds, and comes at once when there is news.
+
+        Args:
+            not_accepting: why no job is taken now, in a few words; None when one is.
+        """
 
     def leave(self) -> None:
         """Say once that this agent takes no more jobs; at the end, and within two seconds."""

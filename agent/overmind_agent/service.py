@@ -29,6 +29,7 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent import processes
+from overmind_agent.admission import Admission
 from overmind_agent.backoff import insist
 from overmind_agent.capacity import Capacity
 from overmind_agent.child_order import ChildSettings
@@ -269,10 +270,11 @@ class Service:
                 at_end.enter_context(self._telemetry.open(state))
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
-            self._intake = Intake(self._journal, self._disk.refusal, self._log)
+            self._intake = Intake(self._journal, self._log)
+            self._admission = Admission({"paused": self._intake.refusal, "disk": self._disk.refusal})
             self._last_life = look_back(self._journal, datetime.now(UTC), read_boot_id())
             give_up_what_is_too_late(self._journal, self._last_life, self._log)
-            give_up_what_ends_us(self._journal, self._journal, self._last_life.ended_by, self._log)
+            self._ends = give_up_what_ends_us(self._journal, self._journal, self._last_life.ended_by, self._log)
             at_end.callback(ended_in_order, self._journal)
             duties = Duties(self._log)
             wall_clock = WallClock(self._clock, duties.again, self._log)
@@ -310,7 +312,7 @@ class Service:
             duties.start(
                 Duty("sweep", SWEEP_EVERY_S, self._sweep),
                 Duty("prune", PRUNE_EVERY_S, self._journal.prune),
-                Duty("disk", TEND_EVERY_S, self._disk.tend),
+                Duty("disk", TEND_EVERY_S, self._tend_disk),
                 Duty("alive", TEND_EVERY_S, self._note_alive),
             )
             at_end.callback(duties.stop)
@@ -332,7 +334,7 @@ class Service:
         """Of the next job, for whoever asks whether we are ready."""
         ask = self._telemetry.health.ask
         ask("draining", lambda: "its present jobs may end" if self._draining.is_set() else None)
-        ask("paused", lambda: self._intake.refusal() if self._intake.paused_at else None)
+        ask("paused", self._intake.refusal)
         ask("disk_short", self._disk.lack)
         ask("journal_refused", lambda: self._journal_fault)
 
@@ -414,6 +416,10 @@ class Service:
         self._log.info("agent.reloaded", hint="tokens are read when they change; other settings need a restart")
         return {}
 
+    def _tend_disk(self) -> None:
+        self._disk.tend()
+        self._admission.refusal()  # while all slots are busy nobody else asks
+
     def _sweep(self) -> None:
         self._workspaces.sweep(self._journal.is_needed)
         agent = self._settings.agent
@@ -445,6 +451,7 @@ class Service:
             interval_s=self._settings.control_plane.heartbeat_s,
             is_draining=self._draining.is_set,
             on_drain=supervisor.drain,
+            admission=self._admission,
             **shared,
         )
         self._logs = LogShipping(
@@ -477,7 +484,7 @@ class Service:
     ) -> list[threading.Thread]:
         held = [claim for claim in self._journal.held() if only in (None, claim.job.id)]
         intended = [(job, key) for job, key in self._journal.intended() if only in (None, job.id)]
-        interrupted = InterruptedWork([*held, *intended], self._last_life.ended_by)
+        interrupted = InterruptedWork([*held, *intended], self._last_life.ended_by, self._ends)
         poll_turn = threading.Lock()
         pulses = [self._pulses.add(f"worker-{n}") for n in range(1, number + 1)]
         return [
@@ -525,7 +532,7 @@ class Service:
             only=only,
             job_run=job_run,
             job_types=self._job_types,
-            refusal=self._intake.refusal,
+            refusal=self._admission.refusal,
             poll_turn=poll_turn,
             is_draining=self._draining.is_set,
             clock=until_drain,
@@ -537,6 +544,7 @@ class Service:
             poll_wait_s=self._settings.control_plane.poll_wait_s,
             is_draining=self._draining.is_set,
             register=lambda: self._register(plane, 0),
+            on_drain=supervisor.drain,
             on_fatal=supervisor.fail,
             clock=until_drain,
             log=self._log,

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import Backoff, is_worth_retrying
 from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError
-from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.jobs import REPLACED, Ended, NoJob
 from overmind_agent.patience import Bounded
 from overmind_agent.ports import Clock
 from overmind_agent.worker import Worker
@@ -74,6 +74,7 @@ class Slot:
         patience: when it is over.
         clock: its sleep ends when the daemon drains.
         register: makes the agent known again when the control plane has forgotten it.
+        on_drain: told why no more jobs are to be asked for.
         on_fatal: told of the error after which the daemon cannot go on.
     """
 
@@ -85,6 +86,7 @@ class Slot:
         poll_wait_s: float,
         is_draining: Callable[[], bool],
         register: Callable[[], object],
+        on_drain: Callable[[str], object],
         on_fatal: Callable[[BaseException], object],
         clock: Clock,
         log: FilteringBoundLogger,
@@ -94,6 +96,7 @@ class Slot:
         self._poll_wait_s = poll_wait_s
         self._is_draining = is_draining
         self._register = register
+        self._on_drain = on_drain
         self._on_fatal = on_fatal
         self._clock = clock
         self._log = log
@@ -113,6 +116,8 @@ class Slot:
             if self._patience.is_over(step):
                 return
             if isinstance(step, NoJob):
+                if step.is_replaced:
+                    self._on_drain(REPLACED)
                 self._log.debug("worker.no_job", message=step.message)
                 self._clock.sleep(POLL_GAP_S - (self._clock.now_s() - began_s))
 

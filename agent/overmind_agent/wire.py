@@ -296,6 +296,12 @@ class NoJobResponse(Wire):
     message: str
 
 
+class Replaced(NoJobResponse):
+    """Ours: there is nothing to do, and there will not be: another start of the agent asks for its jobs."""
+
+    replaced: bool = False
+
+
 class Model(Wire):
     """Seed 003's model: an input file, its artifacts, and the jobs on it."""
 
@@ -466,12 +472,18 @@ class ProgressLine(Asked):
 
 
 class HeldJob(Asked):
-    """Ours: one job of a heartbeat; *iterations* are steps of its search as an outcome has them."""
+    """
+    Ours: one job of a heartbeat.
+
+    `iterations` are steps of its search as an outcome has them; `ends` is how often the agent has ended in the
+    midst of its work in this attempt, and gone on with it.
+    """
 
     job_id: Id
     attempt: Annotated[int, Field(ge=1)]
     progress: ProgressLine | None = None
     iterations: Annotated[list[dict[str, Any]], Field(max_length=100)] = []
+    ends: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class Heartbeat(Asked):
@@ -482,6 +494,7 @@ class Heartbeat(Asked):
     wait_s: Annotated[float, Field(ge=0, le=30)] = 0
     jobs: Annotated[list[HeldJob], Field(max_length=1000)] = []
     instance: Id | None = None
+    not_accepting: Label | None = None
 
 
 class JobOrder(Wire):
@@ -529,6 +542,8 @@ EXTENSIONS: Final = (
     "instance",
     "reports",
     "iterations",
+    "not_accepting",
+    "ends",
 )
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -588,7 +603,8 @@ def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
     if not isinstance(body, dict):
         raise ProtocolError("neither a Job nor a NoJobResponse: not a JSON object")
     if _ONLY_IN_A_JOB.isdisjoint(body):
-        return jobs.NoJob(parse(NoJobResponse, raw).message)
+        nothing = parse(Replaced, raw)
+        return jobs.NoJob(nothing.message, is_replaced=nothing.replaced)
     if "message" in body:
         raise ProtocolError("neither a Job nor a NoJobResponse: it has the keys of both")
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -48,9 +48,16 @@ class InterruptedWork:
 
     Args:
         ended_by: what ended the start that left *found*, as `last_life` says it.
+        ends: by job and attempt, how often this agent has ended in the midst of its work.
     """
 
-    def __init__(self, found: Iterable[Interrupted], ended_by: str = "unknown") -> None:
+    def __init__(
+        self,
+        found: Iterable[Interrupted],
+        ended_by: str = "unknown",
+        ends: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        self._ends = ends or {}
         self._waiting = deque(found)
         self._ended_by = {_job_id(piece): ended_by for piece in self._waiting}
         self._unreadable: Counter[str] = Counter()
@@ -82,6 +89,10 @@ class InterruptedWork:
             return False
         self.put(claim)
         return True
+
+    def ends(self, claim: Claim) -> int:
+        """How often this agent has ended in the midst of its work, and it is gone on with."""
+        return self._ends.get((claim.job.id, claim.attempt), 0)
 
     def cause(self, job_id: str) -> str:
         """What interrupted that job: how the last start ended, or something in this one."""
@@ -216,7 +227,7 @@ class Worker:
     def _ask_for(self, claim: Claim) -> HeldJob | None:
         """*claim* again, if the control plane says that it still holds."""
         asked_at_s = self._clock.now_s()
-        line = Held(claim.job.id, claim.attempt)
+        line = Held(claim.job.id, claim.attempt, ends=self._interrupted.ends(claim))
         orders = self._control_plane.heartbeat([line], draining=self._is_draining(), wait_s=0)
         directive = orders.directives.get(claim.job.id)
         if directive is not Directive.CONTINUE:

@@ -108,7 +108,7 @@ def inform(
 def begin(session: Session, agent: Agent, instance: str | None) -> None:
     """The start *instance* of it has registered; an earlier one that still runs is told at once."""
     if instance != agent.instance:
-        agent.instance = instance
+        agent.instance, agent.not_accepting = instance, None
         ring(session, agent_topic(agent.id))
 
 
@@ -134,10 +134,12 @@ def set_status(session: Session, caller: Caller, agent: Agent, status: str) -> N
     _append(session, caller, agent, STATUS, {"name": status})
 
 
-def saw(agent: Agent, *, slots: int, draining: bool) -> None:
+def saw(agent: Agent, *, slots: int, draining: bool, not_accepting: str | None) -> None:
     """It sent a heartbeat. The time is written now and then only: each write costs a disk flush."""
-    if (agent.slots, agent.draining) != (slots, draining) or now() - agent.seen_at > _SEEN_EVERY:
-        agent.slots, agent.draining, agent.seen_at = slots, draining, now()
+    said = (slots, draining, not_accepting)
+    if (agent.slots, agent.draining, agent.not_accepting) != said or now() - agent.seen_at > _SEEN_EVERY:
+        agent.slots, agent.draining, agent.not_accepting = said
+        agent.seen_at = now()
 
 
 def history(session: Session, agent_id: str, kind: str) -> list[AgentEvent]:

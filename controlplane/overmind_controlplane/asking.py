@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
-from overmind_controlplane import offers, shown
+from overmind_controlplane import agents, offers, shown
 from overmind_controlplane.access import Caller
 from overmind_controlplane.batches import Batches
 from overmind_controlplane.database import Database
@@ -16,10 +17,12 @@ from overmind_controlplane.offers import Turns
 from overmind_controlplane.refusals import NotFound
 from overmind_controlplane.tables import Agent, Job
 
-Ask = tuple[Caller, str, frozenset[str] | None]
-"""Who asks, for which agent, and for which types of jobs; None for all that it can run."""
+Ask = tuple[Caller, str, frozenset[str] | None, str | None]
+"""Who asks, for which agent, for which types of jobs (None for all that it runs), and which start of the agent."""
 
-Offered = wire.Job | None
+Offered = wire.Job | wire.Replaced | None
+
+REPLACED: Final = wire.Replaced(message="another start of this agent has taken its place", replaced=True)
 
 
 class Asking:
@@ -30,14 +33,14 @@ class Asking:
         self._turns = Turns()
         self._batches: Batches[Ask, Offered] = Batches(self._answer)
 
-    async def offer(self, caller: Caller, agent_id: str, job_types: frozenset[str] | None) -> Offered:
+    async def offer(self, *ask: *Ask) -> Offered:
         """
-        A job for the agent, of one of *job_types*, kept for it for a moment; None when there is none.
+        A job for the agent, of one of these types, kept for it for a moment; None when there is none.
 
         Raises:
             NotFound: the caller has no such agent.
         """
-        return await self._batches.ask((caller, agent_id, job_types))
+        return await self._batches.ask(ask)
 
     def _answer(self, asks: Sequence[Ask]) -> Sequence[Offered | Exception]:
         with self._database.note() as session:
@@ -47,15 +50,17 @@ class Asking:
             return [told[one.id] if isinstance(one, Job) else one for one in found]
 
 
-def _offer_all(session: Session, asks: Sequence[Ask], turns: Turns) -> list[Job | NotFound | None]:
-    named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id, _ in asks}))
+def _offer_all(session: Session, asks: Sequence[Ask], turns: Turns) -> list[Job | NotFound | wire.Replaced | None]:
+    named = select(Agent).where(Agent.id.in_({agent_id for _, agent_id, *_ in asks}))
     known = {(agent.project_id, agent.id): agent for agent in session.scalars(named)}
     empty: set[frozenset[str]] = set()
-    found: list[Job | NotFound | None] = []
-    for caller, agent_id, job_types in asks:
+    found: list[Job | NotFound | wire.Replaced | None] = []
+    for caller, agent_id, job_types, instance in asks:
         agent = known.get((caller.project_id, agent_id))
         if agent is None:
             found.append(NotFound("Agent not found"))
+        elif agents.is_replaced(agent, instance):
+            found.append(REPLACED)
         elif caller.projects in empty:
             found.append(None)
         else:

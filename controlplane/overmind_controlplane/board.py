@@ -29,6 +29,9 @@ from overmind_controlplane.tables import Agent, ArchiveEntry, Iteration, Job, Jo
 from overmind_controlplane.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.words import NewJob, Word
 
+MOST_ENDS: Final = 3
+"""So often may agents end in the midst of a job's work, on all hosts together: then the job is what ends them."""
+
 RESTORE_STEP: Final = 1000
 """More attempts than a job has between a backup and the moment when it is put back."""
 
@@ -220,21 +223,36 @@ class Board:
     def lose(self, session: Session, job: Job) -> None:
         """The lease of a held job ran out: somebody else may try, but not for ever."""
         job.lost_attempts += 1
-        is_last = job.lost_attempts >= job.max_attempts
+        if job.lost_attempts >= job.max_attempts or self._ends_agents(job):
+            self._exhaust(session, job, "the last lease ran out")
+            return
         holder = job.holder
-        word = (
-            Word(
-                Status.FAILED,
-                agent_id=holder,
-                message=f"{job.lost_attempts} attempts were lost; the last lease ran out",
-                detail={"reason": "attempts_exhausted"},
-            )
-            if is_last
-            else Word(Status.PENDING, agent_id=holder, message="the lease ran out")
-        )
-        self._move(session, job, word, None)
+        self._move(session, job, Word(Status.PENDING, agent_id=holder, message="the lease ran out"), None)
         if holder:
             ring(session, agent_topic(holder))
+
+    def resume(self, session: Session, job: Job, ends: int) -> None:
+        """
+        The holder goes on with a job, having ended in the midst of its work *ends* times in this attempt.
+
+        A job that ends whichever agent has it is given up, wherever that was and whether its leases ran out or not.
+        """
+        if ends > job.ends_now:
+            job.ends += ends - job.ends_now
+            job.ends_now = ends
+            job.updated = now()
+            if self._ends_agents(job):
+                self._exhaust(session, job, f"agents ended {job.ends} times while they ran this job")
+
+    @staticmethod
+    def _ends_agents(job: Job) -> bool:
+        return job.ends > 0 and job.lost_attempts + job.ends >= max(MOST_ENDS, job.max_attempts)
+
+    def _exhaust(self, session: Session, job: Job, why: str) -> None:
+        holder = job.holder
+        message = f"{job.lost_attempts} attempts were lost; {why}"
+        detail = {"reason": "attempts_exhausted"}
+        self._move(session, job, Word(Status.FAILED, agent_id=holder, message=message, detail=detail), None)
 
     def progress(self, job: Job, line: Mapping[str, Any]) -> None:
         """How far the job is. No history: only the last line is kept."""
@@ -370,7 +388,7 @@ class Board:
         job.is_leased = is_leased
         job.lease_until = timers.end_of_lease(session, self.lease_s) if is_leased else None
         timers.unreserve(job)
-        job.sequence = 0
+        job.sequence = job.ends_now = 0
         job.declared = []
         job.progress = None
         job.started_at = now()

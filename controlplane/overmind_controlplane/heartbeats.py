@@ -28,8 +28,15 @@ def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: w
         The jobs that the agent holds at this moment, named or not.
     """
     if not agents.is_replaced(agent, beat.instance):
-        agents.saw(agent, slots=beat.slots, draining=beat.draining)
+        agents.saw(agent, slots=beat.slots, draining=beat.draining, not_accepting=beat.not_accepting)
     known = _known(session, caller, agent, beat.jobs)
+    for line in beat.jobs:
+        if (
+            line.ends
+            and (job := known.get(line.job_id))
+            and _directive(agent, job, line.attempt) is Directive.CONTINUE
+        ):
+            board.resume(session, job, line.ends)
     going_on = [
         (job, line)
         for line in beat.jobs

@@ -193,18 +193,20 @@ async def get_job_for_agent(
     plane: ThePlane,
     wait_s: Annotated[float, Query(ge=0, le=30)] = 0,
     job_type: Annotated[list[JobTypeName] | None, Query(max_length=100)] = None,
+    instance: wire.Id | None = None,
 ) -> Response:
     """
     A job for it, as soon as there is one: an offer, kept for it for a moment. Claims nothing.
 
-    With `job_type`, which may be repeated, only a job of one of these types.
+    With `job_type`, which may be repeated, only a job of one of these types. An `instance` that was replaced is
+    told so.
     """
     wanted = frozenset(job_type) if job_type else None
 
     async def offer() -> wire.Job | wire.NoJobResponse | None:
         if await request.is_disconnected():
             return nothing  # nobody would hear of the job, and it would be kept from the others
-        return await plane.asking.offer(caller, agent_id, wanted)
+        return await plane.asking.offer(caller, agent_id, wanted, instance)
 
     nothing = wire.NoJobResponse(message="no job")
     topics = (*map(project_topic, caller.projects), agent_topic(agent_id))

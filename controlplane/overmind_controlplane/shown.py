@@ -109,6 +109,7 @@ def agent(session: Session, row: Agent) -> dict[str, object]:
         "created_by_id": row.created_by,
         "capabilities": row.capabilities,
         "draining": row.draining,
+        "not_accepting": row.not_accepting,
         "information_history": [information(event, row) for event in _of(session, row, registry.INFORMATION)],
         "display_name_history": [entry(event) for event in _of(session, row, registry.DISPLAY_NAME)],
         "status_history": [entry(event) for event in _of(session, row, registry.STATUS)],

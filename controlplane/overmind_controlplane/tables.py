@@ -122,6 +122,7 @@ class Agent(Row):
         capabilities: what it can do of our extensions; `lease` decides whether it gets one.
         slots, draining: as its last heartbeat said.
         instance: which start of it registered last; None from a client that does not say.
+        not_accepting: why it takes no job, as its last heartbeat said; None when it does.
     """
 
     __tablename__ = "agents"
@@ -139,6 +140,7 @@ class Agent(Row):
     slots: Mapped[int | None]
     draining: Mapped[bool] = mapped_column(default=False)
     instance: Mapped[str | None] = mapped_column(String(128))
+    not_accepting: Mapped[str | None] = mapped_column(String(255))
     seen_at: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
@@ -291,6 +293,8 @@ class Job(Row):
         is_leased: its holder has a lease.
         attempt: the present or last grant; only grows.
         lost_attempts: how many leases ran out.
+        ends, ends_now: how often agents have ended in the midst of its work and gone on with it: in all, and in
+            the present attempt.
         sequence: the last one of the present attempt.
         declared: files that must be there before COMPLETED, `[{name, size_bytes, sha256}]`.
         module_version: None when the submitter asked for no version: any will do.
@@ -320,6 +324,8 @@ class Job(Row):
     is_leased: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=0)
     lost_attempts: Mapped[int] = mapped_column(default=0)
+    ends: Mapped[int] = mapped_column(default=0, server_default="0")
+    ends_now: Mapped[int] = mapped_column(default=0, server_default="0")
     sequence: Mapped[int] = mapped_column(default=0)
     declared: Mapped[list[dict[str, Any]]] = mapped_column(Any_JSON, default=list)
     outcome: Mapped[dict[str, Any] | None] = mapped_column(Any_JSON)

@@ -18,21 +18,27 @@ ENDS = ("Completed", "Failed", "Canceled")
 
 
 class Fleet:
-    """Two agents, started again when they are gone, at once or when the job that killed them is free again."""
+    """
+    Two agents, started again when they are gone: at once, when the job that killed them is free again, or by turns.
+    """
 
-    def __init__(self, folder: Path, plane: ControlPlaneProcess, *, at_once: bool) -> None:
-        self._at_once = at_once
+    def __init__(self, folder: Path, plane: ControlPlaneProcess, back: str) -> None:
+        self._back = back
         parts = (plane.url, plane.agent_token, "http://127.0.0.1:9")
         self.hosts = [Host(folder / name, *parts, more=AGENT) for name in ("one", "other")]
+        self._ends: Counter[Host] = Counter()
         self._running = [(host, host.start(PYTHONPATH=str(PYTHON_PATH))) for host in self.hosts]
 
     def tend(self, status: str) -> None:
         """Start whoever is down, if it is time for it; *status* is the deadly job's."""
-        if self._at_once or status == "Pending":
-            self._running = [
-                (host, agent if agent.process.poll() is None else host.start(PYTHONPATH=str(PYTHON_PATH)))
-                for host, agent in self._running
-            ]
+        for place, (host, agent) in enumerate(self._running):
+            if agent.process.poll() is not None and (status == "Pending" or self._comes_back(host)):
+                self._ends[host] += 1
+                self._running[place] = host, host.start(PYTHONPATH=str(PYTHON_PATH))
+
+    def _comes_back(self, host: Host) -> bool:
+        """Whether *host* is started before the lease of what killed it ends."""
+        return self._back == "at once" or (self._back == "once at once" and not self._ends[host])
 
     def stop(self) -> None:
         """Leave nothing behind."""
@@ -40,9 +46,13 @@ class Fleet:
             host.stop_all()
 
 
-@pytest.mark.parametrize(("lease_s", "at_once"), [(60.0, True), (1.0, False)], ids=["at once", "after its lease"])
-def test_a_job_that_kills_its_agents_is_tried_three_times(tmp_path: Path, lease_s: float, *, at_once: bool) -> None:
-    """Whether its agent comes back within its lease or not; meanwhile the other jobs are done."""
+@pytest.mark.parametrize(
+    ("lease_s", "back"),
+    [(60.0, "at once"), (1.0, "after its lease"), (4.0, "once at once")],
+    ids=lambda value: str(value),
+)
+def test_a_job_that_kills_its_agents_is_tried_three_times(tmp_path: Path, lease_s: float, back: str) -> None:
+    """Whether its agents come back within its lease, or not, or now and then; meanwhile the other jobs are done."""
     ledger = tmp_path / "ledger"
     with start_control_plane(tmp_path, lease_s=lease_s) as plane:
         submitter = Submitter(plane.url, plane.submit_token)
@@ -52,7 +62,7 @@ def test_a_job_that_kills_its_agents_is_tried_three_times(tmp_path: Path, lease_
             return make_job(plane.url, plane.submit_token, b"", "input.txt", parameters, job_type="ledger")
 
         deadly, harmless = submit(kills=True), submit()
-        fleet = Fleet(tmp_path, plane, at_once=at_once)
+        fleet = Fleet(tmp_path, plane, back)
 
         def both_have_ended() -> bool:
             status = submitter.history(deadly)[-1]

@@ -39,6 +39,24 @@ def test_of_two_agents_on_copies_of_a_state_folder_the_older_one_drains(
     assert second_id == ended["job_id"]
 
 
+def test_an_idle_agent_hears_of_a_copy_of_itself(
+    host: Host, plane: ControlPlaneProcess, zoo: Zoo, tmp_path: Path
+) -> None:
+    host.once()
+    clone = Host(tmp_path / "clone", plane.url, plane.agent_token, zoo.url)
+    shutil.copytree(host.state, clone.state)
+    older = host.start()
+    older.wait_for("agent.started")
+
+    clone.start()
+    drained = older.wait_for("agent.draining")
+    code = older.exit_code()
+    clone.stop_all()
+
+    assert "copy of this state folder" in drained["why"]
+    assert 0 == code
+
+
 def test_an_agent_that_ends_says_so(host: Host, plane: ControlPlaneProcess) -> None:
     agent = host.start()
     agent_id = agent.wait_for("agent.started")["agent_id"]

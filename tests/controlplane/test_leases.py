@@ -137,19 +137,26 @@ class Table:
             self.clock.now_s += 1.0
             self.sweep()
 
-    def claim(self) -> None:
-        """By the first agent."""
+    def claim(self, agent: int = 0) -> None:
+        """By the first agent, or another."""
         with self.database.write() as session:
-            word = Word(Status.CLAIMED, agent_id=self.agents[0], key="k")
+            word = Word(Status.CLAIMED, agent_id=self.agents[agent], key=f"k{self.clock.now_s}")
             self.board.report(session, self.caller, self.board.get(session, self.caller, self.job_id), word)
 
-    def beat(self) -> None:
-        """Of the first agent."""
+    def beat(self, agent: int = 0, *, attempt: int = 1, ends: int = 0) -> str:
+        """Of the first agent, or another; what it is told."""
         with self.database.note() as session:
-            line = wire.HeldJob(job_id=self.job_id, attempt=1)
+            line = wire.HeldJob(job_id=self.job_id, attempt=attempt, ends=ends)
             beat = wire.Heartbeat(slots=1, jobs=[line])
-            agent = agents.get(session, self.caller, self.agents[0])
-            heartbeats.arrive(session, self.caller, self.board, agent, beat)
+            known = agents.get(session, self.caller, self.agents[agent])
+            heartbeats.arrive(session, self.caller, self.board, known, beat)
+            return heartbeats.orders(session, self.caller, self.board, known, [line])[0].directive
+
+    def release(self) -> None:
+        """By the first agent, in the first attempt."""
+        with self.database.write() as session:
+            word = Word(Status.PENDING, agent_id=self.agents[0], attempt=1, sequence=1)
+            self.board.report(session, self.caller, self.board.get(session, self.caller, self.job_id), word)
 
     def offer(self, agent: int) -> str | None:
         """What that agent is offered."""
@@ -210,3 +217,58 @@ def test_a_reservation_lapses(table: Table) -> None:
 
 def test_an_agent_is_offered_its_own_reservation_again(table: Table) -> None:
     assert (table.job_id, table.job_id) == (table.offer(0), table.offer(0))
+
+
+def test_ends_of_agents_and_lost_leases_are_counted_together(table: Table) -> None:
+    """One agent ended once and came back, and was lost; the other one ended once: that is three."""
+    table.claim()
+    told = [table.beat(ends=ends) for ends in (0, 1, 1)]
+    table.wait(60)
+    table.claim(1)
+
+    last = table.beat(1, attempt=2, ends=1)
+    table.wait(60)
+
+    assert ["continue"] * 3 == told
+    assert ("superseded", Status.FAILED) == (last, table.status)
+
+
+def test_a_lost_lease_may_be_the_last_end(table: Table) -> None:
+    table.claim()
+    table.beat(ends=2)
+
+    table.wait(60)
+
+    assert Status.FAILED is table.status
+
+
+def test_ends_are_counted_when_the_job_was_given_back(table: Table) -> None:
+    table.claim()
+    table.beat(ends=2)
+    table.release()
+    table.wait(1)
+    table.claim(1)
+
+    told = [table.beat(1, attempt=2, ends=ends) for ends in (0, 1)]
+
+    assert ["continue", "superseded"] == told
+    assert Status.FAILED is table.status
+
+
+def test_an_end_that_is_told_twice_or_by_somebody_else_is_one(table: Table) -> None:
+    table.claim()
+
+    told = [table.beat(agent, ends=ends) for agent, ends in ((0, 1), (1, 3), (0, 1), (0, 0), (0, 2))]
+
+    assert ["continue", "superseded", "continue", "continue", "continue"] == told
+    assert Status.CLAIMED is table.status
+
+
+def test_who_may_try_more_often_may_end_more_often(table: Table) -> None:
+    with table.database.write() as session:
+        table.board.get(session, table.caller, table.job_id).max_attempts = 5
+    table.claim()
+
+    told = [table.beat(ends=ends) for ends in range(6)]
+
+    assert [*["continue"] * 5, "superseded"] == told

@@ -63,10 +63,14 @@ def test_a_folder_without_a_version_is_taken_over(tmp_path: Path) -> None:
             columns = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
             for line in ("DROP INDEX jobs_open", "DROP INDEX jobs_leased", "DROP INDEX jobs_reserved"):
                 connection.execute(line)
-            for name in ("priority", "labels", "demand", "reserved_for", "reserved_until", "lease_until"):
+            for name in (
+                *("priority", "labels", "demand", "reserved_for", "reserved_until", "lease_until"),
+                *("ends", "ends_now"),
+            ):
                 connection.execute(f"ALTER TABLE jobs DROP COLUMN {name}")
             connection.execute("ALTER TABLE tokens DROP COLUMN more_projects")
-            connection.execute("ALTER TABLE agents DROP COLUMN instance")
+            for name in ("instance", "not_accepting"):
+                connection.execute(f"ALTER TABLE agents DROP COLUMN {name}")
             for name in (
                 "demands",
                 "sweeps",

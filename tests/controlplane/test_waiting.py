@@ -104,6 +104,45 @@ def test_a_held_heartbeat_says_at_once_that_another_start_took_over(project: Pro
     assert not project.agent.read("GET", path)["draining"]
 
 
+def test_a_held_poll_says_at_once_that_another_start_took_over(project: Project) -> None:
+    """An idle agent sends no heartbeat; and it is offered no job any more."""
+    about = {"agent_version": "1", "host_os": "none"}
+    agent_id = project.agent.read("POST", "/api/v2/agents", {**about, "instance": "older"})["id"]
+    path = f"/api/v2/agents/{agent_id}"
+    older = Api(project.url, project.tokens.agent)
+    with ThreadPoolExecutor(1) as pool:
+        poll = {"wait_s": WAIT_S, "instance": "older"}
+        held = pool.submit(timed, lambda: older.read("GET", f"{path}/job", params=poll))
+        let_it_be_held(project)
+
+        project.agent.read("PUT", path, {**about, "instance": "newer"})
+        replaced_at = time.monotonic()
+        answer, answered_at = held.result(WAIT_S)
+    older.close()
+    job_id = project.submit.make_job()["id"]
+    polls = [{"instance": "older"}, {"instance": "newer"}]
+    told = [project.agent.read("GET", f"{path}/job", params=poll) for poll in polls]
+
+    assert answer["replaced"]
+    assert answered_at - replaced_at < AT_ONCE_S
+    assert (True, job_id) == (told[0]["replaced"], told[1]["id"])
+
+
+def test_why_an_agent_takes_no_job_is_known_until_it_takes_one_or_starts_again(project: Project) -> None:
+    about = {"agent_version": "1", "host_os": "none"}
+    path = f"/api/v2/agents/{project.agent.read('POST', '/api/v2/agents', {**about, 'instance': 'a'})['id']}"
+    beats = [{"not_accepting": "disk: full"}, {}, {"not_accepting": "disk: full"}]
+    seen = []
+
+    for beat in beats:
+        project.agent.read("POST", f"{path}/heartbeat", {"slots": 1, **beat})
+        seen.append(project.agent.read("GET", path)["not_accepting"])
+    project.agent.read("PUT", path, {**about, "instance": "b"})
+    seen.append(project.agent.read("GET", path)["not_accepting"])
+
+    assert ["disk: full", None, "disk: full", None] == seen
+
+
 def test_an_agent_drains_until_it_registers_again(project: Project) -> None:
     about = {"agent_version": "1", "host_os": "none"}
     path = f"/api/v2/agents/{project.agent.register()}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
@@ -458,14 +459,15 @@ def test_a_heartbeat_says_what_is_held(site: Site, plane: HttpControlPlane) -> N
     } == site.body()
 
 
-@pytest.mark.parametrize(("known", "said"), [(EXTENSIONS, "one"), (("lease", "heartbeat"), None)])
+@pytest.mark.parametrize(("known", "said"), [(EXTENSIONS, "one"), (("lease", "heartbeat", "next_job"), None)])
 def test_the_start_of_an_agent_is_named_where_the_server_asks_for_it(
     site: Site, known: Sequence[str], said: str | None
 ) -> None:
-    """In the registration, in each heartbeat, and in the last one, which says that no more jobs are taken."""
+    """In the registration, in each poll and heartbeat, and in the last one, which says that no jobs are taken."""
     site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(known)})
     site.answers("PUT", AGENT, {"id": sample.AGENT_ID, "created": sample.NOW})
     site.answers("POST", f"{AGENT}/heartbeat", {"jobs": [], "replaced": True})
+    site.answers("GET", f"{AGENT}/job", {"message": "gone", "replaced": True})
     accept_an_agent(site)
     calls = HttpCalls(BASE, lambda: "ovr_secret")
     plane = HttpControlPlane(
@@ -480,11 +482,34 @@ def test_the_start_of_an_agent_is_named_where_the_server_asks_for_it(
     plane.register(sample.AGENT_ID)
     orders = plane.heartbeat([HELD], draining=False, wait_s=0)
     plane.leave()
+    nothing = plane.next_job(wait_s=0)
+    polled = str(site.sent[-1].url)
     calls.close()
 
     assert [said] * 3 == [site.body(number).get("instance") for number in (0, 4, 5)]
+    assert said == parse_qs(urlsplit(polled).query).get("instance", [None])[0]
     assert orders.is_replaced
+    assert NoJob("gone", is_replaced=True) == nothing
     assert (True, []) == (site.body(5)["draining"], site.body(5)["jobs"])
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [(EXTENSIONS, ("disk: " + "x" * 249, 2)), (("lease", "fence", "heartbeat"), (None, None))],
+    ids=["newest", "older"],
+)
+def test_why_no_job_is_taken_and_how_often_a_job_was_the_end_is_told_where_there_is_a_word_for_it(
+    site: Site, make_plane: Callable[..., HttpControlPlane], known: Sequence[str], told: tuple[Any, Any]
+) -> None:
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(known)})
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": []})
+    plane = make_plane()
+
+    plane.heartbeat([replace(HELD, ends=2)], draining=False, wait_s=0, not_accepting="disk: " + "x" * 300)
+    plane.heartbeat([HELD], draining=False, wait_s=0)
+
+    beats = [site.body(n) for n, sent in enumerate(site.sent) if sent.method == "POST"]
+    assert [told, (None, None)] == [(beat.get("not_accepting"), beat["jobs"][0].get("ends")) for beat in beats]
 
 
 def test_a_plain_server_is_told_of_the_end_by_the_status(site: Site, plain: HttpControlPlane) -> None:
@@ -1082,11 +1107,11 @@ def test_a_plain_server_is_told_when_the_agent_begins_and_ends_to_work(site: Sit
     site.answers("PUT", f"{AGENT}/status")
     site.answers("GET", JOB, sample.job("Pending", "Claimed"))
 
-    for held in ([HELD], [HELD], []):
-        plain.heartbeat(held, draining=False, wait_s=0)
+    for held, why_not in (([HELD], None), ([HELD], "disk: full"), ([], "disk: full"), ([], None)):
+        plain.heartbeat(held, draining=False, wait_s=0, not_accepting=why_not)
 
     said = [site.body(n)["name"] for n, request in enumerate(site.sent) if request.method == "PUT"]
-    assert ["ExecutingJob", "Idle"] == said
+    assert ["ExecutingJob", "Paused", "Idle"] == said
 
 
 def test_an_upload_to_a_plain_server_is_the_published_clients(

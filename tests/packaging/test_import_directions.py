@@ -62,7 +62,7 @@ TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
 REDACTION: Final = frozenset({"overmind_config.redaction"})
 ARMED: Final = _names("testing.armed.sitecustomize")
 HTTP: Final = _names("http_calls", "refusals")
-BETWEEN_THREADS: Final = _names("held_jobs", "backoff", "capacity")
+BETWEEN_THREADS: Final = _names("admission", "held_jobs", "backoff", "capacity")
 
 # What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
 MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
@@ -79,6 +79,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "network": frozenset(),
     "capacity": VALUES,
     "contact": VALUES,
+    "admission": frozenset(),
     "intake": VALUES,
     "time_limits": VALUES,
     "size_limits": VALUES,

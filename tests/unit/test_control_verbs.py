@@ -30,7 +30,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.journal = SqliteJournal(folder / "journal.sqlite")
         self.held_jobs = HeldJobs()
-        self.intake = Intake(self.journal, lambda: None, structlog.get_logger())
+        self.intake = Intake(self.journal, structlog.get_logger())
         self.drained: list[str] = []
         self.held = HeldJob(a_claim(), VirtualClock(), claimed_at_s=0)
         self._verbs = verbs(

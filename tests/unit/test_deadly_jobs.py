@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -31,9 +31,11 @@ def hold(journal: SqliteJournal, job_id: str, last: Status = Status.RUNNING, *, 
         journal.post(a_claim(job_id), status)
 
 
-def start(journal: SqliteJournal, *, times: int = 1, after: str = "agent_end") -> None:
+def start(journal: SqliteJournal, *, times: int = 1, after: str = "agent_end") -> Mapping[tuple[str, int], int]:
+    found: Mapping[tuple[str, int], int] = {}
     for _ in range(times):
-        give_up_what_ends_us(journal, journal, after, structlog.get_logger())
+        found = give_up_what_ends_us(journal, journal, after, structlog.get_logger())
+    return found
 
 
 def held(journal: SqliteJournal) -> Sequence[str]:
@@ -116,3 +118,18 @@ def test_of_several_each_is_failed_where_no_lease_runs_out(journal: SqliteJourna
 
     assert [] == held(journal)
     assert [(Status.FAILED, "attempts_exhausted")] * 2 == [last_words(journal, job) for job in (DEADLY, OTHER)]
+
+
+def test_only_the_ends_of_a_job_that_was_alone_are_told(journal: SqliteJournal) -> None:
+    """Nobody knows which of two it was; a reboot was none, and an orderly end begins anew."""
+    hold(journal, DEADLY)
+    alone = start(journal)
+    hold(journal, OTHER)
+    together = start(journal)
+    rebooted = start(journal, after="host_reboot")
+    ended_in_order(journal)
+    anew = start(journal, after="host_reboot")
+
+    job, other = (DEADLY, 1), (OTHER, 1)
+    both = {job: 1, other: 0}
+    assert [{job: 1}, both, both, {job: 0, other: 0}] == [alone, together, rebooted, anew]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import pytest
 
 from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import ProtocolError, RejectedError
-from overmind_agent.heartbeat import REPLACED
-from overmind_agent.jobs import Held, Progress, StopReason
+from overmind_agent.jobs import REPLACED, Held, Progress, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, Beat, FakeServer, VirtualClock
 
 Lose = Callable[[FakeServer, str], None]
+Start = Callable[..., Daemon]
 
 
 def finish(server: FakeServer, job_id: str) -> None:
@@ -253,3 +254,32 @@ def test_without_a_job_nothing_is_sent(daemon: Daemon, server: FakeServer) -> No
 
     assert not thread.is_alive()
     assert [] == server.beats
+
+
+def test_that_no_job_is_taken_is_told_once_for_each_gate_that_is_shut(start: Start, server: FakeServer) -> None:
+    """Why it is shut changes with every byte of the disk, which is no news; an idle agent says it, too."""
+    why = deque(["1 byte is free", "2 bytes are free", None, None])
+    daemon = start(refusal=lambda: why[0])
+    told = []
+
+    for _ in range(len(why)):
+        daemon.admission.refusal()
+        if daemon.heartbeat.has_news():
+            daemon.heartbeat.beat()
+            told.append((server.beats[-1].not_accepting, server.beats[-1].wait_s))
+        why.rotate(-1)
+
+    assert [("disk: 1 byte is free", 0.0), (None, 0.0)] == told
+
+
+def test_that_no_job_is_taken_is_told_again_when_nobody_heard_it(start: Start, server: FakeServer) -> None:
+    daemon = start(refusal=lambda: "1 byte is free")
+    daemon.admission.refusal()
+    server.script("heartbeat", down())
+
+    daemon.heartbeat.beat()
+    is_news = daemon.heartbeat.has_news()
+    daemon.heartbeat.beat()
+
+    assert (True, False) == (is_news, daemon.heartbeat.has_news())
+    assert ["disk: 1 byte is free"] == [beat.not_accepting for beat in server.beats]

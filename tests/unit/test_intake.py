@@ -9,17 +9,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from daemon_parts import Daemon
-from overmind_agent.intake import Intake
+from overmind_agent.intake import REFUSED, Intake
 from overmind_agent.jobs import NoJob
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer
 
-REFUSED = "not accepting: paused on this host"
 
-
-def intake(path: Path, otherwise: str | None = None) -> Intake:
-    return Intake(SqliteJournal(path / "journal.sqlite"), lambda: otherwise, structlog.get_logger())
+def intake(path: Path) -> Intake:
+    return Intake(SqliteJournal(path / "journal.sqlite"), structlog.get_logger())
 
 
 def test_a_pause_holds_over_a_restart_until_it_is_ended(tmp_path: Path) -> None:
@@ -42,10 +40,10 @@ def test_a_second_pause_is_the_first_one(tmp_path: Path) -> None:
 
 
 def test_there_may_be_nothing_to_resume(tmp_path: Path) -> None:
-    made = intake(tmp_path, "not accepting: disk: full")
+    made = intake(tmp_path)
 
     assert not made.resume()
-    assert "not accepting: disk: full" == made.refusal()
+    assert made.refusal() is None
 
 
 def test_a_job_that_is_offered_while_the_host_is_paused_is_not_claimed(
@@ -56,5 +54,5 @@ def test_a_job_that_is_offered_while_the_host_is_paused_is_not_claimed(
     daemon = start(refusal=lambda: next(before_and_after_the_poll))
     job_id = server.submit()
 
-    assert NoJob(REFUSED) == daemon.step()
+    assert NoJob(f"not accepting: disk: {REFUSED}") == daemon.step()
     assert Status.PENDING is server.jobs[job_id].status

@@ -10,7 +10,7 @@ import structlog
 
 from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import JournalError, ProtocolError, RejectedError, TransientError
-from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.jobs import REPLACED, Ended, NoJob
 from overmind_agent.lifecycle import Status
 from overmind_agent.slot import DISK_GAP_S, POLL_GAP_S, Forever, Once, Slot
 from overmind_agent.testing import FakeServer, VirtualClock
@@ -24,6 +24,7 @@ class Scene:
     def __init__(self, daemon: Daemon, patience: Forever | Once | None = None, poll_wait_s: float = 20.0) -> None:
         self.daemon = daemon
         self.fatal: list[BaseException] = []
+        self.drains: list[str] = []
         self.registered = 0
         self.register_errors: list[Exception] = []
         self.slot = Slot(
@@ -32,6 +33,7 @@ class Scene:
             poll_wait_s=poll_wait_s,
             is_draining=daemon.draining.is_set,
             register=self._register,
+            on_drain=self._replaced,
             on_fatal=self.fatal.append,
             clock=daemon.clock,
             log=structlog.get_logger(),
@@ -42,6 +44,10 @@ class Scene:
             raise self.register_errors.pop(0)
         self.daemon.plane.register(None)
         self.registered += 1
+
+    def _replaced(self, why: str) -> None:
+        self.drains.append(why)
+        self._drain()
 
     def run(self, *steps: Any) -> None:
         """Run the slot; each poll is one of *steps*, and with the one after them the daemon drains."""
@@ -266,3 +272,15 @@ def test_once_gives_up_on_a_control_plane_out_of_reach(once: OnceAt, clock: Virt
     assert [error] == scene.fatal
     assert patience.step is None
     assert max(wait_s, 15) <= clock.now_s() - began_s <= max(wait_s, 15) + 30
+
+
+def test_an_idle_agent_that_was_replaced_drains(daemon: Daemon) -> None:
+    """It holds no job, so no heartbeat tells it."""
+    scene = Scene(daemon)
+    daemon.server.submit()
+    daemon.server.is_replaced = True
+
+    scene.run()
+
+    assert [REPLACED] == scene.drains
+    assert [Status.PENDING] == [job.status for job in daemon.server.jobs.values()]

@@ -133,7 +133,7 @@ def test_a_job_that_is_offered_while_the_drain_begins_is_not_claimed(daemon: Dae
 
 
 def test_without_room_on_the_disk_nothing_is_asked_for(start: Start, server: FakeServer) -> None:
-    daemon = start(refusal=lambda: "not accepting: disk: 1 bytes are free, fewer than 2")
+    daemon = start(refusal=lambda: "1 bytes are free, fewer than 2")
     server.submit()
 
     assert NoJob("not accepting: disk: 1 bytes are free, fewer than 2") == daemon.step()

@@ -39,7 +39,10 @@ class FakeControlPlane:
     def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
         """See ControlPlane. When there is none, *wait_s* seconds pass."""
         with self.server.call("next_job"):
-            job = self.server.offer(self._me("next_job"), job_types)
+            me = self._me("next_job")
+            if self.server.is_replaced:
+                return NoJob("replaced", is_replaced=True)
+            job = self.server.offer(me, job_types)
             if job is None:
                 self.server.clock.sleep(wait_s)
             return job or NoJob("no job")
@@ -90,11 +93,13 @@ class FakeControlPlane:
         with self.server.call("report"):
             self.server.take_in(self._me("report"), update)
 
-    def heartbeat(self, held: Sequence[Held], *, draining: bool, wait_s: float) -> Orders:
+    def heartbeat(
+        self, held: Sequence[Held], *, draining: bool, wait_s: float, not_accepting: str | None = None
+    ) -> Orders:
         """See ControlPlane. It is never held open."""
         with self.server.call("heartbeat"):
             me = self._me("heartbeat")
-            self.server.beats.append(Beat(tuple(held), draining, wait_s))
+            self.server.beats.append(Beat(tuple(held), draining, wait_s, not_accepting))
             orders = {line.job_id: self.server.order(me, line) for line in held}
             return Orders(
                 directives={job_id: directive for job_id, (directive, _) in orders.items()},

@@ -19,6 +19,8 @@ from overmind_agent.testing.clock import VirtualClock
 from overmind_executors import strict_json
 
 OFFER_S: Final = 5.0
+# Of one agent in the midst of one attempt; the real one counts those of all attempts together.
+MOST_ENDS: Final = 3
 
 
 class After:
@@ -49,6 +51,7 @@ class FakeJob:
     updates: list[StatusUpdate] = field(default_factory=list)
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     log: bytes = b""
+    ends: int = 0
 
     @property
     def reason(self) -> str | None:
@@ -63,6 +66,7 @@ class Beat:
     held: tuple[Held, ...]
     draining: bool
     wait_s: float
+    not_accepting: str | None = None
 
 
 class FakeServer:
@@ -216,7 +220,7 @@ class FakeServer:
         if found.status is not Status.PENDING:
             raise conflict("claim", "claim_taken" if LIFECYCLE[found.status].is_held else "illegal_transition")
         found.attempt, found.sequence, found.holder = found.attempt + 1, 0, agent_id
-        found.updates, found.declared, found.offered_to = [], (), None
+        found.updates, found.declared, found.offered_to, found.ends = [], (), None, 0
         self._move(found, Status.CLAIMED)
         self._renew(found)
         self._claims[agent_id, key] = (job_id, found.attempt)
@@ -257,6 +261,10 @@ class FakeServer:
         if found.status is Status.CANCELED:
             return Directive.CANCEL, None
         if not LIFECYCLE[found.status].is_held:
+            return Directive.SUPERSEDED, None
+        found.ends = max(found.ends, line.ends)
+        if found.ends >= MOST_ENDS:
+            self._move(found, Status.FAILED)
             return Directive.SUPERSEDED, None
         found.progress = line.progress or found.progress
         return Directive.CONTINUE, self._renew(found)

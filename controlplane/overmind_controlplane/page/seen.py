@@ -143,6 +143,7 @@ class AgentSeen:
     host_os: str
     slots: int | None
     is_draining: bool
+    not_accepting: str | None
     seen_at: datetime
     silent_s: float
     capabilities: Sequence[str]
@@ -250,6 +251,7 @@ def agents(session: Session, caller: Caller) -> list[AgentSeen]:
             host_os=agent.host_os,
             slots=agent.slots,
             is_draining=agent.draining,
+            not_accepting=agent.not_accepting,
             seen_at=agent.seen_at,
             silent_s=(at - agent.seen_at).total_seconds(),
             capabilities=[str(word) for word in agent.capabilities],
