@@ -14,6 +14,7 @@ from overmind_agent import processes
 from overmind_agent.jobs import Claim
 from overmind_agent.ports import Workspace
 from overmind_executors.contract import ModelEndpoint
+from overmind_executors.sandbox.levels import Sandbox
 
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
@@ -30,6 +31,7 @@ class ChildSettings:
         nice: added to the child's priority, so that heartbeats come first.
         functions: what `overmind_executors.order` reads of each function of this host, by its name.
         commands, code_roots: the programs that rows may be given to.
+        sandbox: how far programs are shut in.
         models_of: for the job types that it names, the only models that their jobs may use.
         spend_limits: what any job may spend here, under the names of a job's `budget`.
         key_of: the key of the model of that name, as it is when a job begins.
@@ -45,6 +47,7 @@ class ChildSettings:
     functions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     code_roots: Sequence[Path] = ()
+    sandbox: Sandbox = field(default_factory=Sandbox)
     models_of: Mapping[str, Collection[str]] = field(default_factory=dict)
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     key_of: Callable[[str], str] = lambda _name: ""
@@ -90,6 +93,7 @@ class ChildSettings:
             "function": function,
             "commands": {name: list(words) for name, words in self.commands.items()},
             "code_roots": [str(root) for root in self.code_roots],
+            "sandbox": self.sandbox.as_json(),
             "models": [self._with_key(model) for model in self.models if model.name not in barred],
             "barred_models": sorted(barred),
             "spend_limits": dict(self.spend_limits),

@@ -27,10 +27,12 @@ from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, 
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.planes import network_of_model
+from overmind_agent.program_sandbox import has_programs, sandbox_of
 from overmind_agent.refusals import Verb
 from overmind_agent.state_folder import owning
 from overmind_config.settings import Settings
 from overmind_executors import registry, strict_json
+from overmind_executors.sandbox.levels import Level
 
 Grade = Literal["ok", "warning", "failed"]
 
@@ -114,6 +116,7 @@ class Doctor:
         yield "disk", self._disk
         yield "job_types", self._job_types
         yield "functions", self._functions
+        yield "sandbox", self._sandbox
         yield "child", self._child
         yield "data_roots", self._data_roots
         yield "policy", self._policy
@@ -194,6 +197,19 @@ class Doctor:
     def _functions(self) -> str:
         names = [function.name for function in read_functions(self._settings)]
         return ", ".join(names) or "none"
+
+    def _sandbox(self) -> str:
+        if not has_programs(self._settings):
+            return "not needed: no commands, code_roots or modules"
+        found = sandbox_of(self._settings)
+        if found.level is Level.NONE:
+            return "off: programs run as the agent's user"
+        if found.level is Level.BUBBLEWRAP:
+            return "programs run in bubblewrap"
+        hint = "make bubblewrap work (docs/sandbox.md), or set sandbox.use"
+        if found.is_required:
+            raise Failed(f"programs are refused: {found.why}", hint)
+        raise Failed(f"programs run with limits alone: {found.why}", hint, grade="warning")
 
     def _child(self) -> str:
         command = [sys.executable, "-P", "-m", "overmind_executors.child"]

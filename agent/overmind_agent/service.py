@@ -71,6 +71,7 @@ from overmind_agent.patience import Bounded, Bounds
 from overmind_agent.pause import Pause
 from overmind_agent.planes import Planes, network_of_model
 from overmind_agent.ports import Clock, ControlPlane
+from overmind_agent.program_sandbox import sandbox_of
 from overmind_agent.signals import Signals
 from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
@@ -155,7 +156,12 @@ class Service:
         )
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
-        self._functions = {function.name: function for function in read_functions(settings)}
+        self._sandbox = sandbox_of(settings)
+        self._functions = {
+            function.name: function
+            for function in read_functions(settings)
+            if not self._sandbox.refuses(function.name)
+        }
         self._job_types = usable(settings)
         self._job_types += self._functions
         self._children = self._child_settings()
@@ -396,7 +402,7 @@ class Service:
         self._journal.remember_agent(agent_id)
         event = "agent.registered_again" if self._is_registered else "agent.started"
         self._is_registered = True
-        self._log.info(event, agent_id=agent_id, job_types=self._job_types)
+        self._log.info(event, agent_id=agent_id, job_types=self._job_types, sandbox=self._sandbox.level.value)
 
     def _leave(self, plane: ControlPlane) -> None:
         """After the last heartbeat; who cannot be told finds out when the leases run out."""
@@ -577,6 +583,7 @@ class Service:
             owner=str(agent.state_dir),
             commands=self._settings.functions.commands,
             code_roots=self._settings.functions.code_roots,
+            sandbox=self._sandbox,
             models_of=self._settings.policy.models_of,
             spend_limits=self._settings.policy.spend_limits,
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},

@@ -277,6 +277,25 @@ class Functions(Section):
     most_output_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 
 
+class Sandbox(Section):
+    """
+    How far programs of jobs are shut in: Python agents, commands, functions.
+
+    Attributes:
+        use: `auto`, bubblewrap where it works, else limits alone; `required`, bubblewrap or no programs; `off`.
+        reads: what programs in bubblewrap may read beside the system and their own code.
+        exempt: names of commands and functions that run with limits alone, whatever *use* says.
+        memory_bytes, processes, disk_bytes: of one program with all that it starts.
+    """
+
+    use: Literal["auto", "required", "off"] = "auto"
+    reads: Paths = ()
+    exempt: Names = ()
+    memory_bytes: Annotated[int, Field(ge=64 << 20)] = 4 << 30
+    processes: Annotated[int, Field(ge=8)] = 256
+    disk_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
+
+
 class Logging(Section):
     """What is logged and how it looks."""
 
@@ -334,6 +353,7 @@ class Settings(Section):
     policy: Policy = Policy()
     models: Mapping[ModelName, Model] = {}
     functions: Functions = Functions()
+    sandbox: Sandbox = Sandbox()
     logging: Logging = Logging()
     telemetry: Telemetry = Telemetry()
 

@@ -1,27 +1,29 @@
 """
 One call of a Python agent, a process of its own: `python -P -m overmind_executors.agent_call FOLDER MODULE:NAME`.
 
-The row comes as JSON on standard input, the answer goes as JSON into `answer.json` of the working folder; what the
-agent prints is the job's log. `-P` keeps the agent's files from standing in for the standard library's while ours
-starts; its folder is put on the path only to import it.
+The row comes as JSON on standard input, the answer goes as JSON to standard output, which is put aside for it:
+what the agent prints goes the way of standard error, into the job's log. `-P` keeps the agent's files from standing
+in for the standard library's while ours starts; its folder is put on the path only to import it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import inspect
+import os
 import resource
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
 
-ANSWER: Final = "answer.json"
+_STDOUT, _STDERR = 1, 2
 _MAX_MESSAGE: Final = 500
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     folder, entry = arguments
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     given = strict_json.loads(sys.stdin.buffer.read(), levels=strict_json.MAX_DEPTH + 1)
-    Path(ANSWER).write_text(strict_json.dumps(_answer(folder, entry, given["input"])), encoding="utf-8")
+    answer = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    said = strict_json.dumps(_answer(folder, entry, given["input"])).encode()
+    with os.fdopen(answer, "wb") as file:
+        file.write(said)
     return 0
 
 
@@ -56,7 +62,14 @@ def _failure(kind: str, error: BaseException) -> dict[str, Any]:
     """The traceback goes into the log, its last line into the answer."""
     traceback.print_exception(error)
     text = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
-    return {"kind": kind, "message": text[:_MAX_MESSAGE]}
+    return {"kind": _limit_met(error) or kind, "message": text[:_MAX_MESSAGE]}
+
+
+def _limit_met(error: BaseException) -> str | None:
+    """The limit that the kernel has told the agent of."""
+    if isinstance(error, MemoryError):
+        return "memory_limit"
+    return "disk_limit" if isinstance(error, OSError) and error.errno in _NO_ROOM else None
 
 
 if __name__ == "__main__":

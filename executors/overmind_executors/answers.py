@@ -36,6 +36,9 @@ class Kind(StrEnum):
     BAD_REQUEST = "bad_request"
     CRASH = "crash"
     IMPORT_ERROR = "import_error"
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
+    DISK_LIMIT = "disk_limit"
 
     @property
     def has_output(self) -> bool:

@@ -150,6 +150,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         log=log,
         commands=job.commands,
         code_roots=job.code_roots,
+        sandbox=job.sandbox,
     )
 
 

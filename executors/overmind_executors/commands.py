@@ -1,18 +1,17 @@
 """
 One command, run to its end within its limits and ended with all that it started.
 
-It stays in the job's session and carries the job's mark, so whatever of it outlives this process is found and ended
-by the agent, too.
+Bare, it stays in the job's session and carries the job's mark, so whatever of it outlives this process is found and
+ended by the agent, too; in a sandbox nothing outlives it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,25 +19,58 @@ from pathlib import Path
 from typing import Final
 
 from overmind_executors.contract import Stop, WorkStopped
+from overmind_executors.sandbox import census
+from overmind_executors.sandbox.started import NOTHING, Bare, Boxed, NotStarted
+
+__all__ = ["CommandLimits", "Ended", "NotStarted", "run"]
 
 _LOOK_EVERY_S: Final = 0.05
+_LOOK_AT_FOLDER_EVERY_S: Final = 0.5
 _CHUNK_BYTES: Final = 64 << 10
-# From the wish to end to the kill.
-_GRACE_S: Final = 2.0
+_MOST_FILES_OPEN: Final = 1024
+_LOG: Final = 2
+# Where the kernel itself says no, should we not have looked in time.
+_WALL: Final = 2
 
 
 @dataclass(frozen=True)
 class CommandLimits:
     """
+    None is no limit.
+
     Attributes:
         timeout_s: of the whole run.
         stdout_bytes: more ends the run. None: standard output is the job's log.
         file_bytes: the largest file that the command may write.
+        memory_bytes: of the command with all that it started.
+        processes: of the command with all that it started, threads counted.
+        folder_bytes: of all that lies in its working folder.
     """
 
     timeout_s: float
     stdout_bytes: int | None = None
     file_bytes: int | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    folder_bytes: int | None = None
+
+    def of_the_kernel(self, *, is_boxed: bool) -> dict[int, int]:
+        """
+        What the kernel is to keep, by its numbers in `resource`.
+
+        Memory it limits for each process alone, and processes for each user: only in a sandbox, which has users of
+        its own, is that the command's own number. The sums are watched.
+        """
+        limits = {resource.RLIMIT_CORE: 0}
+        if self.file_bytes is not None:
+            limits[resource.RLIMIT_FSIZE] = self.file_bytes
+        if self.memory_bytes is not None:
+            limits[resource.RLIMIT_DATA] = self.memory_bytes
+            limits[resource.RLIMIT_NOFILE] = _MOST_FILES_OPEN
+            limits[resource.RLIMIT_CPU] = math.ceil(self.timeout_s * (os.cpu_count() or 1)) + 1
+        if self.processes is not None and is_boxed:
+            limits[resource.RLIMIT_NPROC] = self.processes * _WALL
+        return limits
 
 
 @dataclass(frozen=True)
@@ -48,7 +80,7 @@ class Ended:
 
     Attributes:
         code: its exit code, negative for a signal.
-        ended_by: None, or the limit that ended it: `timeout` or `output`.
+        ended_by: None, or the limit that ended it: `timeout`, `output`, `memory`, `processes` or `disk`.
         stdout: what it said, up to the limit.
     """
 
@@ -57,68 +89,112 @@ class Ended:
     stdout: bytes = b""
 
 
-class NotStarted(Exception):
-    """There is no such command, or it may not be run. The message is the system's."""
-
-
 def run(
-    command: Sequence[str], *, cwd: Path, limits: CommandLimits, stop: Stop, stdin: bytes | None = None
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    limits: CommandLimits,
+    stop: Stop,
+    stdin: bytes | None = None,
+    box: Sequence[str] | None = None,
+    handed: Sequence[int] = (),
 ) -> Ended:
     """
     Run *command*; standard error goes to the job's log.
 
     Args:
         command: a list of arguments; no shell sees it.
+        cwd: where it starts, and what `folder_bytes` is about; one in a sandbox starts where that says.
         stdin: what it reads, None for nothing.
+        box: the command line of its sandbox, None for none.
+        handed: descriptors that a command in a sandbox gets.
 
     Raises:
-        NotStarted: it could not be started.
+        NotStarted: it could not be started, or its sandbox could not be made.
         WorkStopped: *stop* was set; it was ended.
     """
+    wants_output = limits.stdout_bytes is not None
+    kernel = limits.of_the_kernel(is_boxed=box is not None)
     with _in_memory(stdin) as given:
+        started = (
+            Bare(command, cwd=cwd, stdin=given, wants_output=wants_output, limits=kernel)
+            if box is None
+            else Boxed(command, box=box, stdin=given, wants_output=wants_output, limits=kernel, handed=handed)
+        )
+    with contextlib.closing(started):
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                stdin=given,
-                stdout=None if limits.stdout_bytes is None else subprocess.PIPE,
-                process_group=0,
+            ended = _Watch(started, limits, cwd).until_the_end(stop)
+        finally:
+            started.end()
+        if ended.code and not ended.ended_by and not started.has_begun():
+            raise NotStarted("its sandbox could not be made, or it is not there; see the log")
+        return ended
+
+
+class _Watch:
+    """One command under way."""
+
+    def __init__(self, started: Bare, limits: CommandLimits, folder: Path) -> None:
+        self._started = started
+        self._limits = limits
+        self._folder = folder
+        self._said = bytearray()
+        now_s = time.monotonic()
+        self._ends_at_s = now_s + limits.timeout_s
+        self._look_at_s, self._folder_at_s = now_s + _LOOK_EVERY_S, now_s + _LOOK_AT_FOLDER_EVERY_S
+
+    def until_the_end(self, stop: Stop) -> Ended:
+        """How it ended, or was ended; raises WorkStopped."""
+        with selectors.DefaultSelector() as selector, _pidfd(self._started.process.pid) as over:
+            selector.register(over, selectors.EVENT_READ)
+            for stream in (self._started.stdout, self._started.log):
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ)
+            while True:
+                if stop.is_set():
+                    self._started.interrupt()
+                    raise WorkStopped
+                ready = [key.fd for key, _ in selector.select(_LOOK_EVERY_S)]
+                at_their_end = [number for number in ready if number != over and not self._take(number)]
+                for number in at_their_end:
+                    selector.unregister(number)
+                is_over = over in ready and len(at_their_end) == len(ready) - 1  # nothing was left to be read
+                limit = self._limit_met(is_over=is_over)
+                if limit or is_over:
+                    return Ended(self._started.end(), limit, bytes(self._said[: self._limits.stdout_bytes]))
+
+    def _take(self, number: int) -> bool:
+        """Read what there is; False at the end."""
+        chunk = os.read(number, _CHUNK_BYTES)
+        if self._started.stdout is not None and number == self._started.stdout.fileno():
+            self._said += chunk
+        else:
+            with contextlib.suppress(OSError):  # a log that a full disk does not take is lost
+                os.write(_LOG, chunk)
+        return bool(chunk)
+
+    def _limit_met(self, *, is_over: bool) -> str | None:
+        limits, now_s = self._limits, time.monotonic()
+        if limits.stdout_bytes is not None and len(self._said) > limits.stdout_bytes:
+            return "output"
+        if is_over:
+            return None
+        if now_s >= self._ends_at_s:
+            return "timeout"
+        if limits.processes is not None and limits.memory_bytes is not None and now_s >= self._look_at_s:
+            self._look_at_s = now_s + _LOOK_EVERY_S
+            found = census.count(
+                self._started.root, most_processes=limits.processes, most_bytes=limits.memory_bytes
             )
-        except (OSError, ValueError) as error:
-            raise NotStarted(str(error)) from error
-    try:
-        if limits.file_bytes is not None:
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
-        return _watch(process, limits, stop)
-    finally:
-        _end(process)
-        if process.stdout:
-            process.stdout.close()
-
-
-def _watch(process: subprocess.Popen[bytes], limits: CommandLimits, stop: Stop) -> Ended:
-    ends_at_s = time.monotonic() + limits.timeout_s
-    said = bytearray()
-    with selectors.DefaultSelector() as selector, _pidfd(process.pid) as ended:
-        selector.register(ended, selectors.EVENT_READ)
-        if process.stdout is not None:
-            selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if stop.is_set():
-                _interrupt(process)
-                raise WorkStopped
-            ready = {key.fileobj for key, _ in selector.select(_LOOK_EVERY_S)}
-            chunk = os.read(process.stdout.fileno(), _CHUNK_BYTES) if process.stdout in ready else b""
-            said += chunk
-            if process.stdout in ready and not chunk:
-                selector.unregister(process.stdout)
-            if limits.stdout_bytes is not None and len(said) > limits.stdout_bytes:
-                return Ended(_end(process), "output", bytes(said[: limits.stdout_bytes]))
-            if ended in ready and not chunk:
-                return Ended(_end(process), None, bytes(said))
-            if time.monotonic() >= ends_at_s:
-                return Ended(_end(process), "timeout", bytes(said))
+            if found.processes > limits.processes:
+                return "processes"
+            if found.memory_bytes > limits.memory_bytes:
+                return "memory"
+        if limits.folder_bytes is not None and now_s >= self._folder_at_s:
+            self._folder_at_s = now_s + _LOOK_AT_FOLDER_EVERY_S
+            if census.folder_bytes(self._folder, most=limits.folder_bytes) > limits.folder_bytes:
+                return "disk"
+        return None
 
 
 @contextlib.contextmanager
@@ -131,26 +207,11 @@ def _pidfd(pid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_S)
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Kill the command's process group, also what a command that has ended left running in it."""
-    if process.returncode is None:  # not waited for yet, so its number is still its own
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
-
-
 @contextlib.contextmanager
 def _in_memory(content: bytes | None) -> Iterator[int]:
     """Something to read *content* from that no slow reader can block."""
     if content is None:
-        yield subprocess.DEVNULL
+        yield NOTHING
         return
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
     try:

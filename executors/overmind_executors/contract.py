@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
+from overmind_executors.sandbox.levels import Sandbox
+
 ENTRY_POINT_GROUP: Final = "overmind_agent.executors"
 
 TaskT = TypeVar("TaskT")
@@ -123,6 +125,7 @@ class Context:
         data_roots: folders that a job may read from by path.
         commands: programs that rows may be given to, by name: words of a command line, no shell.
         code_roots: folders whose Python a job may run.
+        sandbox: what the host has decided about programs that a job runs; `sandbox.enclosing` keeps to it.
         spend_limits: what any job may spend here, under the names of a job's `budget`; `PaidModel` keeps to it.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
@@ -148,6 +151,7 @@ class Context:
     code_roots: tuple[Path, ...] = ()
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     barred_models: frozenset[str] = frozenset()
+    sandbox: Sandbox = field(default_factory=Sandbox)
     tell_iteration: Callable[[Mapping[str, Any]], None] = lambda _fields: None
 
 

@@ -41,6 +41,9 @@ _MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
     # Of programs, which are not asked here.
     Kind.CRASH: (Signal.NOTHING, Health.UNKNOWN),
     Kind.IMPORT_ERROR: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.MEMORY_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.PROCESS_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.DISK_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
 }
 
 # A row that is refused more often than that says something about itself, not about the limits of all.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from overmind_executors import strict_json
 from overmind_executors.contract import ModelEndpoint
 from overmind_executors.functions.manifest import Function
+from overmind_executors.sandbox.levels import Sandbox
 
 # The order is one object round a job's parameters, which may have all the levels that the agent lets through.
 _LEVELS: Final = strict_json.MAX_DEPTH + 1
@@ -45,6 +46,7 @@ class Order(BaseModel):
     function: Function | None = None
     commands: dict[str, tuple[str, ...]] = {}
     code_roots: tuple[Path, ...] = ()
+    sandbox: Sandbox = Sandbox()
 
     def within(self, workspace: Path) -> Order:
         """The same with absolute paths in *workspace*: an executor may change the working folder."""

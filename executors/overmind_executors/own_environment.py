@@ -44,6 +44,11 @@ def replace(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
+def without(*names: str) -> dict[str, str]:
+    """The environment of this process but for *names*: for a program that need not know them."""
+    return {name: value for name, value in os.environ.items() if name not in names}
+
+
 def _place() -> tuple[int, int]:
     fields = Path("/proc/self/stat").read_bytes().rpartition(b") ")[2].split()
     return int(fields[_ENV_START]), int(fields[_ENV_END])

@@ -152,7 +152,7 @@ def test_a_function_reads_its_model_and_its_parameters_and_makes_a_file(run: Any
     made = json.loads((context.output / "count.json").read_text())
     place = context.output.parent / "function"
     assert ("count.json",) == result.files
-    assert {"function": "@acme:count", "module_version": "1.2.0"} == result.outcome
+    assert {"function": "@acme:count", "module_version": "1.2.0", "sandbox": "none"} == result.outcome
     assert 3 == made["words"]
     assert {
         "do": {"type": "parameter", "value": "count"},

@@ -50,7 +50,7 @@ def odd(given):
     return {1, 2}
 
 def wrong(given):
-    pathlib.Path("answer.json").mkdir()
+    os.closerange(3, 100)
 
 def hang(given):
     time.sleep(600)
@@ -104,7 +104,7 @@ def test_an_agent_answers_each_row_in_a_process_and_a_folder_of_its_own(make_con
     assert ["so: one", "so: two"] == [output["said"] for output in said]
     assert 2 == len({output["here"] for output in said})
     assert not any(Path(output["here"]).exists() for output in said)
-    assert {"kind": "agent", "model": "main:answer"} == outcome["target"]
+    assert {"kind": "agent", "model": "main:answer", "sandbox": "none"} == outcome["target"]
     assert (2, None) == (outcome["usage"]["model_calls"], outcome["estimate"]["cost_usd"])
 
 
@@ -120,7 +120,7 @@ def test_an_agent_may_be_a_coroutine(make_context: Make, code: Path) -> None:
 FAILURES: Final = {
     "crash": ("crash", "ValueError: no x"),
     "leave": ("crash", "the program ended with exit code 3; see the log"),
-    "vanish": ("crash", "the agent ended its process and gave no answer"),
+    "vanish": ("crash", "the program ended and gave no answer"),
     "bye": ("crash", "SystemExit: bye"),
     "odd": ("invalid_response", "TypeError: Object of type set is not JSON serializable"),
     "wrong": ("crash", "the program ended with exit code 1; see the log"),

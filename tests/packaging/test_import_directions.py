@@ -56,6 +56,7 @@ VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
 JSON: Final = frozenset({"overmind_executors.strict_json"})
 FAULTS: Final = frozenset({"overmind_executors.host_faults"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
+LEVELS: Final = frozenset({"overmind_executors.sandbox.levels"})
 OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 TESTING: Final = VALUES | JSON | frozenset(_of("overmind_agent.testing"))
@@ -145,7 +146,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         "nursery",
         "plain_files",
     ),
-    "child_order": VALUES | CONTRACT | _names("processes"),
+    "child_order": VALUES | CONTRACT | LEVELS | _names("processes"),
     "child_watch": VALUES | JSON | _names("processes"),
     "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
     "child_result": VALUES | JSON | _names("plain_files"),
@@ -200,6 +201,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     # the outside
     "display": VALUES | _names("held_jobs"),
     "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
+    "program_sandbox": SETTINGS | LEVELS | frozenset({"overmind_executors.sandbox.deciding"}),
     "run_command": VALUES
     | PACKAGE
     | SETTINGS
@@ -233,7 +235,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
     "subprocess": _names("launcher", "nursery", "processes", "doctor")
-    | {"overmind_executors.commands", "overmind_executors.schema_check"},
+    | {"overmind_executors.sandbox.started", "overmind_executors.schema_check"},
 }
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from overmind_executors.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.contract import Context, ExecutionFailed, Result
 from overmind_executors.functions.exchange import Folders, collect, lay_out, parameters_for
 from overmind_executors.functions.manifest import Function, values_of
+from overmind_executors.sandbox.bubblewrap import View
+from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
+
+# The limits that end a function, each with the job's reason and what its owner is told.
+_BY_LIMIT = {
+    "timeout": ("function_timeout", "took longer than {timeout_s:g} s"),
+    "memory": ("function_memory_limit", "took more memory than programs may here"),
+    "processes": ("function_process_limit", "started more processes than programs may here"),
+    "disk": ("function_disk_limit", "wrote more than {most_output_bytes} bytes"),
+}
 
 
 class FunctionExecutor:
@@ -37,10 +48,12 @@ class FunctionExecutor:
             function,
             {"input_file": folders.input_file, "output_file": folders.output_file, "temp_dir": folders.temp},
         )
+        enclosed = enclosure(function.name, _view(function, command, folders), context)
         context.report(0, 1, "function")
-        limits = CommandLimits(function.timeout_s, file_bytes=function.most_output_bytes)
         try:
-            ended = run(command, cwd=folders.temp, limits=limits, stop=context.stop)
+            ended = run(
+                command, cwd=folders.temp, limits=_limits(function, enclosed), stop=context.stop, box=enclosed.box
+            )
         except NotStarted as error:
             raise ExecutionFailed(
                 f"the function cannot be started: {error}", reason="function_not_started"
@@ -48,12 +61,32 @@ class FunctionExecutor:
         _judge(ended, function)
         names = collect(function, folders, context.output)
         context.report(1, 1, "function")
-        return Result(names, {"function": function.name, "module_version": function.module_version})
+        facts = {"function": function.name, "module_version": function.module_version}
+        return Result(names, {**facts, "sandbox": enclosed.level.value})
+
+
+def _view(function: Function, command: list[str], folders: Folders) -> View:
+    """Everything at its own place, for the command line and the input file name these places."""
+    shown = files_among([word for word in command if not Path(word).is_relative_to(folders.root)])
+    if function.folder is not None:
+        shown[function.folder] = function.folder
+    return View({**shown, folders.given: folders.given}, (folders.temp,), folders.temp)
+
+
+def _limits(function: Function, enclosed: Enclosure) -> CommandLimits:
+    return CommandLimits(
+        function.timeout_s,
+        file_bytes=function.most_output_bytes,
+        memory_bytes=enclosed.memory_bytes,
+        processes=enclosed.processes,
+        folder_bytes=None if enclosed.disk_bytes is None else function.most_output_bytes,
+    )
 
 
 def _judge(ended: Ended, function: Function) -> None:
-    if ended.ended_by == "timeout":
-        raise ExecutionFailed(f"the function took longer than {function.timeout_s:g} s", reason="function_timeout")
+    if ended.ended_by:
+        reason, what = _BY_LIMIT[ended.ended_by]
+        raise ExecutionFailed(f"the function {what.format(**dict(function))}", reason=reason)
     if ended.code < 0:
         raise ExecutionFailed(f"the function was ended by signal {-ended.code}", reason="function_killed")
     if ended.code != 0:

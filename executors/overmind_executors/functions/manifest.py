@@ -100,6 +100,7 @@ class Function(BaseModel):
         entrypoint: absolute, or the name of a command.
         inputs: by key; None when the manifest does not say, and everything is passed on.
         configuration: the module's configuration file, None for none.
+        folder: the module's, which the command may read wherever it runs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,6 +112,7 @@ class Function(BaseModel):
     inputs: dict[str, Input] | None = None
     outputs: tuple[Output, ...] = ()
     configuration: Path | None = None
+    folder: Path | None = None
     timeout_s: float = 600.0
     most_output_bytes: int = 1 << 30
 
@@ -150,6 +152,7 @@ def read_modules(
                 inputs=schema.inputs if schema else None,
                 outputs=schema.outputs if schema else (),
                 configuration=_configuration(folder, variant),
+                folder=folder,
                 timeout_s=timeout_s,
                 most_output_bytes=most_output_bytes,
             )

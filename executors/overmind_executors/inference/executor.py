@@ -96,6 +96,7 @@ class InferenceExecutor:
                 estimate=estimate,
                 prices=price_note(endpoint) if endpoint else None,
                 source=source.described(),
+                sandbox=model.level if isinstance(model, Program) else None,
             )
         if not endings.ok:
             raise _nothing_came(endings, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,33 +20,55 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.agent_call import ANSWER
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.budget import Limits, Purse
-from overmind_executors.commands import CommandLimits, NotStarted, run
+from overmind_executors.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget
 from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
 from overmind_executors.paid_model import BUDGET_EXHAUSTED, JOURNAL, Halt, NotAsked
 from overmind_executors.parameters import nearest
+from overmind_executors.sandbox.bubblewrap import View
+from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
+from overmind_executors.sandbox.levels import Level
 
 MOST_ANSWER_BYTES: Final = 1 << 20
 _MOST_FILE_BYTES: Final = 256 << 20
 _MOST_BUNDLE_BYTES: Final = 64 << 20
 _MOST_BUNDLE_FILES: Final = 10_000
 _MOST_AT_ONCE: Final = 256
+# Where an agent finds its code in a sandbox.
+_CODE: Final = Path("/code")
+# The limits that end a run, each with what the row's outcome then is.
+_BY_LIMIT: Final = {
+    "timeout": (Kind.TIMEOUT, "no answer within its time"),
+    "output": (Kind.INVALID_RESPONSE, f"an answer of more than {MOST_ANSWER_BYTES} bytes"),
+    "memory": (Kind.MEMORY_LIMIT, "it took more memory than programs may here"),
+    "processes": (Kind.PROCESS_LIMIT, "it started more processes than programs may here"),
+    "disk": (Kind.DISK_LIMIT, "it wrote more than programs may here"),
+}
+# What a Python agent may say of its own end.
+_SAID: Final = (Kind.CRASH, Kind.IMPORT_ERROR, Kind.INVALID_RESPONSE, Kind.MEMORY_LIMIT, Kind.DISK_LIMIT)
 
 
 class Program:
-    """One program within one job; has what the row loop uses of `PaidModel`."""
+    """
+    One program within one job; has what the row loop uses of `PaidModel`.
+
+    Attributes:
+        level: how far it is shut in.
+    """
 
     prices = None
 
-    def __init__(self, name: str, command: list[str], context: Context, *, limits: Limits, is_agent: bool) -> None:
+    def __init__(
+        self, name: str, command: list[str], context: Context, *, limits: Limits, enclosed: Enclosure
+    ) -> None:
         self.endpoint = ModelEndpoint(name, "", name, max_concurrency=_MOST_AT_ONCE)
         self.halt = Halt()
+        self.level: Level | None = enclosed.level
         self._command = command
-        self._is_agent = is_agent
+        self._enclosed = enclosed
         self._context = context
         self._calls = PaidCalls(context.state / JOURNAL)
         self._purse = Purse(limits, self._calls.spent())
@@ -110,42 +133,48 @@ class Program:
         )
 
     def _outcome(self, raw: bytes, folder: Path, timeout_s: float) -> tuple[Kind, Any, str]:
-        limits = CommandLimits(timeout_s, None if self._is_agent else MOST_ANSWER_BYTES, _MOST_FILE_BYTES)
+        limits = CommandLimits(
+            timeout_s,
+            MOST_ANSWER_BYTES,
+            _MOST_FILE_BYTES,
+            memory_bytes=self._enclosed.memory_bytes,
+            processes=self._enclosed.processes,
+            folder_bytes=self._enclosed.disk_bytes,
+        )
         try:
-            ended = run(self._command, cwd=folder, limits=limits, stop=self._context.stop, stdin=raw)
+            ended = run(
+                self._command, cwd=folder, limits=limits, stop=self._context.stop, stdin=raw, box=self._enclosed.box
+            )
         except NotStarted as error:
             return Kind.CRASH, None, f"the program cannot be started: {error}"
-        if ended.ended_by == "timeout":
-            return Kind.TIMEOUT, None, f"no answer within {timeout_s:g} s"
-        if ended.ended_by == "output":
-            return Kind.INVALID_RESPONSE, None, f"an answer of more than {MOST_ANSWER_BYTES} bytes"
-        if ended.code != 0:
-            how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
-            return Kind.CRASH, None, f"the program ended with {how}; see the log"
-        return self._said(folder) if self._is_agent else _answer(ended.stdout, "output")
-
-    def _said(self, folder: Path) -> tuple[Kind, Any, str]:
-        path = folder / ANSWER
-        if path.is_symlink() or not path.is_file():
-            return Kind.CRASH, None, "the agent ended its process and gave no answer"
-        with path.open("rb") as file:
-            raw = file.read(MOST_ANSWER_BYTES + 1)
-        if len(raw) > MOST_ANSWER_BYTES:
-            return Kind.INVALID_RESPONSE, None, f"an answer of more than {MOST_ANSWER_BYTES} bytes"
-        return _answer(raw, "output")
+        return _outcome(ended)
 
 
-def _answer(raw: bytes, key: str) -> tuple[Kind, Any, str]:
+def _outcome(ended: Ended) -> tuple[Kind, Any, str]:
+    if ended.ended_by:
+        kind, message = _BY_LIMIT[ended.ended_by]
+        return kind, None, message
+    if ended.code == -signal.SIGXFSZ:
+        return Kind.DISK_LIMIT, None, f"it wrote a file of more than {_MOST_FILE_BYTES} bytes"
+    if ended.code != 0:
+        how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+        return Kind.CRASH, None, f"the program ended with {how}; see the log"
+    if not ended.stdout:
+        return Kind.CRASH, None, "the program ended and gave no answer"
+    return _answer(ended.stdout)
+
+
+def _answer(raw: bytes) -> tuple[Kind, Any, str]:
     """`{"output": …}` or `{"kind", "message"}`."""
     try:
         said = strict_json.loads(raw, levels=strict_json.MAX_DEPTH - 4)
     except strict_json.NotJson as error:
         return Kind.INVALID_RESPONSE, None, f"the answer is not JSON: {error}"
-    if not isinstance(said, dict) or (key not in said and "kind" not in said):
+    if not isinstance(said, dict) or said.keys().isdisjoint(("output", "kind")):
         return Kind.INVALID_RESPONSE, None, "the answer is not an object with an output"
-    if key in said:
-        return Kind.OK, said[key], ""
-    kinds = {kind.value: kind for kind in (Kind.CRASH, Kind.IMPORT_ERROR, Kind.INVALID_RESPONSE)}
+    if "output" in said:
+        return Kind.OK, said["output"], ""
+    kinds = {kind.value: kind for kind in _SAID}
     return kinds.get(str(said["kind"]), Kind.CRASH), None, str(said.get("message", ""))[:500]
 
 
@@ -155,16 +184,20 @@ def open_program(target: AgentTarget | CommandTarget, context: Context, limits: 
 
     Raises:
         InvalidParameters: the host has no such command, or no such agent in its code folders.
+        ExecutionFailed: the host has no sandbox and wants one.
     """
     if isinstance(target, CommandTarget):
         if target.command not in context.commands:
             near = nearest(target.command, context.commands)
             raise InvalidParameters(Problem("target.command", f"no such command on this host{near}"))
         command = list(context.commands[target.command])
-        return Program(target.command, command, context, limits=limits, is_agent=False)
+        enclosed = enclosure(target.command, View(files_among(command)), context)
+        return Program(target.command, command, context, limits=limits, enclosed=enclosed)
     folder = _code(target.path, context)
-    command = [sys.executable, "-P", "-m", "overmind_executors.agent_call", str(folder), target.entrypoint]
-    return Program(target.entrypoint, command, context, limits=limits, is_agent=True)
+    enclosed = enclosure(target.entrypoint, View({_CODE: folder}), context)
+    seen_as = _CODE if enclosed.box else folder
+    command = [sys.executable, "-P", "-m", "overmind_executors.agent_call", str(seen_as), target.entrypoint]
+    return Program(target.entrypoint, command, context, limits=limits, enclosed=enclosed)
 
 
 def _code(path: str, context: Context) -> Path:

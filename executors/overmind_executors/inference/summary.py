@@ -10,6 +10,7 @@ from overmind_executors.forecast import Estimate
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.paid_calls import Lives
 from overmind_executors.prices import PriceNote
+from overmind_executors.sandbox.levels import Level
 
 SUMMARY: Final = "summary.json"
 
@@ -24,6 +25,7 @@ def summary(
     estimate: Estimate,
     prices: PriceNote | None,
     source: Mapping[str, Any],
+    sandbox: Level | None = None,
 ) -> dict[str, Any]:
     """
     The facts of a finished job: the same in `summary.json` and in the job's outcome.
@@ -48,7 +50,7 @@ def summary(
         "calling_s": round(lives.seconds, 3),
         "rows_per_s": round(counts["ok"] / lives.seconds, 3) if lives.seconds > 0 else None,
         "dataset_id": task.dataset_id,
-        "target": {"kind": target.kind, "model": target.model, **_settings(task)},
+        "target": {"kind": target.kind, "model": target.model, **_settings(task), **_shut_in(sandbox)},
         "source": source,
     }
 
@@ -57,3 +59,8 @@ def _settings(task: InferenceParameters) -> dict[str, Any]:
     """How the target was asked, without the prompt's text and the tools, which are the job's parameters."""
     sampling = task.target.sampling()
     return {key: sampling[key] for key in ("temperature", "max_tokens", "top_p", "seed") if key in sampling}
+
+
+def _shut_in(level: Level | None) -> dict[str, str]:
+    """How far the target was, if it is a program."""
+    return {} if level is None else {"sandbox": level.value}
