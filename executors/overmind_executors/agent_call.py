@@ -23,6 +23,8 @@ from overmind_executors import strict_json
 
 _STDOUT, _STDERR = 1, 2
 _MAX_MESSAGE: Final = 500
+# What the standard library says when the kernel gives it no thread; for a process it raises BlockingIOError.
+_NO_THREAD: Final = "can't start new thread"
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -69,6 +71,8 @@ def _limit_met(error: BaseException) -> str | None:
     """The limit that the kernel has told the agent of."""
     if isinstance(error, MemoryError):
         return "memory_limit"
+    if isinstance(error, BlockingIOError) or str(error) == _NO_THREAD:
+        return "process_limit"
     return "disk_limit" if isinstance(error, OSError) and error.errno in _NO_ROOM else None
 
 

@@ -29,8 +29,8 @@ _LOOK_AT_FOLDER_EVERY_S: Final = 0.5
 _CHUNK_BYTES: Final = 64 << 10
 _MOST_FILES_OPEN: Final = 1024
 _LOG: Final = 2
-# Where the kernel itself says no, should we not have looked in time.
-_WALL: Final = 2
+# So many more the kernel lets through before it says no: a command at its limit is told from one beyond it.
+_BEYOND: Final = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CommandLimits:
             limits[resource.RLIMIT_NOFILE] = _MOST_FILES_OPEN
             limits[resource.RLIMIT_CPU] = math.ceil(self.timeout_s * (os.cpu_count() or 1)) + 1
         if self.processes is not None and is_boxed:
-            limits[resource.RLIMIT_NPROC] = self.processes * _WALL
+            limits[resource.RLIMIT_NPROC] = self.processes + _BEYOND
         return limits
 
 

@@ -48,7 +48,10 @@ _BY_LIMIT: Final = {
     "disk": (Kind.DISK_LIMIT, "it wrote more than programs may here"),
 }
 # What a Python agent may say of its own end.
-_SAID: Final = (Kind.CRASH, Kind.IMPORT_ERROR, Kind.INVALID_RESPONSE, Kind.MEMORY_LIMIT, Kind.DISK_LIMIT)
+_SAID: Final = (
+    *(Kind.CRASH, Kind.IMPORT_ERROR, Kind.INVALID_RESPONSE),
+    *(Kind.MEMORY_LIMIT, Kind.PROCESS_LIMIT, Kind.DISK_LIMIT),
+)
 
 
 class Program:

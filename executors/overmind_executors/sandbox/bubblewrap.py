@@ -87,7 +87,8 @@ def words(view: View, sandbox: Sandbox, own: Path) -> list[str]:
             reason=UNAVAILABLE,
         )
     line = [found, *_APART, *_system(), *_settings(own)]
-    line += ["--proc", "/proc", "--dev", "/dev"]
+    # Read only, for root's own files in it, such as the kernel's settings, ask for no capability.
+    line += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
     line += ["--size", str(min(_SHM_BYTES, sandbox.disk_bytes)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     line += ["--size", str(sandbox.disk_bytes), "--tmpfs", str(TMP)]
     for path in _outermost(readable):

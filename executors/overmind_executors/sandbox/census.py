@@ -1,8 +1,8 @@
 """
 What a program and all that it started take at this moment: processes, memory, disk.
 
-Counted from outside, through /proc, so it needs no privilege and no cgroup, and holds for root, whom the kernel's
-own limit on processes does not bind.
+Counted from outside, through /proc, so it needs no privilege and no cgroup. It says which limit was met; what must
+hold at any moment, such as the number of processes, is the kernel's to keep.
 
 Source:
     proc(5): /proc/PID/task/TID/children, /proc/PID/status, /proc/PID/smaps_rollup.

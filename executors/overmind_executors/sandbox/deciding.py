@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from overmind_executors.contract import ExecutionFailed
+from overmind_executors.sandbox import pids_group
 from overmind_executors.sandbox.bubblewrap import NoBubblewrap, View, words
 from overmind_executors.sandbox.levels import Level, Sandbox
 from overmind_executors.sandbox.started import try_out
@@ -24,6 +25,11 @@ def what_is_missing(wanted: Sandbox) -> str:
     """
     Why no program can be run in bubblewrap here; empty when one could. Starts one, in a folder that is removed.
     """
+    if pids_group.is_needed():
+        groups = pids_group.home()
+        if groups is None:
+            return "nothing limits the processes of root here: no cgroup for pids can be made; use another user"
+        pids_group.sweep(groups)
     with tempfile.TemporaryDirectory(prefix="overmind-sandbox-") as folder:
         try:
             box = words(View(), wanted, Path(folder))

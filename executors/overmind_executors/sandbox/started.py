@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from overmind_executors import own_environment
-from overmind_executors.sandbox import syscalls
+from overmind_executors.sandbox import pids_group, syscalls
 
 NOTHING: Final = subprocess.DEVNULL
 GRACE_S: Final = 2.0
 _SET_UP_S: Final = 20.0
+# By how much a program in a sandbox gives way to us, who watch it.
+_GIVES_WAY: Final = 5
 # How a shell, and so bubblewrap, tells of a program that a signal ended.
 _BY_SIGNAL: Final = 128
 # What our own processes are told, and no program needs to know.
@@ -124,6 +126,8 @@ class Boxed(Bare):
         gate, opens = os.pipe()
         self._status = os.fdopen(status, "rb", buffering=0)
         self._first: int | None = None
+        self._until_closed = contextlib.ExitStack()
+        self._until_closed.callback(self._status.close)
         try:
             with _rules() as rules:
                 line = [*box, "--json-status-fd", f"{told}", "--block-fd", f"{gate}", *_seccomp(rules), "--"]
@@ -138,7 +142,7 @@ class Boxed(Bare):
                 )
         except NotStarted:
             os.close(opens)
-            self._status.close()
+            self._until_closed.close()
             raise
         finally:
             os.close(told)
@@ -180,19 +184,14 @@ class Boxed(Bare):
     def close(self) -> None:
         """See Bare."""
         super().close()
-        self._status.close()
-        if self._first is not None:
-            os.close(self._first)
-            self._first = None
+        self._until_closed.close()
 
     def _begin(self, opens: int, limits: Mapping[int, int]) -> None:
-        """Set the limits on the first process, and let it go on."""
+        """Set the limits on the first process, and let it go on; if it is gone, its end will tell why."""
         try:
             self.root = self._first_process()
-            if self.root:
-                with contextlib.suppress(ProcessLookupError):  # it has failed already, as its end will tell
-                    self._first = os.pidfd_open(self.root)
-                _limit(self.root, limits)
+            with contextlib.suppress(ProcessLookupError):
+                self._hold(limits)
         except BaseException:
             self.end()
             self.close()
@@ -202,6 +201,19 @@ class Boxed(Bare):
                 with contextlib.suppress(BrokenPipeError):
                     os.write(opens, b"!")
             os.close(opens)
+
+    def _hold(self, limits: Mapping[int, int]) -> None:
+        if not self.root:
+            return
+        self._first = os.pidfd_open(self.root)
+        self._until_closed.callback(os.close, self._first)
+        _limit(self.root, limits)
+        os.setpriority(os.PRIO_PROCESS, self.root, os.getpriority(os.PRIO_PROCESS, 0) + _GIVES_WAY)
+        if resource.RLIMIT_NPROC in limits and pids_group.is_needed():
+            folder = pids_group.home()
+            if folder is None:
+                raise NotStarted("nothing limits the processes of root here")
+            self._until_closed.enter_context(pids_group.joined(self.root, limits[resource.RLIMIT_NPROC], folder))
 
     def _first_process(self) -> int:
         """Its number outside; 0 when bubblewrap ended before it had made one, which its own end will tell."""
