@@ -26,6 +26,9 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "bad_request": "the provider did not take the request",
     "crash": "the program failed",
     "import_error": "the program could not be loaded",
+    "memory_limit": "the program took more memory than programs may on its host",
+    "process_limit": "the program started more processes than programs may on its host",
+    "disk_limit": "the program wrote more than programs may on its host",
     INVALID_ROW: "the row cannot be read",
     MISSING_FIELD: "the row lacks a field that the prompt needs",
     "budget_exhausted": "not asked: the budget was used up",
@@ -33,6 +36,12 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "too_many_errors": "not asked: too many rows before it had failed",
     "model_auth_error": "not asked: the provider refused the host's key",
     "model_quota_exhausted": "not asked: the account is used up",
+}
+
+_SANDBOXES: Final[Mapping[str, str]] = {
+    "none": "It ran as the host's own user, without a sandbox.",
+    "limits": "It ran as the host's own user, with limits and without a sandbox.",
+    "bubblewrap": "It ran in a sandbox (bubblewrap).",
 }
 
 
@@ -46,6 +55,8 @@ def _lead(facts: Facts) -> str:
     counts, target = facts["counts"], facts["target"]
     times = f", {facts['repetitions']} of each row" if facts["repetitions"] > 1 else ""
     lead = f"{target['model']} gave {counts['ok']:,} of {counts['total']:,} outputs{times}."
+    if sandbox := target.get("sandbox"):
+        lead += f" {_SANDBOXES[sandbox]}"
     if facts["termination_reason"] != "completed":
         lead += f" The work ended early: {facts['termination_reason'].replace('_', ' ')}."
     if accuracy := facts["accuracy"]:
