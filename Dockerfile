@@ -9,7 +9,7 @@ COPY agent agent
 COPY executors executors
 COPY config config
 COPY controlplane controlplane
-RUN /opt/overmind-agent/bin/pip install ".[llm]" && /opt/overmind-agent/bin/pip uninstall --yes pip
+RUN /opt/overmind-agent/bin/pip install ".[llm,metrics]" && /opt/overmind-agent/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
 # The number is fixed, so that a token file on the host can be given to it.

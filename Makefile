@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment is complete, so that the second time costs nothing.
 STAMP := $(VENV)/.complete
-EXTRAS := controlplane,data,llm,local-llm,scoring,stats,tuning,distributed
+EXTRAS := controlplane,data,llm,local-llm,metrics,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
 .PHONY: browser pictures venv demo test chaos bite gate lint format clean systemd

@@ -150,5 +150,5 @@ class Delivery:
         self._outbox.delivered(posted)
         if not LIFECYCLE[update.status].is_held:
             self._held_jobs.said(update.job_id, update.attempt)
-        self._log.debug("outbox.delivered", **about)
+        self._log.debug("outbox.delivered", **about, posted_at=posted.posted_at)
         return True

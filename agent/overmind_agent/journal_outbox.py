@@ -60,12 +60,16 @@ class OutboxTable(JournalFile):
     def undelivered(self) -> Sequence[Posted]:
         """See Outbox."""
         rows = self._all(
-            "SELECT position, job_id, attempt, sequence, status, message, detail FROM outbox"
+            "SELECT position, job_id, attempt, sequence, status, message, detail, posted_at FROM outbox"
             " WHERE fate IS NULL ORDER BY position"
         )
         return [
-            Posted(position, StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)))
-            for position, job_id, attempt, sequence, status, message, detail in rows
+            Posted(
+                position,
+                StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)),
+                posted_at,
+            )
+            for position, job_id, attempt, sequence, status, message, detail, posted_at in rows
         ]
 
     @saying_what_must_be_said

@@ -123,7 +123,9 @@ class ProcessLauncher:
         if self._nursery is not None:
             child = self._nursery.fork(environment, folder, nice=nice, descriptors=descriptors)
             if child is not None:
+                self._log.debug("child.started", way="forked")
                 return child
+        self._log.debug("child.started", way="started")
         order, log, events = descriptors
         command = [sys.executable, "-P", "-m", "overmind_executors.child"]
         command += ["--events-fd", str(events), "--parent", str(os.getpid()), "--nice", str(nice)]

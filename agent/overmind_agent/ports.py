@@ -124,10 +124,11 @@ class ControlPlane(Protocol):
 
 @dataclass(frozen=True)
 class Posted:
-    """A status in the outbox; `position` orders them over all jobs."""
+    """A status in the outbox; `position` orders them over all jobs. `posted_at` is ISO 8601."""
 
     position: int
     update: StatusUpdate
+    posted_at: str
 
 
 @dataclass(frozen=True)

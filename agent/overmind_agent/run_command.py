@@ -31,7 +31,6 @@ from overmind_agent.patience import Bounds
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
 from overmind_config.problems import SettingsError
-from overmind_config.redaction import Redactor
 from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
 
@@ -80,16 +79,16 @@ def run(
             return _once(settings, wait_s, job_id)
         if bounds is not None:
             return _until(settings, bounds)
-        with _logging(settings, sys.stdout) as redactor:
-            Service(settings, _outside(settings, lambda *_: None, redactor), structlog.get_logger()).run()
+        with _logging(settings, sys.stdout) as kept:
+            Service(settings, _outside(settings, lambda *_: None, kept), structlog.get_logger()).run()
         return cli.OK
     except Exception as error:
         return _explain(error)
 
 
 def _until(settings: Settings, bounds: Bounds) -> int:
-    with watching() as display, _logging(settings, sys.stderr) as redactor:
-        service = Service(settings, _outside(settings, display.show, redactor), structlog.get_logger())
+    with watching() as display, _logging(settings, sys.stderr) as kept:
+        service = Service(settings, _outside(settings, display.show, kept), structlog.get_logger())
         outcomes = service.run_until(bounds)
     told = [summary(outcome) for outcome in outcomes]
     words = Counter(line["outcome"] for line in told)
@@ -99,8 +98,8 @@ def _until(settings: Settings, bounds: Bounds) -> int:
 
 def _once(settings: Settings, wait_s: float, job_id: str | None) -> int:
     # The bar takes standard error over before the log does, so that the two share the terminal.
-    with watching() as display, _logging(settings, sys.stderr) as redactor:
-        service = Service(settings, _outside(settings, display.show, redactor), structlog.get_logger())
+    with watching() as display, _logging(settings, sys.stderr) as kept:
+        service = Service(settings, _outside(settings, display.show, kept), structlog.get_logger())
         outcome = service.once(wait_s=wait_s, job_id=job_id)
     _print(json.dumps(summary(outcome)))
     return _exit_code(outcome)
@@ -141,7 +140,7 @@ def _word(step: Ended, fate: str) -> str:
 
 
 @contextmanager
-def _logging(settings: Settings, stream: TextIO) -> Iterator[Redactor]:
+def _logging(settings: Settings, stream: TextIO) -> Iterator[logs.Logs]:
     known = {"agent": settings.agent.name, "agent_version": __version__}
     configured = logs.configure(
         level=settings.logging.level,
@@ -153,13 +152,13 @@ def _logging(settings: Settings, stream: TextIO) -> Iterator[Redactor]:
     if refused := configured.redactor.refused:
         structlog.get_logger().warning("secret.not_masked", secrets=refused, hint=TOO_COMMON)
     try:
-        yield configured.redactor
+        yield configured
     finally:
         configured.close()
 
 
-def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], redactor: Redactor) -> Outside:
-    plane = settings.control_plane
+def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], kept: logs.Logs) -> Outside:
+    plane, redactor = settings.control_plane, kept.redactor
     token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file, redactor.add)
     job_environment = host.job_environment(settings.agent.job_env)
     redactor.add(*host.secrets_in(job_environment))
@@ -174,7 +173,7 @@ def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], r
         job_environment=job_environment,
         notify_socket=host.service_manager().notify_socket,
         on_change=on_change,
-        redactor=redactor,
+        logs=kept,
     )
 
 

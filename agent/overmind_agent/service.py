@@ -82,7 +82,7 @@ from overmind_agent.time_limits import TimeLimits
 from overmind_agent.wall_clock import WallClock
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
-from overmind_config.redaction import Redactor
+from overmind_config.logs import Logs
 from overmind_config.settings import Settings
 from overmind_executors import registry
 from overmind_executors.contract import InvalidParameters, ModelEndpoint
@@ -108,7 +108,7 @@ class Outside:
         job_environment: what children get on top of the fixed variables.
         notify_socket: systemd's, None without it.
         on_change: told of each status and each progress of a job, from any thread.
-        redactor: masks secrets in whatever leaves this host.
+        logs: whose redactor masks secrets in whatever leaves this host.
         model_key: the key of the model of that name, as it is now; empty for none.
     """
 
@@ -116,7 +116,7 @@ class Outside:
     job_environment: Mapping[str, str]
     notify_socket: str | None
     on_change: Callable[[HeldJob, Status], None]
-    redactor: Redactor
+    logs: Logs
     model_key: Callable[[str], str]
 
 
@@ -152,7 +152,13 @@ class Service:
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
         self._telemetry = Telemetry(
-            settings, pulses=self._pulses, held_jobs=self._held_jobs, contact=self._contact, clock=self._clock
+            settings,
+            pulses=self._pulses,
+            held_jobs=self._held_jobs,
+            contact=self._contact,
+            clock=self._clock,
+            logs=outside.logs,
+            snapshot=self.snapshot,
         )
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
@@ -273,7 +279,7 @@ class Service:
                     log=self._log,
                 )
                 self._disk.tend()
-                at_end.enter_context(self._telemetry.open(state))
+                at_end.enter_context(self._telemetry.open())
             except OSError as error:
                 raise JournalError(f"the state folder {state} cannot be used: {error}") from error
             self._intake = Intake(self._journal, self._log)
@@ -320,6 +326,7 @@ class Service:
                 Duty("prune", PRUNE_EVERY_S, self._journal.prune),
                 Duty("disk", TEND_EVERY_S, self._tend_disk),
                 Duty("alive", TEND_EVERY_S, self._note_alive),
+                Duty("telemetry", TEND_EVERY_S, self._telemetry.write),
             )
             at_end.callback(duties.stop)
             at_end.callback(self._leave, first_plane)
@@ -368,7 +375,7 @@ class Service:
         return server
 
     def _open_log(self, job_id: str) -> JobLog:
-        return JobLog(self._workspaces.log(job_id), self._outside.redactor)
+        return JobLog(self._workspaces.log(job_id), self._outside.logs.redactor)
 
     def _drain(self, _why: str) -> None:
         self._draining.set()
@@ -528,7 +535,7 @@ class Service:
             sizes=SizeLimits(self._settings.policy.max_input_bytes, self._settings.policy.max_result_bytes),
             limits=TimeLimits(self._settings.agent.job_timeout_s, self._settings.agent.no_progress_s),
             on_change=self._outside.on_change,
-            redactor=self._outside.redactor,
+            redactor=self._outside.logs.redactor,
             **shared,
         )
         worker = Worker(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Final, TextIO
 
 import structlog
@@ -21,6 +21,9 @@ from overmind_config.redaction import Redactor
 OURS: Final = "overmind"
 _JSON: Final = structlog.processors.JSONRenderer()
 
+Listener = Callable[[str, EventDict], object]
+"""Hears the level and the keys of each event; what it adds to them goes into the line."""
+
 
 class Logs:
     """
@@ -30,9 +33,14 @@ class Logs:
         redactor: `redactor.add` masks a key that came later.
     """
 
-    def __init__(self, handler: LineHandler, redactor: Redactor) -> None:
+    def __init__(self, handler: LineHandler, redactor: Redactor, listeners: list[Listener]) -> None:
         self._handler = handler
+        self._listeners = listeners
         self.redactor = redactor
+
+    def listen(self, listener: Listener) -> None:
+        """Let *listener* hear all events of ours from now on, those too that are too low to be shown."""
+        self._listeners.append(listener)
 
     @property
     def lost_lines(self) -> int:
@@ -72,11 +80,12 @@ def configure(
     known = bound or {}
     render = _pretty(is_terminal, known) if is_pretty else [_JSON]
     handler.setFormatter(_formatter(redactor, known, *render))
-    _install(handler, level)
-    return Logs(handler, redactor)
+    listeners: list[Listener] = []
+    _install(handler, level, listeners)
+    return Logs(handler, redactor, listeners)
 
 
-def _install(handler: LineHandler, level: str) -> None:
+def _install(handler: LineHandler, level: str, listeners: Sequence[Listener]) -> None:
     for name, lowest in ((None, logging.WARNING), (OURS, logging.DEBUG)):
         logger = logging.getLogger(name)
         for old in [old for old in logger.handlers if isinstance(old, LineHandler)]:
@@ -89,12 +98,38 @@ def _install(handler: LineHandler, level: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _heard_by(listeners),
+            _at_least(level),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=lambda *_: logging.getLogger(OURS),
         cache_logger_on_first_use=False,
     )
+
+
+def _heard_by(listeners: Sequence[Listener]) -> Processor:
+    def tell(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        for listener in listeners:
+            try:
+                listener(level, event)
+            except Exception:  # a figure is not worth a job
+                event["unheard"] = True
+        return event
+
+    return tell
+
+
+def _at_least(level: str) -> Processor:
+    levels = logging.getLevelNamesMapping()
+    lowest = levels[level.upper()]
+
+    def drop(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        if levels[level.upper()] < lowest:
+            raise structlog.DropEvent
+        return event
+
+    return drop
 
 
 def _formatter(redactor: Redactor, bound: dict[str, Any], *render: Processor) -> logging.Formatter:

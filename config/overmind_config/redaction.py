@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
@@ -83,11 +84,14 @@ class Redactor:
 
     Attributes:
         refused: how many secrets were not taken, since they are too short or too common a word to be masked.
+        masked_count: in how many places something was masked; where two pieces of a stream overlap, twice.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known = _Known(frozenset())
         self.refused = 0
+        self.masked_count = 0
+        self._counting = threading.Lock()
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
@@ -109,10 +113,15 @@ class Redactor:
         spans = self._spans(data)
         if not spans:
             return data
+        self._count(len(spans))
         result = bytearray(data)
         for start, end in spans:
             result[start:end] = b"*" * (end - start)
         return bytes(result)
+
+    def _count(self, places: int) -> None:
+        with self._counting:
+            self.masked_count += places
 
     def settled(self, data: bytes) -> int:
         """How many bytes of *data* stay as they are, whatever comes behind them. No secret has two lines."""
@@ -142,6 +151,7 @@ class Redactor:
         spans = self._spans(data)
         if not spans:
             return text
+        self._count(len(spans))
         edges = [0, *(edge for span in spans for edge in span), len(data)]
         kept = [data[start:end] for start, end in list(pairwise(edges))[::2]]
         return MASK.encode().join(kept).decode("utf-8", "surrogatepass")

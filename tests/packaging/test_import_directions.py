@@ -198,6 +198,15 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "telemetry.health_file": _names("telemetry.health"),
     "telemetry.health_command": _names("cli", "telemetry.health_file") | {"overmind_config.state_place"},
     "telemetry.watched_plane": VALUES,
+    "telemetry.catalogue": frozenset(),
+    "telemetry.labels": frozenset(),
+    "telemetry.listener": frozenset(),
+    "telemetry.meters": _names("telemetry.catalogue", "telemetry.labels"),
+    "telemetry.from_events": _names("telemetry.meters"),
+    "telemetry.looking": VALUES
+    | PACKAGE
+    | SETTINGS
+    | _names("control.view", "disk", "loops", "telemetry.health", "telemetry.meters"),
     # the outside
     "display": VALUES | _names("held_jobs"),
     "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
@@ -234,6 +243,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
+    "prometheus_client": _names("telemetry.meters"),
     "subprocess": _names("launcher", "nursery", "processes", "doctor")
     | {"overmind_executors.sandbox.started", "overmind_executors.schema_check"},
 }

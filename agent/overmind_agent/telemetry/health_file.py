@@ -12,9 +12,10 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from overmind_agent.telemetry.health import Report
+if TYPE_CHECKING:
+    from overmind_agent.telemetry.health import Report
 
 NAME: Final = "health.json"
 SIZE_BYTES: Final = 4096

@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from overmind_agent.contact import Contact
+from overmind_agent.control.view import AgentView
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.loops import Pulses
 from overmind_agent.ports import Clock
 from overmind_agent.telemetry.health import Health
 from overmind_agent.telemetry.health_file import HealthFile
+from overmind_agent.telemetry.listener import Answer, Headers, Listener, in_json
+from overmind_agent.telemetry.looking import Looking
 from overmind_agent.telemetry.watched_plane import Call
-from overmind_config.settings import Settings
+from overmind_config.logs import Logs
+from overmind_config.settings import LOOPBACK_HOSTS, Settings
+
+if TYPE_CHECKING:
+    from overmind_agent.telemetry.meters import Meters
 
 # So many heartbeats without an answer, and the control plane counts as away.
 AWAY_BEATS: Final = 3
 # What a poll may take beyond the time for which it is held open, and the wait before the next.
 POLL_SLACK_S: Final = 10.0
+INSTALL: Final = "pip install 'overmind-agent[metrics]'"
+
+log = structlog.get_logger()
 
 
 class Telemetry:
     """
-    Health now, figures and traces where they are wanted.
+    Health always, figures where somebody reads them.
+
+    Args:
+        snapshot: the daemon's view, once its journal is open.
 
     Attributes:
-        health: to be told what `on_call` and `turn` do not tell it.
+        health: to be told what `turn` does not tell it.
     """
 
     def __init__(
-        self, settings: Settings, *, pulses: Pulses, held_jobs: HeldJobs, contact: Contact, clock: Clock
+        self,
+        settings: Settings,
+        *,
+        pulses: Pulses,
+        held_jobs: HeldJobs,
+        contact: Contact,
+        clock: Clock,
+        logs: Logs,
+        snapshot: Callable[[], AgentView],
     ) -> None:
         plane = settings.control_plane
+        self._settings = settings
+        self._logs = logs
         self.health = Health(
             pulses=pulses,
             contact=contact,
@@ -41,25 +65,41 @@ class Telemetry:
             jobs=lambda: len(held_jobs.all()),
             away_after_s=max(AWAY_BEATS * plane.heartbeat_s, plane.poll_wait_s + POLL_SLACK_S),
         )
+        self._looking = Looking(
+            snapshot,
+            health=self.health,
+            pulses=pulses,
+            logs=logs,
+            state=settings.agent.state_dir,
+            min_free_bytes=lambda: settings.agent.min_free_bytes,
+        )
         self._file: HealthFile | None = None
+        self._meters: Meters | None = None
 
     @contextmanager
-    def open(self, state: Path) -> Iterator[None]:
+    def open(self) -> Iterator[None]:
         """
         Answer until the block ends.
 
         Raises:
             OSError: the state folder does not take the health file.
         """
-        self._file = HealthFile(state)
-        try:
+        wanted = self._settings.telemetry
+        with ExitStack() as at_end:
+            self._file = HealthFile(self._settings.agent.state_dir)
+            at_end.callback(self._file.close)
             self.turn()
+            if wanted.listen or wanted.textfile:
+                self._meters = self._counting()
+            if wanted.listen and (listener := self._listening()):
+                at_end.callback(listener.close)
             yield
-        finally:
-            self._file.close()
 
     def on_call(self, call: Call) -> None:
         """A call to the control plane has ended. From any thread."""
+        if self._meters is not None:
+            self._meters.count("control_plane_calls", {"verb": call.verb, "outcome": call.outcome})
+            self._meters.observe("control_plane_call_seconds", call.seconds, {"verb": call.verb})
 
     def turn(self) -> None:
         """To be called by the main thread whenever it turns."""
@@ -71,6 +111,53 @@ class Telemetry:
         self.health.end()
         self._tell()
 
+    def write(self) -> None:
+        """To be called now and then: puts the figures into their file, where one is wanted. Raises OSError."""
+        path = self._settings.telemetry.textfile
+        if path is not None and self._meters is not None:
+            self._meters.write(path)
+
     def _tell(self) -> None:
         if self._file is not None:
             self._file.write(self.health.report())
+
+    def _counting(self) -> Meters | None:
+        try:
+            from overmind_agent.telemetry.from_events import EventCounter
+            from overmind_agent.telemetry.meters import Meters
+        except ImportError as error:
+            log.warning("telemetry.no_metrics", error=str(error), hint=INSTALL)
+            return None
+        meters = Meters(self._looking)
+        self._logs.listen(EventCounter(meters).hear)
+        return meters
+
+    def _listening(self) -> Listener | None:
+        wanted = self._settings.telemetry
+        paths: Mapping[str, Callable[[Headers], Answer]] = {
+            "/livez": lambda _headers: self._health_answer("live"),
+            "/readyz": lambda _headers: self._health_answer("ready"),
+            "/metrics": self._metrics_answer,
+        }
+        hosts = LOOPBACK_HOSTS if wanted.address[0] in LOOPBACK_HOSTS else None
+        try:
+            listener = Listener(wanted.address, paths, hosts=hosts, on_answer=self._answered)
+        except OSError as error:  # somebody else has the port: no reason to leave jobs undone
+            log.error("telemetry.not_listening", address=wanted.listen, error=error.strerror)
+            return None
+        log.info("telemetry.listening", address=wanted.listen, port=listener.port)
+        return listener
+
+    def _health_answer(self, what: str) -> Answer:
+        document = self.health.report().document()
+        return in_json(200 if document[what] else 503, document)
+
+    def _metrics_answer(self, headers: Headers) -> Answer:
+        if self._meters is None:
+            return in_json(503, {"error": f"metrics are not installed: {INSTALL}"})
+        page = self._meters.page(headers.get("accept", ""))
+        return Answer(200, page.body, page.content_type)
+
+    def _answered(self, status: int) -> None:
+        if self._meters is not None:
+            self._meters.count("telemetry_requests", {"code": status})
