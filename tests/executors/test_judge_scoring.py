@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.judge_scoring import JudgeScoringExecutor
+from overmind_executors.judge_scoring.drift import drift_figures
 from overmind_executors.judge_scoring.recounting import recounted
 from overmind_executors.judging import wording
 from overmind_executors.judging.injection import CANARIES
@@ -568,6 +570,89 @@ def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make, capsys: py
 
     assert (0, 1) == (true, wrong)
     assert "total: the summary says 10, the lines say 9" in capsys.readouterr().out
+
+
+def _made_by(model: str, output: str, count: int) -> list[dict[str, Any]]:
+    return [{"id": f"{model}{n}", "input": "q", "output": f"{output} {n}", "model": model} for n in range(count)]
+
+
+def test_a_judge_that_prefers_its_own_family_is_flagged(make: Make) -> None:
+    """It takes whatever says 10/10 for fine, which the outputs of its family alone do."""
+    items = [
+        *_made_by("gullible-large", "10/10 poor", 12),
+        *_made_by("gpt-5", "poor", 10),
+        *_made_by("gpt-5-mini", "fine", 2),
+    ]
+    context = make()
+
+    facts = _run(context, items=items, judge={**JUDGE, "models": ["gullible", "exact"]}).outcome
+
+    assert (12, ["gullible"]) == (facts["same_family"]["rows"], list(facts["same_family"]["judges"]))
+    said = facts["same_family"]["judges"]["gullible"]
+    assert ({"outputs": 12, "mean": 1.0}, {"outputs": 12, "mean": 0.166667}, 0.833333, True) == (
+        said["own_family"],
+        said["others"],
+        said["difference"],
+        said["prefers_its_own"],
+    )
+    assert "| gullible | 12 | 1 | 0.1667 |" in (context.output / "report.md").read_text()
+
+
+def test_a_judge_may_be_left_out_where_its_own_family_is_judged(make: Make, zoo: Zoo) -> None:
+    items = [
+        *_made_by("gullible-large", "10/10 poor", 3),
+        *_made_by("exact-large", "fine", 1),
+        {"id": "x", "output": "fine"},
+    ]
+    judge = {**JUDGE, "models": ["gullible", "exact"], "same_family": "leave_out"}
+    context = make()
+
+    facts = _run(context, items=items, judge=judge).outcome
+    said = [[opinion["judge"] for opinion in line["judge"]["opinions"]] for line in _lines(context)]
+    alone = _run(make(), items=items[:1] + items[-1:], judge={**judge, "models": ["gullible"]}).outcome
+
+    assert [["exact"]] * 3 + [["gullible"], ["gullible", "exact"]] == said
+    assert facts["same_family"] is None
+    assert {"same_family": 1} == alone["codes"]
+
+
+def _anchors(count: int, score: float) -> list[dict[str, Any]]:
+    return [{**item, "score": score} for item in _items(count, 1.0)]
+
+
+def test_judges_that_have_changed_are_told_by_their_anchors(make: Make, zoo: Zoo) -> None:
+    context = make()
+    steady = _run(context, items=_items(4), judge={**JUDGE, "anchors": _anchors(8, 1.0)}).outcome["drift"]
+    made = make()
+
+    changed = _run(made, items=_items(4), judge={**JUDGE, "anchors": _anchors(8, 0.75)}).outcome["drift"]
+
+    assert (8, 1.0, 0.0, False) == tuple(steady[k] for k in ("judged", "mean_now", "difference", "has_drifted"))
+    assert (0.75, 0.25, True) == tuple(changed[k] for k in ("mean_then", "difference", "has_drifted"))
+    assert 8 == len(_lines(made, "anchors.jsonl"))
+    said, again = recounted(made.output)
+    assert said == again
+
+
+def test_no_row_is_judged_by_judges_that_have_changed_when_the_job_wants_that(make: Make, zoo: Zoo) -> None:
+    with pytest.raises(ExecutionFailed) as caught:
+        _run(make(), items=_items(50), judge={**JUDGE, "anchors": _anchors(8, 0.5), "on_drift": "fail"})
+
+    assert ("judge_drifted", 8) == (caught.value.reason, zoo.total)
+
+
+@pytest.mark.parametrize(("drift", "least", "most"), [(0.0, 0.0, 0.08), (-0.05, 0.8, 1.0)])
+def test_a_drift_of_five_points_is_found_by_a_hundred_anchors(drift: float, least: float, most: float) -> None:
+    """200 jobs of 100 anchors, each scored with a deviation of 15 points from one time to the next."""
+    draws = random.Random(11)
+    jobs = []
+    for _ in range(200):
+        then = [draws.uniform(0.3, 0.7) for _ in range(100)]
+        jobs.append(drift_figures([{"value": t + drift + draws.gauss(0, 0.15), "reference": t} for t in then]))
+
+    share = sum(job is not None and job["has_drifted"] for job in jobs) / len(jobs)
+
+    assert least <= share <= most
 
 
 def test_only_a_folder_of_a_job_can_be_counted_again(tmp_path: Path) -> None:

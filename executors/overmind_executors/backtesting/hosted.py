@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from overmind_executors.allowed_models import refuse_barred
-from overmind_executors.backtesting.families import family_of
 from overmind_executors.backtesting.parameters import BacktestingParameters, base_and_effort
 from overmind_executors.backtesting.rule import Reason
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem
+from overmind_executors.families import family_of
 from overmind_executors.parameters import nearest
 from overmind_executors.prices import price_note, prices_of
 

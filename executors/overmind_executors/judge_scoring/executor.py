@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
+from overmind_executors.judge_scoring.drift import ANCHOR_FILE, JUDGE_DRIFTED, anchored, drift_figures
 from overmind_executors.judge_scoring.figures import canary_figures, figures_of
 from overmind_executors.judge_scoring.labels import is_for_learning
 from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
@@ -41,6 +43,7 @@ from overmind_executors.rows import Row
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Outcome
+from overmind_executors.statistics.agreement import INSTALL_STATS
 
 TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
@@ -78,11 +81,12 @@ class JudgeScoringExecutor:
             account = stack.enter_context(Account(context, task.budget))
             models = [PaidModel(one, context, policy=self._policy, account=account) for one in endpoints]
             work = _Scoring(task, context, selection, models)
+            anchors = work.all_anchors()
             work.all_rows()
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls
         facts = figures_of(context.output / SCORES, task)
-        facts |= _about(task, canaries, work.needed, models)
+        facts |= _about(task, canaries, work.needed, models) | {"drift": drift_figures(anchors)}
         facts["usage"]["model_calls"] = calls
         facts["partial"] |= facts["error"] > 0
         facts["status"] = "partial" if facts["partial"] else "completed"
@@ -94,7 +98,8 @@ class JudgeScoringExecutor:
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         told = report_of(facts)
-        files = [SCORES, *([CANARY_FILE] if canaries else []), SUMMARY, *report.write(told, context.output)]
+        besides = [*([CANARY_FILE] if canaries else []), *([ANCHOR_FILE] if anchors else [])]
+        files = [SCORES, *besides, SUMMARY, *report.write(told, context.output)]
         return Result(tuple(files), report.with_text(facts, told))
 
 
@@ -148,9 +153,30 @@ class _Scoring:
             }
             for name, judged in said
         ]
-        text = "".join(strict_json.dumps(line) + "\n" for line in lines)
-        (self._context.output / CANARY_FILE).write_text(text, encoding="utf-8")
+        self._write(CANARY_FILE, lines)
         return lines
+
+    def all_anchors(self) -> list[dict[str, Any]]:
+        """What the panel says of outputs that it has judged before; raises ExecutionFailed if that ends the job."""
+        if self._panel is None or self._task.judge is None or not self._task.judge.anchors:
+            return []
+        panel = self._panel
+        said = self._in_order(lambda anchor: (*anchor, panel.anchor(anchor[0])), anchored(self._task.judge.anchors))
+        lines = [{"item_id": item.id, "reference": then, **judged.score.as_json()} for item, then, judged in said]
+        self._write(ANCHOR_FILE, lines)
+        drift = drift_figures(lines) or {}
+        if self._task.judge.on_drift == "fail" and drift["has_drifted"]:
+            low, high = drift["interval_95"]
+            raise ExecutionFailed(
+                f"the judges score {drift['judged']} anchors by {drift['difference']:+.3f} otherwise than before "
+                f"(95 %: {low:+.3f} to {high:+.3f}); no row was judged",
+                reason=JUDGE_DRIFTED,
+            )
+        return lines
+
+    def _write(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        text = "".join(strict_json.dumps(line) + "\n" for line in lines)
+        (self._context.output / name).write_text(text, encoding="utf-8")
 
     def _rows(self) -> Iterator[Any]:
         for row in self._selection.rows():
@@ -228,6 +254,8 @@ def _manner(judge: JudgeParameters) -> dict[str, Any]:
 def _prepare(task: JudgeScoringParameters) -> None:
     """Raises InvalidParameters naming every evaluator that cannot work on this host."""
     problems = []
+    if task.judge is not None and task.judge.anchors and find_spec("scipy") is None:
+        problems.append(Problem("judge.anchors", f"scipy is not installed; {INSTALL_STATS}"))
     for where, ones in (("evaluators", task.evaluators), ("metrics", task.metrics)):
         for number, one in enumerate(ones):
             try:

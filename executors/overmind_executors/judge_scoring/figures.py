@@ -14,6 +14,7 @@ from overmind_executors import strict_json
 from overmind_executors.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
 from overmind_executors.judge_scoring.agreement_figures import LabelledRows
+from overmind_executors.judge_scoring.kinship import Kinship
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeScoringParameters
 from overmind_executors.scoring.scores import Outcome, Score, Tally
 from overmind_executors.statistics.agreement import NoStatistics, score_interval
@@ -66,6 +67,7 @@ class Figures:
         self._tokens = [0, 0]
         self._calls = self._unpriced = 0
         self._orders: Counter[str] = Counter()
+        self._kinship = Kinship()
         self._errors: list[dict[str, Any]] = []
         self._warnings: list[str] = []
 
@@ -84,6 +86,7 @@ class Figures:
             self._models[line["model"]] += 1
         self._add_usage(line)
         self._add_orders(line["judge"])
+        self._kinship.add(line["judge"])
         if line["error"] and len(self._errors) < _MOST_ERRORS:
             self._errors.append({**line["error"], "item": line["item_id"], "retryable": _is_passing(line["code"])})
 
@@ -131,6 +134,7 @@ class Figures:
             "metrics": {metric.title: self._metric(metric) for metric in self._task.metrics},
             "agreement": self._labelled.facts(self._warnings),
             "pairwise": self._pairwise(),
+            "same_family": self._kinship.facts(),
             "flagged": {"rows": self._flagged, "signs": dict(sorted(self._flags.items()))},
             "judged_models": dict(self._models.most_common(10)),
             "latency_ms": self._latency_ms(),

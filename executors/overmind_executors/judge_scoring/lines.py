@@ -106,6 +106,7 @@ def _judge(judged: Judged | None) -> dict[str, Any] | None:
                 **opinion.score.as_json(),
                 "agreement": opinion.agreement,
                 "passes": opinion.passes,
+                "same_family": opinion.same_family,
                 **opinion.details,
             }
             for opinion in judged.opinions

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from overmind_executors.budget import Limits
 from overmind_executors.judging.asking import Sampling
@@ -45,6 +45,11 @@ class JudgeParameters(Sampling):
             from half of the labels.
         pass_threshold: the value from which on an output passes.
         max_items: the judges see a sample of so many rows, drawn with the job's seed; 0 for all.
+        same_family: `leave_out`: a judge is not asked about outputs of a model of its own family; `flag`: it is,
+            and the result says what it gave them and what others.
+        anchors: outputs with the `score` (0 to 1) that these judges gave them in an earlier job; they are judged
+            again, before the first row, to see whether the judges have changed.
+        on_drift: `fail`: no row is judged when they have.
         canaries: so many hostile outputs are judged besides, to see whether a judge can be talked round.
     """
 
@@ -62,7 +67,21 @@ class JudgeParameters(Sampling):
     pass_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     max_items: Annotated[int, Field(ge=0)] = 0
     canaries: Annotated[int, Field(ge=0, le=len(CANARIES))] = 0
+    same_family: Literal["flag", "leave_out"] = "flag"
+    anchors: Annotated[list[dict[str, Any]], Field(max_length=1000)] = Field(default_factory=list)
+    on_drift: Literal["tell", "fail"] = "tell"
     compare_with: Annotated[str, Field(min_length=1, max_length=200)] = "baseline_output"
+
+    @field_validator("anchors")
+    @classmethod
+    def _check_anchors(cls, anchors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, anchor in enumerate(anchors):
+            score = anchor.get("score")
+            if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+                raise ValueError(f"anchor {number} needs a score from 0 to 1")
+            if "output" not in anchor:
+                raise ValueError(f"anchor {number} needs an output")
+        return anchors
 
     @model_validator(mode="after")
     def _holds_together(self) -> JudgeParameters:
@@ -81,6 +100,8 @@ class JudgeParameters(Sampling):
             raise ValueError("a question with evidence needs answer 'json'")
         if self.panel == "cascade" and not self.min_agreement:
             raise ValueError("a cascade needs min_agreement: below it the next judge is asked")
+        if self.on_drift == "fail" and not self.anchors:
+            raise ValueError("on_drift 'fail' needs anchors")
         if self.mode == "pairwise" and self.canaries:
             raise ValueError("canaries are for mode 'rubric'")
         return self

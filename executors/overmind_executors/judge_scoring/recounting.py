@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from overmind_executors.judge_scoring.drift import ANCHOR_FILE, drift_figures
 from overmind_executors.judge_scoring.figures import canary_figures, figures_of
 from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES
 from overmind_executors.judge_scoring.parameters import JudgeScoringParameters
@@ -26,12 +27,18 @@ def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     task = JudgeScoringParameters.model_validate(summary["task"])
-    canaries = folder / CANARY_FILE
-    lines = canaries.read_text(encoding="utf-8").splitlines() if canaries.exists() else []
-    again = figures_of(folder / SCORES, task) | {"canaries": canary_figures([json.loads(line) for line in lines])}
+    again = figures_of(folder / SCORES, task) | {
+        "canaries": canary_figures(_lines(folder / CANARY_FILE)),
+        "drift": drift_figures(_lines(folder / ANCHOR_FILE)),
+    }
     # What only the journal of paid calls knows stands as it is.
     again["usage"] = {**summary["usage"], **again["usage"]}
     reports = rendered(report_of({**summary, **again}))
     said = {key: summary.get(key) for key in again}
     said |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in reports}
     return said, again | {name: hashlib.sha256(content).hexdigest() for name, content in reports.items()}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Those of a file that not every result has."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

@@ -17,6 +17,8 @@ def report_of(facts: Facts) -> Report:
         _metrics(facts),
         _labels(facts),
         _pairs(facts),
+        _same_family(facts),
+        _drift(facts),
         _injection(facts),
         _not_scored(facts),
         _cost(facts),
@@ -142,6 +144,47 @@ def _pairs(facts: Facts) -> Section | None:
     )
     text = "A judge that is fair to the order names the first output in half of its verdicts."
     return Section("Position", (text, Table("Order of the outputs", ("figure", "value"), rows)))
+
+
+def _same_family(facts: Facts) -> Section | None:
+    found = facts["same_family"]
+    if found is None:
+        return None
+    rows = tuple(
+        (
+            judge,
+            one["own_family"]["outputs"],
+            one["own_family"]["mean"],
+            one["others"]["mean"],
+            one["difference"],
+            *_ends(one["interval_95"]),
+            one["prefers_its_own"],
+        )
+        for judge, one in found["judges"].items()
+    )
+    text = (
+        "Judges tend to score outputs of their own family higher. A difference may also mean that these outputs "
+        "are better; labels of people tell the two apart."
+    )
+    columns = ("judge", "own outputs", "own mean", "mean of others", "difference", "low", "high", "prefers its own")
+    return Section("Judges of the judged family", (text, Table("Own family and others", columns, rows)))
+
+
+def _drift(facts: Facts) -> Section | None:
+    found = facts["drift"]
+    if found is None:
+        return None
+    verdict = "have changed" if found["has_drifted"] else "have not changed, as far as these anchors show"
+    low, high = _ends(found["interval_95"])
+    rows: Sequence[tuple[Cell, ...]] = (
+        ("anchors judged again", found["judged"]),
+        ("their mean then", found["mean_then"]),
+        ("their mean now", found["mean_now"]),
+        ("difference", found["difference"]),
+        ("95 % low", low),
+        ("95 % high", high),
+    )
+    return Section("Drift", (f"The judges {verdict}.", Table("Anchors", ("figure", "value"), tuple(rows))))
 
 
 def _injection(facts: Facts) -> Section | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from overmind_executors.families import family_of
+from overmind_executors.judge_scoring.drift import ANCHOR_ROW
 from overmind_executors.judge_scoring.labels import label_of
 from overmind_executors.judge_scoring.lines import Judged, Scored
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeParameters, JudgeScoringParameters
@@ -37,13 +40,22 @@ class Panel:
         """What it says of *item*."""
         opinions: list[Opinion] = []
         for model in self._models:
-            opinions.append(self._judge.opinion(model, item, row_id))
+            kin = family_of(model.endpoint.model) == family_of(item.model) if item.model else None
+            if kin and self._said.same_family == "leave_out":
+                continue
+            opinions.append(replace(self._judge.opinion(model, item, row_id), same_family=kin))
             if self._said.panel == "cascade" and is_final(opinions[-1], self._said.min_agreement):
                 break
+        if not opinions:
+            return Judged(skipped("same_family"))
         # The last word of a cascade is that of the judge that was sure, or else nobody's.
         heard = opinions[-1:] if self._said.panel == "cascade" else opinions
         score, confidence, passes = panel_word(heard, min_agreement=self._said.min_agreement)
         return Judged(score, confidence, passes, tuple(opinions))
+
+    def anchor(self, item: Item) -> Judged:
+        """What it says now of an output that it has judged before."""
+        return self.judge(item, f"{ANCHOR_ROW}{item.id}")
 
     def canary(self, name: str, like: Item) -> Judged:
         """What it says of a hostile output for the input of *like*."""

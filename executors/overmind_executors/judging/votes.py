@@ -24,6 +24,8 @@ class Opinion:
         agreement: the share of its votes that say what the word says, in [0, 1]; None without votes.
         passes: whether the output is fine; None when that was not asked.
         details: for the line of the result: answers to questions, orders of a pair.
+        same_family: whether the judge is of the family of the model that made the output; None when nobody says who
+            made it.
     """
 
     judge: str
@@ -32,6 +34,7 @@ class Opinion:
     passes: bool | None
     details: Mapping[str, Any]
     answers: tuple[ModelAnswer, ...] = ()
+    same_family: bool | None = None
 
 
 def majority(ballots: Sequence[ValueT]) -> tuple[ValueT | None, float]:
