@@ -28,6 +28,7 @@ from overmind_executors.sandbox.levels import Sandbox
 
 UNAVAILABLE: Final = "sandbox_unavailable"
 TMP: Final = Path("/tmp")  # noqa: S108 - its own, in memory
+_USR: Final = Path("/usr")
 _SHM_BYTES: Final = 64 << 20
 _UID: Final = "1000"
 _OLDEST: Final = "bubblewrap 0.8 or later"
@@ -91,10 +92,12 @@ def words(view: View, sandbox: Sandbox, own: Path) -> list[str]:
     line += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
     line += ["--size", str(min(_SHM_BYTES, sandbox.disk_bytes)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     line += ["--size", str(sandbox.disk_bytes), "--tmpfs", str(TMP)]
-    for path in _outermost(readable):
+    at_their_places = _outermost(readable)
+    for path in at_their_places:
         line += ["--ro-bind-try", str(path), str(path)]
     for inside, path in view.shown.items():
-        line += ["--ro-bind", str(path.resolve()), str(inside)]
+        if not (inside == path and any(path.is_relative_to(other) for other in (_USR, *at_their_places))):
+            line += ["--ro-bind", str(path.resolve()), str(inside)]
     for path in view.writable:
         line += ["--bind", str(path), str(path)]
     line += ["--remount-ro", "/", "--chdir", str(view.folder), "--setenv", "HOME", str(TMP)]
@@ -130,7 +133,7 @@ def _interpreter() -> set[Path]:
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
     """Without those that lie in another one, or in /usr."""
-    shown: list[Path] = [Path("/usr")]
+    shown: list[Path] = [_USR]
     for path in sorted(set(paths), key=lambda path: len(path.parts)):
         if not any(path.is_relative_to(other) for other in shown):
             shown.append(path)
