@@ -175,6 +175,50 @@ DEFECTS = (
         ("tests/unit/test_deadly_jobs.py",),
     ),
     Defect(
+        "fence-at-the-end",
+        "only the last word of an older attempt is refused",
+        BOARD,
+        "if word.attempt is not None and word.attempt != job.attempt:",
+        "if word.attempt is not None and word.attempt != job.attempt and LIFECYCLE[word.status].is_final:",
+        (MACHINE, "tests/controlplane/test_claims.py"),
+    ),
+    Defect(
+        "key-of-all",
+        "the key of a claim belongs to no agent and no project",
+        "controlplane/overmind_controlplane/claiming.py",
+        'return f"{job.project_id}:{agent_id}:claim"',
+        'return "claim"',
+        (MACHINE, "tests/controlplane/test_claims.py"),
+    ),
+    Defect(
+        "said-too-soon",
+        "a word is taken out of the outbox before it is sent",
+        "agent/overmind_agent/delivery.py",
+        "        try:\n            self._control_plane.report(posted.update)\n",
+        "        self._outbox.delivered(posted)\n"
+        "        try:\n            self._control_plane.report(posted.update)\n",
+        (AGENT_MACHINE, "tests/unit/test_delivery.py"),
+    ),
+    Defect(
+        "beat-behind-work",
+        "a heartbeat waits until nobody else speaks to the control plane",
+        "agent/overmind_agent/http_calls.py",
+        "    @contextmanager\n    def _within(self, total_s: float) -> Iterator[Deadline]:\n"
+        "        self._on_exchange(total_s)\n        with deadline(total_s) as limit:\n",
+        "    _one = __import__('threading').Lock()\n\n"
+        "    @contextmanager\n    def _within(self, total_s: float) -> Iterator[Deadline]:\n"
+        "        self._on_exchange(total_s)\n        with self._one, deadline(total_s) as limit:\n",
+        ("tests/http/test_misbehaving_servers.py",),
+    ),
+    Defect(
+        "ends-of-one-host",
+        "how often a job ended its agents is counted by each agent alone",
+        BOARD,
+        "        if ends > job.ends_now:\n",
+        "        if False:\n",
+        ("tests/controlplane/test_leases.py",),
+    ),
+    Defect(
         "page-escapes",
         "the page shows what a job brings as HTML",
         f"{PAGE}/rendering.py",

@@ -17,6 +17,8 @@ from overmind_agent.ports import Clock, ControlPlane
 
 LEAST_GAP_S: Final = 1.0
 MOST_HELD_S: Final = 10.0
+# What a server that asks for patience is given at most: longer, and it would take back the jobs that are held.
+PATIENCE_S: Final = 15.0
 NOT_FOUND: Final = 404
 
 _WISHES: Final = {Directive.CANCEL: StopReason.USER_REQUEST, Directive.SUPERSEDED: StopReason.LEASE_LOST}

@@ -12,6 +12,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ CLAIM: Final = Verb("claim", 15, is_on_job=True)
 REPORT: Final = Verb("report", 15, is_on_job=True)
 REPORTS: Final = Verb("reports", 30)
 HEARTBEAT: Final = Verb("heartbeat", 10)
+LEAST_BEAT_S: Final = 2.0
 LEAVE: Final = Verb("leave", 2)
 READ_JOB: Final = Verb("read_job", 15, is_on_job=True)
 DOWNLOAD: Final = Verb("download", 60, max_bytes=1024 * MIB)
@@ -372,9 +374,10 @@ class HttpControlPlane:
             self._say_status("ExecutingJob" if held else "Paused" if not_accepting else "Idle")
             return self._look(held, wait_s)
         body = self._beat(held, draining=draining, wait_s=wait_s, not_accepting=not_accepting)
+        verb = replace(HEARTBEAT, total_s=beat_s(wait_s))
         with self._calls.giving_way():
             answer = self._calls.call(
-                HEARTBEAT, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
+                verb, "POST", f"/api/v2/agents/{segment(self._agent)}/heartbeat", body=body, extra_s=wait_s
             )
         return _orders(wire.parse(wire.HeartbeatAnswer, answer.body))
 
@@ -528,6 +531,15 @@ class HttpControlPlane:
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """See ControlPlane."""
         return self._uploads.upload(claim, file)
+
+
+def beat_s(wait_s: float) -> float:
+    """
+    Seconds that a heartbeat may take on top of the *wait_s* for which the server may hold it.
+
+    One that nobody answers must not cost the next one its turn: no more than 0.8 of the time between two.
+    """
+    return min(HEARTBEAT.total_s, max(LEAST_BEAT_S, 0.8 * wait_s)) if wait_s else HEARTBEAT.total_s
 
 
 def _lease(grant: wire.LeaseGrant | None) -> Lease | None:

@@ -167,11 +167,13 @@ def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], k
         for name, model in settings.models.items()
         if model.api_key is not None
     }
+    manager = host.service_manager()
     return Outside(
         token=token.current,
         model_key=lambda name: keys[name].current() if name in keys else "",
         job_environment=job_environment,
-        notify_socket=host.service_manager().notify_socket,
+        notify_socket=manager.notify_socket,
+        watchdog_s=manager.watchdog_s,
         on_change=on_change,
         logs=kept,
     )

@@ -52,7 +52,7 @@ from overmind_agent.errors import (
     JournalError,
     OvermindAgentError,
 )
-from overmind_agent.heartbeat import Heartbeat
+from overmind_agent.heartbeat import PATIENCE_S, Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.intake import Intake
 from overmind_agent.job_log import JobLog
@@ -75,8 +75,8 @@ from overmind_agent.program_sandbox import sandbox_of
 from overmind_agent.signals import Signals
 from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
-from overmind_agent.state_folder import is_in_memory, owning
-from overmind_agent.supervisor import Supervisor
+from overmind_agent.state_folder import doubt_about, owning
+from overmind_agent.supervisor import Supervisor, check_watchdog
 from overmind_agent.telemetry.telemetry import Telemetry
 from overmind_agent.time_limits import TimeLimits
 from overmind_agent.wall_clock import WallClock
@@ -107,6 +107,7 @@ class Outside:
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         job_environment: what children get on top of the fixed variables.
         notify_socket: systemd's, None without it.
+        watchdog_s: how long systemd waits for a sign of life; None for ever.
         on_change: told of each status and each progress of a job, from any thread.
         logs: whose redactor masks secrets in whatever leaves this host.
         model_key: the key of the model of that name, as it is now; empty for none.
@@ -115,6 +116,7 @@ class Outside:
     token: Callable[[], str]
     job_environment: Mapping[str, str]
     notify_socket: str | None
+    watchdog_s: float | None
     on_change: Callable[[HeldJob, Status], None]
     logs: Logs
     model_key: Callable[[str], str]
@@ -255,12 +257,13 @@ class Service:
     @contextmanager
     def _started(self, *, reach_s: float) -> Iterator[Supervisor]:
         with ExitStack() as at_end:
+            check_watchdog(self._outside.watchdog_s)
             signals = Signals()
             processes.guard_this_process()
             state = self._settings.agent.state_dir
             at_end.enter_context(owning(state))
-            if is_in_memory(state):
-                self._log.warning("state.in_memory", path=str(state), hint="a reboot forgets jobs and results")
+            if doubt := doubt_about(state):
+                self._log.warning("state.not_lasting", path=str(state), file_system=doubt.kind, hint=doubt.hint)
             if strangers := processes.end_strangers(f"{state}#"):
                 self._log.warning("agent.strangers_killed", processes=strangers)
             agent = self._settings.agent
@@ -456,7 +459,7 @@ class Service:
     ) -> tuple[threading.Thread, ...]:
         shared: dict[str, Any] = {"held_jobs": self._held_jobs, "on_refused": on_refused, "log": self._log}
         beating, delivering, shipping = map(self._pulses.add, ("heartbeat", "delivery", "logs"))
-        beating_plane = self._planes.make(beating.turn, pause=Pause(self._clock))
+        beating_plane = self._planes.make(beating.turn, pause=Pause(self._clock, most_s=PATIENCE_S))
         heartbeat = Heartbeat(
             control_plane=beating_plane,
             register=lambda: self._register(beating_plane, 0),

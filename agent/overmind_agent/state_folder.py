@@ -6,13 +6,20 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from overmind_agent.errors import ConfigError, JournalError, StateInUse
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
-_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+# What a journal on such a file system cannot promise; words for the log.
+_FORGETS: Final = "a reboot forgets jobs and results"
+_SHARED: Final = "its locks and memory hold on one host alone, and its server may forget; name a folder on a disk"
+_DOUBTS: Final = {
+    **dict.fromkeys(("tmpfs", "ramfs"), _FORGETS),
+    **dict.fromkeys(("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "glusterfs", "fuse.sshfs"), _SHARED),
+}
 
 
 @contextmanager
@@ -61,13 +68,22 @@ def _must_sync(state: Path, descriptor: int) -> None:
         ) from error
 
 
-def is_in_memory(state: Path, mounts: Path = MOUNTS) -> bool:
-    """Whether *state* is on a file system that a reboot empties; False where that cannot be told."""
+@dataclass(frozen=True)
+class Doubt:
+    """Why the file system of a state folder, of *kind*, may lose it; *hint* is for the log."""
+
+    kind: str
+    hint: str
+
+
+def doubt_about(state: Path, mounts: Path = MOUNTS) -> Doubt | None:
+    """Why what is in *state* may not last: a reboot or another host takes it away; None where it cannot be told."""
     try:
         lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
-        return False
+        return None
     # The fifth word is where it is mounted, the one after the lone dash its kind; the last mount there counts.
     kinds = {Path(words[4]): words[words.index("-") + 1] for words in lines}
     here = state.resolve()
-    return next((kinds[folder] in _IN_MEMORY for folder in (here, *here.parents) if folder in kinds), False)
+    kind = next((kinds[folder] for folder in (here, *here.parents) if folder in kinds), "")
+    return Doubt(kind, _DOUBTS[kind]) if kind in _DOUBTS else None

@@ -15,6 +15,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from overmind_agent.errors import ConfigError
 from overmind_agent.held_jobs import HeldJobs
 from overmind_agent.jobs import StopReason
 from overmind_agent.loops import Pulses, stacks
@@ -23,8 +24,23 @@ from overmind_agent.ports import Clock
 from overmind_agent.signals import DUMP, ENDING, RELOAD, Signals
 
 TICK_S: Final = 5.0
+# A busy host delays a tick; a watchdog that allows for fewer than so many would end a daemon that is well.
+TICKS_TO_A_WATCHDOG: Final = 4
 STALLED: Final = 70  # the exit code of a bug, after which service managers start again
 HINT: Final = "present jobs may end; a second signal gives them back, a third ends at once"
+
+
+def check_watchdog(watchdog_s: float | None) -> None:
+    """
+    Raises:
+        ConfigError: the service manager ends the daemon before it can say that it lives.
+    """
+    least_s = TICKS_TO_A_WATCHDOG * TICK_S
+    if watchdog_s is not None and watchdog_s < least_s:
+        raise ConfigError(
+            f"the service manager's watchdog allows {watchdog_s:g} s, and the daemon says every {TICK_S:g} s that "
+            f"it lives: set WatchdogSec to at least {least_s:g}"
+        )
 
 
 class Supervisor:

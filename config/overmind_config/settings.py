@@ -7,6 +7,7 @@ These are plain values: importing this module or making a `Settings` reads neith
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping
 from datetime import date
@@ -169,6 +170,17 @@ class Agent(Section):
                 f"lease would outlive it; set at most {LEASE_S / 3 - 5:g}"
             )
         return grace_s
+
+    @field_validator("no_progress_s")
+    @classmethod
+    def _before_the_job_is_over(cls, no_progress_s: float | None, info: ValidationInfo) -> float | None:
+        limit_s = info.data.get("job_timeout_s", math.inf)
+        if no_progress_s is not None and no_progress_s >= limit_s:
+            raise ValueError(
+                f"{no_progress_s:g} s without progress are not less than job_timeout_s, {limit_s:g} s, which ends "
+                "the job first; lower it, or leave it out"
+            )
+        return no_progress_s
 
     @field_validator("stop_timeout_s")
     @classmethod

@@ -175,6 +175,39 @@ def test_a_call_can_be_ended_from_another_thread() -> None:
     assert took_s < 10
 
 
+def test_a_call_that_hangs_holds_up_no_other_connection() -> None:
+    """A heartbeat has a connection of its own, and goes on beside an upload that stands still."""
+    is_hanging = threading.Event()
+
+    def tells_and_hangs(connection: socket.socket, over: threading.Event) -> None:
+        read_head(connection)
+        is_hanging.set()
+        over.wait(60)
+
+    with (
+        rude_server(tells_and_hangs) as stuck,
+        rude_server(says(OK + b"Content-Length: 2\r\n\r\n{}")) as server,
+        closing(HttpCalls(stuck.url, lambda: "t")) as uploading,
+        closing(HttpCalls(server.url, lambda: "t")) as beating,
+    ):
+
+        def upload() -> None:
+            with uploading.giving_way():
+                ended(lambda: uploading.put_blob(Verb("upload", 5), stuck.url, b"x"))
+
+        other = threading.Thread(target=upload)
+        other.start()
+        is_hanging.wait(10)
+        began = time.monotonic()
+        answer = beating.call(PROBE, "GET", "/x")
+        took_s = time.monotonic() - began
+        uploading.stop_waiting()
+        other.join(10)
+
+    assert b"{}" == answer.body
+    assert took_s < TOTAL_S + SLACK_S
+
+
 def test_a_deadline_does_not_reach_into_the_next_call() -> None:
     """The connection is kept open, and the timer of the first call must not end the second."""
     with (

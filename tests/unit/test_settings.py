@@ -80,6 +80,7 @@ def test_plain_http_can_be_allowed() -> None:
         ({"agent": {"grace_s": 16}}, ["16 s + 5 s", "60 s", "at most 15"]),
         ({"agent": {"drain_s": 300}}, ["355 s", "330 s"]),
         ({"agent": {"stop_timeout_s": 10}}, ["295 s", "10 s"]),
+        ({"agent": {"no_progress_s": 600, "job_timeout_s": 600}}, ["600 s", "job_timeout_s, 600 s"]),
     ],
 )
 def test_times_that_do_not_fit_together_are_refused_with_both_numbers(tree: object, numbers: list[str]) -> None:
@@ -95,6 +96,7 @@ def test_times_that_do_not_fit_together_are_refused_with_both_numbers(tree: obje
         {"agent": {"grace_s": 15}},
         {"agent": {"drain_s": 275}},
         {"agent": {"stop_timeout_s": 295}},
+        {"agent": {"no_progress_s": 599, "job_timeout_s": 600}},
     ],
 )
 def test_times_that_just_fit_are_taken(tree: object) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from overmind_agent import heartbeat, http_client
+from overmind_agent import heartbeat, http_calls, http_client
 from overmind_agent.errors import ConfigError
-from overmind_agent.state_folder import is_in_memory, owning
+from overmind_agent.held_jobs import MARGIN_S
+from overmind_agent.pause import Pause
+from overmind_agent.refusals import Verb
+from overmind_agent.state_folder import doubt_about, owning
+from overmind_agent.supervisor import check_watchdog
+from overmind_agent.testing import VirtualClock
+from overmind_agent.time_limits import TimeLimits
 from overmind_config.settings import LEASE_S
 
 MOUNTED = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -18,6 +25,7 @@ MOUNTED = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
 24 23 0:22 / /run/disk rw - xfs /dev/sdb rw
 25 22 0:23 / /var/lib/agent rw - ext4 /dev/sdc rw
 26 22 0:24 / /var/lib/agent rw - tmpfs tmpfs rw
+27 22 0:25 / /home/agent rw - nfs4 server:/home rw
 """
 
 
@@ -26,16 +34,61 @@ def test_a_heartbeat_that_nobody_answers_has_ended_by_a_third_of_the_lease() -> 
 
 
 @pytest.mark.parametrize(
-    ("folder", "is_so"),
-    [("/var/lib/other", False), ("/run/agent", True), ("/run/disk/agent", False), ("/var/lib/agent/state", True)],
+    ("folder", "kind"),
+    [
+        ("/var/lib/other", None),
+        ("/run/agent", "tmpfs"),
+        ("/run/disk/agent", None),
+        ("/var/lib/agent/state", "tmpfs"),
+        ("/home/agent/state", "nfs4"),
+    ],
 )
-def test_a_state_folder_that_a_reboot_empties_is_known(tmp_path: Path, folder: str, is_so: bool) -> None:
+def test_a_state_folder_that_a_reboot_or_another_host_takes_away_is_known(
+    tmp_path: Path, folder: str, kind: str | None
+) -> None:
     """The innermost mount counts, and of two at one place the later one."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTED)
 
-    assert is_so is is_in_memory(Path(folder), mounts)
-    assert not is_in_memory(Path(folder), tmp_path / "missing")
+    found = doubt_about(Path(folder), mounts)
+
+    assert kind == (found.kind if found else None)
+    assert doubt_about(Path(folder), tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize(("watchdog_s", "is_refused"), [(None, False), (60.0, False), (20.0, False), (19.9, True)])
+def test_a_watchdog_that_a_busy_host_would_set_off_is_refused(
+    watchdog_s: float | None, *, is_refused: bool
+) -> None:
+    with pytest.raises(ConfigError, match="at least 20") if is_refused else nullcontext():
+        check_watchdog(watchdog_s)
+
+
+@pytest.mark.parametrize("wait_s", [0.25, 1.0, 2.5, 5.0, 10.0])
+def test_a_heartbeat_that_nobody_answers_leaves_the_next_one_its_turn(wait_s: float) -> None:
+    """With what a connection needs as the least."""
+    assert http_client.beat_s(wait_s) <= max(http_client.LEAST_BEAT_S, 0.8 * wait_s)
+
+
+def test_every_call_outlasts_a_connection_and_is_outlasted_by_what_it_belongs_to() -> None:
+    """Connecting, then one stalled read, then one file, then the job that it is of."""
+    verbs = {name: verb for name, verb in vars(http_client).items() if isinstance(verb, Verb) and name != "LEAVE"}
+
+    short = [name for name, verb in verbs.items() if verb.total_s <= http_calls.CONNECT_S]
+    limits = TimeLimits()
+
+    assert len(verbs) >= 9
+    assert [] == short
+    assert http_calls.CONNECT_S < http_calls.STALL_S < limits.uploading_s < limits.running_s
+
+
+def test_a_server_that_asks_for_patience_ends_no_lease() -> None:
+    """However long it asks for: what keeps a lease has a patience of its own, and a beat's time after it."""
+    clock = VirtualClock()
+    pause = Pause(clock, most_s=heartbeat.PATIENCE_S)
+    pause.ask(300)
+
+    assert pause.left_s() + heartbeat.MOST_HELD_S + http_client.HEARTBEAT.total_s < LEASE_S - MARGIN_S
 
 
 def test_a_state_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
