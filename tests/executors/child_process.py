@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,26 @@ CLEAN_ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 class Child:
     """A started child. Its events come in a queue, its log is the file `job.log` of its workspace."""
 
-    def __init__(self, folder: Path, *, parent: int | None = None, python_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        parent: int | None = None,
+        python_path: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
         reader, writer = os.pipe()
         command = [sys.executable, "-P", "-m", "overmind_executors.child"]
         command += ["--events-fd", str(writer), "--parent", str(parent or os.getpid())]
-        environment = {**CLEAN_ENVIRONMENT, **({"PYTHONPATH": str(python_path)} if python_path else {})}
+        path = {"PYTHONPATH": str(python_path)} if python_path else {}
         with (folder / "job.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=environment,
+                env={**CLEAN_ENVIRONMENT, **path, **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

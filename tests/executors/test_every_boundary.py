@@ -1,0 +1,181 @@
+"""
+A tuning job and a backtest are killed before each of their boundaries, and started again: they end with the files
+of an undisturbed job, byte for byte but for the clock, and pay again for the call in flight alone.
+
+`make test` tries a share of the boundaries, `make validity` all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from child_process import Child
+
+from overmind_agent.testing import fail_points
+from overmind_executors.contract import ModelEndpoint
+from zoo import Model, Zoo
+from zoo_judges import draw
+from zoo_writers import by_question, rows, tuned
+
+SHARE = {"prompt_tuning": 2, "model_backtesting": 1}  # boundaries that `make test` tries
+# What a clock says, and how often a life began: it differs between two undisturbed jobs, too.
+OF_THE_RUN = frozenset(
+    {"latency_ms", "started_at", "p50_ms", "p95_ms", "pareto", "calling_s", "resumed_calls", "resumed_steps",
+     "report_markdown", "fastest", "avg_latency_ms"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of job: its parameters, and its models in the zoo; `pictures` are files that show latencies."""
+
+    job_type: str
+    parameters: Mapping[str, Any]
+    models: Mapping[str, Model]
+    pictures: tuple[str, ...] = ()
+
+
+def _knows(name: str, share: float) -> Model:
+    return lambda messages: "fine" if draw(name, messages[-1]["content"]) < share else "poor"
+
+
+KINDS = {
+    "prompt_tuning": Kind(
+        "prompt_tuning",
+        {
+            "items": rows(16),
+            "prompt": "Say right or wrong. worth=0.3",
+            "target": {"model": "tuned", "temperature": 0.0},
+            "analyzer_model": "writer",
+            "num_iterations": 1,
+            "candidates_per_iteration": 2,
+            "examples_per_candidate": 2,
+            "concurrency": 1,
+        },
+        {"tuned": tuned, "writer": by_question(lambda number: f"Style {number}. worth=0.{number % 30 + 70}")},
+    ),
+    "model_backtesting": Kind(
+        "model_backtesting",
+        {
+            "items": [{"id": f"r{n}", "input": f"question {n}"} for n in range(14)],
+            "current_model": "old",
+            "models": ["good", "bad"],
+            "evaluators": [{"kind": "contains", "value": "fine"}],
+            "racing": {"first_rows": 10, "alpha": 0.05},
+            "concurrency": 1,
+        },
+        {name: _knows(name, share) for name, share in {"old": 0.5, "good": 1.0, "bad": 0.0}.items()},
+        ("report.html", "report.md", "pareto.svg"),
+    ),
+}
+
+
+@dataclass
+class Undisturbed:
+    """What a job makes that nobody disturbs."""
+
+    kind: Kind
+    files: Mapping[str, Any]
+    outcome: Any
+    calls: int
+    boundaries: list[str] = field(default_factory=list)
+
+
+def _start(folder: Path, zoo: Zoo, kind: Kind, *, attempt: int, plan: str = "") -> Child:
+    armed = fail_points.environment(plan, whose="job", log=folder.parent / "boundaries") if plan else {}
+    child = Child(folder, environment=armed)
+    models = [
+        asdict(ModelEndpoint(name, zoo.url, name, max_concurrency=1, input_price=1.0, output_price=1.0))
+        for name in kind.models
+    ]
+    return child.order(job_type=kind.job_type, attempt=attempt, parameters=dict(kind.parameters), models=models)
+
+
+def _timeless(value: Any) -> Any:
+    """*value* without what a clock said; paid calls are counted by the zoo."""
+    if isinstance(value, dict):
+        return {key: _timeless(one) for key, one in value.items() if key not in OF_THE_RUN and key != "model_calls"}
+    return [_timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def _made(folder: Path, kind: Kind, *, is_exact: bool) -> dict[str, Any]:
+    """The result files; *is_exact*: also those that say how many calls were made."""
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "output").iterdir()):
+        if path.name in kind.pictures or path.name == "manifest.json":
+            continue
+        if path.suffix in (".json", ".jsonl"):
+            found[path.name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        elif is_exact or not path.name.startswith("report"):
+            found[path.name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What such a job makes, and its boundaries."""
+    kind, folder = KINDS[request.param], tmp_path_factory.mktemp("undisturbed") / "workspace"
+    with Zoo(kind.models) as zoo:
+        child = _start(folder, zoo, kind, attempt=1, plan="0=kill")
+        result = child.result()
+        child.close()
+        calls = zoo.total
+    boundaries = (folder.parent / "boundaries").read_text().splitlines()
+    made = _made(folder, kind, is_exact=True)
+    return Undisturbed(kind, made, _timeless(result["outcome"]), calls, boundaries)
+
+
+@pytest.mark.timeout(3600)
+def test_killed_at_any_boundary_it_ends_the_same_and_pays_for_nothing_twice(
+    undisturbed: Undisturbed, tmp_path: Path, is_whole: bool, seed: int
+) -> None:
+    points = range(1, len(undisturbed.boundaries) + 1)
+    tried = points if is_whole else random.Random(seed).sample(points, SHARE[undisturbed.kind.job_type])
+
+    faults = {undisturbed.boundaries[n - 1]: list(_faults(undisturbed, tmp_path / str(n), n)) for n in tried}
+
+    assert {} == {where: found for where, found in faults.items() if found}
+
+
+def _faults(expected: Undisturbed, place: Path, point: int) -> Iterator[str]:
+    """What is wrong with a job that was killed at boundary number *point*."""
+    place.mkdir()
+    folder, kind = place / "workspace", expected.kind
+    with Zoo(kind.models) as zoo:
+        first = _start(folder, zoo, kind, attempt=1, plan=f"{point}=kill")
+        code = first.wait()
+        first.close()
+        if code != -signal.SIGKILL:
+            yield f"it was not killed: {code}"
+        before, in_flight = zoo.total, _in_flight(folder)
+        second = _start(folder, zoo, kind, attempt=2)
+        result = second.result()
+        second.close()
+        if not expected.calls <= zoo.total <= expected.calls + in_flight:
+            yield f"{zoo.total} calls, {before} of them before the kill and {in_flight} in flight"
+        is_exact = zoo.total == expected.calls and not in_flight
+    if expected.outcome != _timeless(result.get("outcome")):
+        yield f"the outcome differs: {result}"
+    made = _made(folder, kind, is_exact=is_exact)
+    yield from (f"{name} differs" for name in made if made[name] != expected.files[name])
+
+
+def _in_flight(folder: Path) -> int:
+    """Calls that were sent, and whose answer is not on disk."""
+    journal = folder / "state" / "paid_calls.sqlite"
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(journal)) as database:
+        try:
+            return int(database.execute("SELECT count(*) FROM call WHERE state = 'sent'").fetchone()[0])
+        except sqlite3.OperationalError:  # killed before there was a table
+            return 0
