@@ -1,6 +1,7 @@
 # make demo    real jobs on this machine, from nothing; KEEP=1 leaves the servers running
 # make test    everything that has to hold before a change is taken
 # make chaos   everything that `make test` tries a share of: minutes; SEED=7 for the same again
+# make validity  whether what is claimed of prompts and models is true, over thousands of simulated jobs
 # make bite    takes away what the project promises, one thing at a time, and sees whether the tests notice
 # make pictures takes the pictures of docs/watching.md anew
 # make lint, make format, make venv, make clean
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,data,llm,local-llm,metrics,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: browser pictures venv demo test chaos bite gate lint format clean systemd
+.PHONY: browser pictures venv demo test chaos bite validity lint format clean systemd
 
 venv: $(STAMP)
 
@@ -63,9 +64,11 @@ chaos: venv
 	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/acceptance/test_crash_points.py \
 		tests/acceptance/test_chaos.py
 
-# How often prompt_tuning promotes, over thousands of simulated jobs; a minute of processor time.
-gate: venv
-	$(BIN)/python benchmarks/tuning_gate.py
+# Whether what prompt_tuning and model_backtesting say is true: thousands of simulated jobs, then a job of each type that is
+# killed at every boundary. What the first part printed last is in docs/benchmarks.md.
+validity: venv
+	$(BIN)/python benchmarks/validity.py
+	$(BIN)/python -m pytest -q --chaos tests/executors/test_every_boundary.py
 
 bite: venv
 	$(BIN)/python tests/bite.py

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from backtest_bench import KNOWN, RULE, frontier, job, race, side, slow_hour_is_covered
 from overmind_executors.backtesting.decision import Decision, Finding, decide
 from overmind_executors.backtesting.evidence import Evidence, Side
 from overmind_executors.backtesting.families import family_of
-from overmind_executors.backtesting.frontier import frontier_of
-from overmind_executors.backtesting.pairs import Change, latency_change
+from overmind_executors.backtesting.pairs import Change
 from overmind_executors.backtesting.planning import extra_rows
-from overmind_executors.backtesting.racing import Racing, hopeless, looks
+from overmind_executors.backtesting.racing import Racing, looks
 from overmind_executors.backtesting.rule import Reason, Rule, Verdict
-
-RULE = Rule()
-
-
-def side(
-    quality: Any, *, latency_ms: Any = 100.0, cost_usd: Any = 0.001, answered: Any = True, gate_failed: Any = False
-) -> Side:
-    """One model; what is one value holds for all rows."""
-    scores = np.asarray(quality, dtype=float)
-    scores = scores.reshape(len(scores), -1)
-
-    def spread(value: Any) -> Any:
-        given = np.asarray(value)
-        return np.broadcast_to(given.reshape(len(given), -1) if given.ndim else given, scores.shape)
-
-    is_answered = spread(answered).astype(bool)
-    return Side(
-        scores,
-        np.where(is_answered, spread(latency_ms).astype(float), np.nan),
-        np.where(is_answered, spread(cost_usd).astype(float), np.nan),
-        np.ones(scores.shape, dtype=bool),
-        is_answered,
-        spread(gate_failed).astype(bool),
-    )
 
 
 def evidence(old: Side, **candidates: Side) -> Evidence:
@@ -52,19 +27,6 @@ def decided(old: Side, new: Side, rule: Rule = RULE) -> tuple[Decision, Finding]
     decision = decide(evidence(old, new=new), rule)
     (finding,) = decision.findings
     return decision, finding
-
-
-def job(draw: np.random.Generator, *, rows: int, repeats: int, gains: Sequence[float]) -> Evidence:
-    """Rows of different difficulty; candidate i passes each with gains[i] more; latency and tokens vary."""
-    chances = draw.beta(3, 2, size=rows)
-    names = ["old", *(f"m{number}" for number in range(len(gains)))]
-    sides = {}
-    for name, gain in zip(names, [0.0, *gains], strict=True):
-        passes = draw.random((rows, repeats)) < np.clip(chances + gain, 0, 1)[:, None]
-        latency_ms = draw.lognormal(6, 0.5, size=(rows, repeats))
-        cost_usd = draw.lognormal(-7, 0.3, size=(rows, repeats))
-        sides[name] = side(passes, latency_ms=latency_ms, cost_usd=cost_usd)
-    return Evidence("old", sides)
 
 
 def test_of_five_models_that_are_no_better_none_is_switched_to_19_times_in_20() -> None:
@@ -88,69 +50,26 @@ def test_a_model_that_is_ten_points_better_is_found_with_200_rows_asked_three_ti
 def test_a_slow_hour_moves_no_difference_beyond_its_interval() -> None:
     """The models are asked row by row: an hour that is ten times slower meets all of them."""
     draw = np.random.default_rng(3)
-    hour = np.where((np.arange(200) >= 80) & (np.arange(200) < 120), 10.0, 1.0)[:, None]
-    covers = 0
-    for _ in range(100):
-        old, new = (side([1.0] * 200, latency_ms=draw.lognormal(5, 0.3, (200, 1)) * hour) for _ in range(2))
-        change = latency_change(evidence(old, new=new), "new", level=0.95)
-        assert change is not None
-        covers += change.low <= 0 <= change.high
 
-    assert covers >= 90
+    assert sum(slow_hour_is_covered(draw) for _ in range(100)) >= 90
 
 
 def test_the_known_frontier_is_found_95_times_in_100() -> None:
-    """`dear` is best, `cheap` cheapest, `fast` fastest; `old` and `beaten` are nothing of it."""
     draw = np.random.default_rng(4)
-    known = {"old": (0.4, 3.3, 400.0), "dear": (0.9, 3.0, 300.0), "cheap": (0.7, 0.3, 300.0)}
-    known |= {"fast": (0.6, 1.0, 50.0), "beaten": (0.5, 3.3, 400.0)}
-    found = 0
-    for _ in range(100):
-        sides = {
-            name: side(
-                draw.random((150, 1)) < quality,
-                cost_usd=draw.lognormal(0, 0.1, (150, 1)) * cost,
-                latency_ms=draw.lognormal(0, 0.1, (150, 1)) * latency,
-            )
-            for name, (quality, cost, latency) in known.items()
-        }
-        frontier = frontier_of(Evidence("old", sides))
-        found += {"dear", "cheap", "fast"} == {point.model for point in frontier.points if point.is_on}
 
-    assert found >= 95
-    assert all(0 <= point.membership <= 1 for point in frontier.points)
+    found = [frontier(draw) for _ in range(100)]
+
+    assert sum(KNOWN == {point.model for point in one.points if point.is_on} for one in found) >= 95
+    assert all(0 <= point.membership <= 1 for one in found for point in one.points)
 
 
 def test_a_race_saves_a_third_of_the_calls_and_finds_the_winner_as_often() -> None:
     draw = np.random.default_rng(5)
-    saved, found, raced = 0, 0, 0
-    for _ in range(10):
-        whole = job(draw, rows=160, repeats=1, gains=[0.2, -0.3, -0.3, -0.4, -0.4, 0.0])
-        out = _raced(whole, Racing())
-        saved += sum(whole.rows - at for at in out.values())
-        sides = {name: _until(one, out.get(name, whole.rows)) for name, one in whole.sides.items()}
-        found += "m0" == decide(whole, RULE).winner
-        raced += "m0" == decide(Evidence("old", sides), RULE, out=frozenset(out)).winner
 
-    assert saved >= 0.3 * 10 * 160 * 7
-    assert raced >= found > 5
+    raced = [race(draw) for _ in range(10)]
 
-
-def _until(one: Side, rows: int) -> Side:
-    """*one*, asked about the first *rows* rows alone."""
-    is_asked = np.arange(len(one.quality))[:, None] < rows
-    numbers = (np.where(is_asked, values, np.nan) for values in (one.quality, one.latency_ms, one.cost_usd))
-    return Side(*numbers, one.asked & is_asked, one.answered & is_asked, one.gate_failed & is_asked)
-
-
-def _raced(whole: Evidence, racing: Racing) -> Mapping[str, int]:
-    """After how many rows each loser goes out."""
-    out: dict[str, int] = {}
-    for at in looks(whole.rows, racing)[:-1]:
-        running = [name for name in whole.candidates if name not in out]
-        seen = Evidence("old", {name: one.first(at) for name, one in whole.sides.items()})
-        out |= dict.fromkeys(hopeless(seen, running, RULE, racing), at)
-    return out
+    assert sum(one.saved for one in raced) >= 0.3 * sum(one.requests for one in raced)
+    assert sum(one.found_in_race for one in raced) >= sum(one.found for one in raced) > 5
 
 
 def test_the_looks_of_a_race_double_up_to_all_rows() -> None:
