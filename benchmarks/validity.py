@@ -3,9 +3,9 @@ Whether what prompt_tuning and model_backtesting say is true: simulated jobs who
 
     make validity        or: .venv/bin/python benchmarks/validity.py [JOBS]
 
-Whole jobs over coins in place of a model (`tuning_bench.py`, `rules_bench.py`, `backtest_bench.py` in `tests/`): the
-search, then the one test; the decision about other models. And small whole jobs over a real server (`zoo.py`), for
-what a job says it will need. The jobs are the same ones at every run; ends with 1 when an aim is not reached.
+Whole jobs over coins in place of a model (`tuning_bench.py`, `rules_bench.py`, `backtest_bench.py` in `tests/`):
+the search, then the one test; the decision about other models. And small whole jobs over a real server (`zoo.py`),
+for what a job says it will need. The jobs are the same ones at every run; ends with 1 when an aim is not reached.
 """
 
 from __future__ import annotations
