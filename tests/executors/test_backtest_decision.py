@@ -12,11 +12,11 @@ import pytest
 from backtest_bench import KNOWN, RULE, frontier, job, race, side, slow_hour_is_covered
 from overmind_executors.backtesting.decision import Decision, Finding, decide
 from overmind_executors.backtesting.evidence import Evidence, Side
-from overmind_executors.backtesting.families import family_of
 from overmind_executors.backtesting.pairs import Change
 from overmind_executors.backtesting.planning import extra_rows
 from overmind_executors.backtesting.racing import Racing, looks
 from overmind_executors.backtesting.rule import Reason, Rule, Verdict
+from overmind_executors.families import family_of
 
 
 def evidence(old: Side, **candidates: Side) -> Evidence:
