@@ -13,10 +13,10 @@ import os
 import resource
 import selectors
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from overmind_executors.contract import Stop, WorkStopped
 from overmind_executors.sandbox import census
@@ -98,6 +98,7 @@ def run(
     stdin: bytes | None = None,
     box: Sequence[str] | None = None,
     handed: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """
     Run *command*; standard error goes to the job's log.
@@ -108,18 +109,22 @@ def run(
         stdin: what it reads, None for nothing.
         box: the command line of its sandbox, None for none.
         handed: descriptors that a command in a sandbox gets.
+        environment: variables for it beside those of this process.
 
     Raises:
         NotStarted: it could not be started, or its sandbox could not be made.
         WorkStopped: *stop* was set; it was ended.
     """
-    wants_output = limits.stdout_bytes is not None
-    kernel = limits.of_the_kernel(is_boxed=box is not None)
+    shared: dict[str, Any] = {
+        "wants_output": limits.stdout_bytes is not None,
+        "limits": limits.of_the_kernel(is_boxed=box is not None),
+        "environment": environment or {},
+    }
     with _in_memory(stdin) as given:
         started = (
-            Bare(command, cwd=cwd, stdin=given, wants_output=wants_output, limits=kernel)
+            Bare(command, cwd=cwd, stdin=given, **shared)
             if box is None
-            else Boxed(command, box=box, stdin=given, wants_output=wants_output, limits=kernel, handed=handed)
+            else Boxed(command, box=box, stdin=given, handed=handed, **shared)
         )
     with contextlib.closing(started):
         try:

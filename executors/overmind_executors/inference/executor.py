@@ -213,21 +213,26 @@ def _open(
     if endpoint is not None:
         return PaidModel(endpoint, context, limits=task.budget, policy=policy)
     assert not isinstance(task.target, ModelTarget)  # noqa: S101  # for the type checker
-    return open_program(task.target, context, task.budget)
+    names = dict.fromkeys(task.target.models)
+    refuse_barred(list(names), context)
+    endpoints = [_offered(name, "target.models", task, context) for name in names]
+    return open_program(task.target, context, task.budget, endpoints=endpoints, policy=policy)
 
 
 def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint | None:
     """The chat model, None when the target is a program."""
     if not isinstance(task.target, ModelTarget):
         return None
-    name = task.target.model
-    refuse_barred([name], context)
+    refuse_barred([task.target.model], context)
+    return _offered(task.target.model, "target.model", task, context)
+
+
+def _offered(name: str, field: str, task: InferenceParameters, context: Context) -> ModelEndpoint:
+    """The host's model of that name."""
     if name not in context.models:
         offered = ", ".join(sorted(context.models)) or "none"
         raise InvalidParameters(
-            Problem(
-                "target.model", f"no such model on this host{nearest(name, context.models)}; it offers {offered}"
-            )
+            Problem(field, f"no such model on this host{nearest(name, context.models)}; it offers {offered}")
         )
     endpoint = context.models[name]
     if task.budget.max_usd is not None and prices_of(endpoint) is None:

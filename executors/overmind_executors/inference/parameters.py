@@ -68,7 +68,14 @@ class ModelTarget(Prompt):
 
 
 class ProgramTarget(Parameters):
-    """A target that is a program of the host: there is nothing to say about how to ask it."""
+    """
+    A target that is a program of the host: there is nothing to say about how to ask it.
+
+    Attributes:
+        models: names that the host gave to endpoints; the program may ask these while it runs.
+    """
+
+    models: list[Annotated[str, Field(min_length=1, max_length=255)]] = Field(default_factory=list, max_length=16)
 
     system_prompt: ClassVar[None] = None
     messages_template: ClassVar[None] = None

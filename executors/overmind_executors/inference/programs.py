@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +26,14 @@ from overmind_executors.budget import Limits, Purse
 from overmind_executors.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget
+from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
 from overmind_executors.paid_model import BUDGET_EXHAUSTED, JOURNAL, Halt, NotAsked
 from overmind_executors.parameters import nearest
 from overmind_executors.sandbox.bubblewrap import View
 from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
 from overmind_executors.sandbox.levels import Level
+from overmind_executors.sandbox.program_models import NOTHING_ASKED, Asked, Line, ProgramModels
 
 MOST_ANSWER_BYTES: Final = 1 << 20
 _MOST_FILE_BYTES: Final = 256 << 20
@@ -60,18 +63,29 @@ class Program:
 
     Attributes:
         level: how far it is shut in.
+
+    Args:
+        models: those that it may ask while it runs, with a purse of their own; None for none.
     """
 
     prices = None
 
     def __init__(
-        self, name: str, command: list[str], context: Context, *, limits: Limits, enclosed: Enclosure
+        self,
+        name: str,
+        command: list[str],
+        context: Context,
+        *,
+        limits: Limits,
+        enclosed: Enclosure,
+        models: ProgramModels | None = None,
     ) -> None:
         self.endpoint = ModelEndpoint(name, "", name, max_concurrency=_MOST_AT_ONCE)
         self.halt = Halt()
         self.level: Level | None = enclosed.level
         self._command = command
         self._enclosed = enclosed
+        self._models = models
         self._context = context
         self._calls = PaidCalls(context.state / JOURNAL)
         self._purse = Purse(limits, self._calls.spent())
@@ -81,6 +95,8 @@ class Program:
 
     def __exit__(self, *_raised: object) -> None:
         self._calls.close()
+        if self._models is not None:
+            self._models.close()
 
     def ask(
         self, body: Mapping[str, Any], *, row_id: str, repetition: int, timeout_s: float, **_of_a_model: bool
@@ -100,30 +116,42 @@ class Program:
         self._calls.reserve(key, number)
         self._calls.sent(key, number)
         try:
-            answer = self._run(raw, timeout_s)
+            answer = self._run(raw, row_id, repetition, timeout_s)
         except WorkStopped:
             return NotAsked("stopped")
+        if isinstance(answer, NotAsked):
+            if answer.reason != "stopped":
+                self.halt.set(answer.reason)
+            return answer
         self._calls.done(key, number, answer, is_final=True)
         return answer
 
     def spent_calls(self) -> int:
-        """Runs of the program for this job, over all its attempts."""
-        return self._calls.spent().calls
+        """Over all attempts of the job: calls of the models that it may ask, else runs of the program itself."""
+        return self._calls.spent().calls if self._models is None else self._models.spent().calls
 
     def lives(self) -> Lives:
         """How long was asked, over all attempts of the job."""
         return self._calls.lives()
 
-    def cut_after(self, _seconds: float) -> None:
-        """Nothing to do: each run looks at the wish to stop itself."""
+    def cut_after(self, seconds: float) -> None:
+        """Its calls of models are given *seconds* seconds; each run looks at the wish to stop itself."""
+        if self._models is not None:
+            self._models.cut_after(seconds)
 
-    def _run(self, raw: bytes, timeout_s: float) -> Answer:
+    def _run(self, raw: bytes, row_id: str, repetition: int, timeout_s: float) -> Answer | NotAsked:
+        """One run. One whose calls of models were not all made says nothing about its row."""
         began_s, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
         folder = Path(tempfile.mkdtemp(prefix="row-", dir=self._context.state))
         try:
-            kind, output, message = self._outcome(raw, folder, timeout_s)
+            with self._line(row_id, repetition, timeout_s) as (line, what_was_asked):
+                kind, output, message = self._outcome(raw, folder, timeout_s, line)
+                latency_s = time.monotonic() - began_s
+                asked = what_was_asked()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        if asked.halted:
+            return NotAsked(asked.halted)
         has_output = kind is Kind.OK
         return Answer(
             kind,
@@ -131,11 +159,22 @@ class Program:
             body={"output": output} if has_output else None,
             output=output,
             message=message,
-            latency_ms=round((time.monotonic() - began_s) * 1000, 3),
+            prompt_tokens=asked.prompt_tokens,
+            completion_tokens=asked.completion_tokens,
+            cost_usd=asked.cost_usd,
+            latency_ms=round(latency_s * 1000, 3),
             started_at=started_at,
         )
 
-    def _outcome(self, raw: bytes, folder: Path, timeout_s: float) -> tuple[Kind, Any, str]:
+    def _line(
+        self, row_id: str, repetition: int, timeout_s: float
+    ) -> AbstractContextManager[tuple[Line, Callable[[], Asked]]]:
+        if self._models is None:
+            return nullcontext((Line({}), lambda: NOTHING_ASKED))
+        is_boxed = self._enclosed.box is not None
+        return self._models.line(row_id=row_id, repetition=repetition, timeout_s=timeout_s, is_boxed=is_boxed)
+
+    def _outcome(self, raw: bytes, folder: Path, timeout_s: float, line: Line) -> tuple[Kind, Any, str]:
         limits = CommandLimits(
             timeout_s,
             MOST_ANSWER_BYTES,
@@ -146,7 +185,14 @@ class Program:
         )
         try:
             ended = run(
-                self._command, cwd=folder, limits=limits, stop=self._context.stop, stdin=raw, box=self._enclosed.box
+                [*line.prefix, *self._command],
+                cwd=folder,
+                limits=limits,
+                stop=self._context.stop,
+                stdin=raw,
+                box=self._enclosed.box,
+                handed=line.handed,
+                environment=line.environment,
             )
         except NotStarted as error:
             return Kind.CRASH, None, f"the program cannot be started: {error}"
@@ -181,26 +227,46 @@ def _answer(raw: bytes) -> tuple[Kind, Any, str]:
     return kinds.get(str(said["kind"]), Kind.CRASH), None, str(said.get("message", ""))[:500]
 
 
-def open_program(target: AgentTarget | CommandTarget, context: Context, limits: Limits) -> Program:
+def open_program(
+    target: AgentTarget | CommandTarget,
+    context: Context,
+    limits: Limits,
+    *,
+    endpoints: Sequence[ModelEndpoint] = (),
+    policy: RetryPolicy | None = None,
+) -> Program:
     """
     The program that *target* names.
+
+    Args:
+        limits: on its runs; where there are *endpoints* that it may ask, on its calls of these.
 
     Raises:
         InvalidParameters: the host has no such command, or no such agent in its code folders.
         ExecutionFailed: the host has no sandbox and wants one.
     """
+    name, command, enclosed = _found(target, context)
+    if not endpoints:
+        return Program(name, command, context, limits=limits, enclosed=enclosed)
+    models = ProgramModels(endpoints, context, limits=limits, policy=policy)
+    # Its runs may take as long as its calls may, and are as many as there are rows.
+    runs = Limits(max_seconds=limits.max_seconds)
+    return Program(name, command, context, limits=runs, enclosed=enclosed, models=models)
+
+
+def _found(target: AgentTarget | CommandTarget, context: Context) -> tuple[str, list[str], Enclosure]:
+    """Its name, its command line and what it is shut into."""
     if isinstance(target, CommandTarget):
         if target.command not in context.commands:
             near = nearest(target.command, context.commands)
             raise InvalidParameters(Problem("target.command", f"no such command on this host{near}"))
         command = list(context.commands[target.command])
-        enclosed = enclosure(target.command, View(files_among(command)), context)
-        return Program(target.command, command, context, limits=limits, enclosed=enclosed)
+        return target.command, command, enclosure(target.command, View(files_among(command)), context)
     folder = _code(target.path, context)
     enclosed = enclosure(target.entrypoint, View({_CODE: folder}), context)
     seen_as = _CODE if enclosed.box else folder
     command = [sys.executable, "-P", "-m", "overmind_executors.agent_call", str(seen_as), target.entrypoint]
-    return Program(target.entrypoint, command, context, limits=limits, enclosed=enclosed)
+    return target.entrypoint, command, enclosed
 
 
 def _code(path: str, context: Context) -> Path:

@@ -44,6 +44,7 @@ class Bare:
     Args:
         limits: by their numbers in `resource`. What it starts in its first moment may have none.
         wants_output: whether standard output is for us; else it is the job's log.
+        environment: variables for it beside ours.
 
     Attributes:
         process: the one whose end is the program's.
@@ -53,10 +54,22 @@ class Bare:
     """
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path, stdin: int, wants_output: bool, limits: Mapping[int, int]
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        stdin: int,
+        wants_output: bool,
+        limits: Mapping[int, int],
+        environment: Mapping[str, str],
     ) -> None:
         self.process = _popen(
-            command, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE if wants_output else None, process_group=0
+            command,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE if wants_output else None,
+            env={**own_environment.without(), **environment},
+            process_group=0,
         )
         self.root = self.process.pid
         try:
@@ -120,6 +133,7 @@ class Boxed(Bare):
         stdin: int,
         wants_output: bool,
         limits: Mapping[int, int],
+        environment: Mapping[str, str],
         handed: Sequence[int] = (),
     ) -> None:
         status, told = os.pipe()
@@ -137,7 +151,7 @@ class Boxed(Bare):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE if wants_output else subprocess.STDOUT,
                     pass_fds=[*handed, told, gate, *rules],
-                    env=own_environment.without(*_OURS),
+                    env={**own_environment.without(*_OURS), **environment},
                     process_group=0,
                 )
         except NotStarted:
