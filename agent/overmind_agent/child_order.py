@@ -13,7 +13,7 @@ from typing import Any, Final
 from overmind_agent import processes
 from overmind_agent.jobs import Claim
 from overmind_agent.ports import Workspace
-from overmind_executors.contract import ModelEndpoint
+from overmind_executors.contract import AnswersKept, ModelEndpoint
 from overmind_executors.sandbox.levels import Sandbox
 
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
@@ -34,6 +34,7 @@ class ChildSettings:
         sandbox: how far programs are shut in.
         models_of: for the job types that it names, the only models that their jobs may use.
         spend_limits: what any job may spend here, under the names of a job's `budget`.
+        answers_kept: where judges' answers are kept from job to job; None for not.
         key_of: the key of the model of that name, as it is when a job begins.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
@@ -50,6 +51,7 @@ class ChildSettings:
     sandbox: Sandbox = field(default_factory=Sandbox)
     models_of: Mapping[str, Collection[str]] = field(default_factory=dict)
     spend_limits: Mapping[str, float] = field(default_factory=dict)
+    answers_kept: AnswersKept | None = None
     key_of: Callable[[str], str] = lambda _name: ""
 
     def _is_barred(self, model: ModelEndpoint, job_type: str) -> bool:
@@ -58,6 +60,10 @@ class ChildSettings:
 
     def _with_key(self, model: ModelEndpoint) -> dict[str, Any]:
         return asdict(replace(model, api_key=self.key_of(model.name) or model.api_key))
+
+    def _kept(self) -> dict[str, Any] | None:
+        kept = self.answers_kept
+        return None if kept is None else {"folder": str(kept.folder), "days": kept.days}
 
     def common_environment(self) -> dict[str, str]:
         """What is the same for all of them."""
@@ -97,6 +103,7 @@ class ChildSettings:
             "models": [self._with_key(model) for model in self.models if model.name not in barred],
             "barred_models": sorted(barred),
             "spend_limits": dict(self.spend_limits),
+            "answers_kept": self._kept(),
             "data_roots": [str(root) for root in self.data_roots],
         }
         return json.dumps(order).encode()

@@ -85,7 +85,7 @@ from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.logs import Logs
 from overmind_config.settings import Settings
 from overmind_executors import registry
-from overmind_executors.contract import InvalidParameters, ModelEndpoint
+from overmind_executors.contract import AnswersKept, InvalidParameters, ModelEndpoint
 from overmind_executors.functions import FunctionExecutor
 
 # How long `run --once` tries to reach the control plane before it gives up.
@@ -596,6 +596,7 @@ class Service:
             sandbox=self._sandbox,
             models_of=self._settings.policy.models_of,
             spend_limits=self._settings.policy.spend_limits,
+            answers_kept=_answers_kept(self._settings),
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
             key_of=self._outside.model_key,
         )
@@ -604,6 +605,11 @@ class Service:
         if (function := self._functions.get(job_type)) is not None:
             return FunctionExecutor(function).validate(parameters)
         return validate(job_type, parameters)
+
+
+def _answers_kept(settings: Settings) -> AnswersKept | None:
+    days = settings.policy.judge_cache_days
+    return AnswersKept(settings.agent.state_dir / "answers", days) if days else None
 
 
 def _models(settings: Settings) -> list[ModelEndpoint]:

@@ -202,12 +202,14 @@ class Policy(Section):
     Attributes:
         models: `job_type=model` lines; a job of a type that they name may use only the models named with it.
         max_usd, max_calls, max_tokens: of one job, over all its attempts.
+        judge_cache_days: how long judges' answers are kept for later jobs, 0 for not.
     """
 
     models: ModelLines = ()
     max_usd: Annotated[float, Field(gt=0)] | None = None
     max_calls: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    judge_cache_days: Annotated[float, Field(ge=0, le=3650)] = 0.0
     max_input_bytes: Annotated[int, Field(ge=0)] | None = None
     max_result_bytes: Annotated[int, Field(ge=0)] | None = None
 

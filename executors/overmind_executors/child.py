@@ -144,6 +144,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         barred_models=job.barred_models,
         data_roots=job.data_roots,
         spend_limits=job.spend_limits,
+        answers_kept=job.answers_kept,
         report=events.progress,
         tell_iteration=events.iteration,
         stop=stop,

@@ -99,6 +99,14 @@ class ModelEndpoint:
     ca_file: str = ""
 
 
+@dataclass(frozen=True)
+class AnswersKept:
+    """What this host keeps of its judges' answers for later jobs: where, and for how many days."""
+
+    folder: Path
+    days: float
+
+
 class Stop(Protocol):
     """The wish that the work end: safe to ask from any thread."""
 
@@ -127,6 +135,7 @@ class Context:
         code_roots: folders whose Python a job may run.
         sandbox: what the host has decided about programs that a job runs; `sandbox.enclosing` keeps to it.
         spend_limits: what any job may spend here, under the names of a job's `budget`; `PaidModel` keeps to it.
+        answers_kept: where judges' answers are kept from job to job; None when this host keeps none.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
         tell_iteration: a step of a search as soon as it is known, for whoever watches: an object with
@@ -151,6 +160,7 @@ class Context:
     code_roots: tuple[Path, ...] = ()
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     barred_models: frozenset[str] = frozenset()
+    answers_kept: AnswersKept | None = None
     sandbox: Sandbox = field(default_factory=Sandbox)
     tell_iteration: Callable[[Mapping[str, Any]], None] = lambda _fields: None
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from overmind_executors import strict_json
-from overmind_executors.contract import ModelEndpoint
+from overmind_executors.contract import AnswersKept, ModelEndpoint
 from overmind_executors.functions.manifest import Function
 from overmind_executors.sandbox.levels import Sandbox
 
@@ -26,6 +26,7 @@ class Order(BaseModel):
         barred_models: names of the host's models that this job may not use.
         function: of the host, when the job's type is one: the job's process has no settings to read it from.
         spend_limits: what the host lets a job spend, under the names of a job's `budget`.
+        answers_kept: where, absolute, and for how many days.
         data_roots: absolute folders that the job may read by path.
     """
 
@@ -43,6 +44,7 @@ class Order(BaseModel):
     barred_models: frozenset[str] = frozenset()
     data_roots: tuple[Path, ...] = ()
     spend_limits: dict[str, int | float] = {}
+    answers_kept: AnswersKept | None = None
     function: Function | None = None
     commands: dict[str, tuple[str, ...]] = {}
     code_roots: tuple[Path, ...] = ()

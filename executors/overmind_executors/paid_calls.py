@@ -51,6 +51,10 @@ _DONE: Final = """
 UPDATE call SET state = 'done', done_at = ?, is_final = ?, kind = ?, prompt_tokens = ?, completion_tokens = ?,
 cost_usd = ?, answer = ? WHERE request = ? AND row_id = ? AND repetition = ? AND number = ?
 """
+_KEEP: Final = """
+INSERT INTO call (request, row_id, repetition, number, life, state, is_final, reserved_at, done_at, kind, answer)
+VALUES (?, ?, ?, ?, ?, 'done', 1, ?, ?, ?, ?)
+"""
 _EARLIER: Final = """
 SELECT number, is_final, answer FROM call WHERE request = ? AND row_id = ? AND repetition = ? ORDER BY number
 """
@@ -155,6 +159,12 @@ class PaidCalls:
             answer.to_json(),
         )
         self._hand_in(_DONE, (time.time(), is_final, *facts, *key.columns(), number)).result()
+
+    def keep(self, key: CallKey, number: int, answer: Answer) -> None:
+        """*answer* is known without a call; it stands from now on, and costs nothing."""
+        self._hand_in(
+            _KEEP, (*key.columns(), number, self._life, *[time.time()] * 2, answer.kind.value, answer.to_json())
+        ).result()
 
     def spent(self) -> Spent:
         """What all calls so far have used."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from overmind_executors import strict_json
+from overmind_executors.answer_cache import AnswerCache
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.budget import Limits, Purse
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
@@ -88,6 +89,9 @@ class PaidModel:
 
     Args:
         account: of a job that asks several models, which closes it; else there is one of its own, with *limits*.
+
+    Attributes:
+        cache: None at first; set it to have answers of earlier jobs, and to keep those that come, from then on.
     """
 
     def __init__(
@@ -108,6 +112,8 @@ class PaidModel:
                 reason="model_unpriced",
             )
         self.halt = Halt()
+        self.cache: AnswerCache | None = None
+        self._address = endpoint.base_url
         self._stop = context.stop
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
         self._account = account or Account(context, limits or Limits())
@@ -165,6 +171,9 @@ class PaidModel:
             return earlier.answer
         if self.halt.reason or self._stop.is_set():
             return NotAsked(self.halt.reason or "stopped")
+        if (known := self._remembered(key)) is not None:
+            self._calls.keep(key, earlier.number + 1, known)
+            return known
         record = _Record(self, key, earlier.number)
         try:
             answer = self._client.ask(full, timeout_s=timeout_s, record=record, earlier=earlier.answer)
@@ -177,7 +186,14 @@ class PaidModel:
         except Interrupted:
             return NotAsked("stopped")
         self._judge(answer)
+        if self.cache is not None:
+            self.cache.keep(self._address, key.request, key.repetition, answer)
         return replace(answer, cost_usd=cost_usd(answer, self.prices))
+
+    def _remembered(self, key: CallKey) -> Answer | None:
+        if self.cache is None:
+            return None
+        return self.cache.find(self._address, key.request, key.repetition)
 
     def spent_calls(self) -> int:
         """HTTP calls made for this job, over all its attempts."""

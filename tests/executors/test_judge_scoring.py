@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from overmind_executors import recount, result_files
 from overmind_executors.contract import (
+    AnswersKept,
     Context,
     ExecutionFailed,
     InvalidParameters,
@@ -570,6 +573,59 @@ def test_a_summary_that_is_not_true_to_its_lines_is_found(make: Make, capsys: py
 
     assert (0, 1) == (true, wrong)
     assert "total: the summary says 10, the lines say 9" in capsys.readouterr().out
+
+
+def _cached(context: Context, folder: Path, *, days: float = 7.0, **judge: Any) -> tuple[int, int]:
+    """The answers that a job without a state of its own took from earlier ones, and its calls."""
+    shutil.rmtree(context.state)
+    context.state.mkdir()
+    kept = AnswersKept(folder, days)
+    facts = _run(replace(context, answers_kept=kept), items=_items(10), judge={**JUDGE, **judge}).outcome
+    said, again = recounted(context.output)
+    assert said == again
+    return facts["usage"]["cached_answers"], facts["usage"]["model_calls"]
+
+
+def test_a_later_job_pays_for_new_questions_alone(make: Make, tmp_path: Path, zoo: Zoo) -> None:
+    rubric = [{"id": f"q{n}", "q": f"Question {n}?"} for n in range(8)]
+    edited = [*rubric[:7], {"id": "q7", "q": "Another one?"}]
+    each = {"criteria": None, "ask": "each"}
+    context, folder = make(), tmp_path / "answers"
+
+    said = [
+        _cached(context, folder, rubric=rubric, **each),
+        _cached(context, folder, rubric=rubric, **each),
+        _cached(context, folder, rubric=edited, **each),
+        _cached(context, folder, rubric=rubric, models=["noisy"], **each),
+    ]
+
+    assert [(0, 80), (80, 0), (70, 10), (0, 80)] == said
+    assert 170 == zoo.total
+
+
+def test_an_answer_that_is_too_old_is_asked_for_again(make: Make, tmp_path: Path) -> None:
+    context, folder = make(), tmp_path / "answers"
+
+    said = [_cached(context, folder), _cached(context, folder, days=1e-9), _cached(context, folder)]
+
+    assert [(0, 10), (0, 10), (10, 0)] == said
+
+
+def test_anchors_are_never_answered_from_an_earlier_job(make: Make, tmp_path: Path, zoo: Zoo) -> None:
+    context, folder = make(), tmp_path / "answers"
+
+    said = [_cached(context, folder, anchors=_anchors(4, 1.0)) for _ in range(2)]
+
+    assert [(0, 14), (10, 4)] == said
+
+
+def test_a_cache_that_cannot_be_used_is_none(make: Make, tmp_path: Path) -> None:
+    context, folder = make(), tmp_path / "answers"
+    folder.mkdir()
+    (folder / "judge_answers.sqlite").write_bytes(b"no database" * 100)
+
+    assert [(0, 10), (0, 10)] == [_cached(context, folder) for _ in range(2)]
+    assert [(0, 10)] == [_cached(context, tmp_path / "answers" / "judge_answers.sqlite")]
 
 
 def _made_by(model: str, output: str, count: int) -> list[dict[str, Any]]:

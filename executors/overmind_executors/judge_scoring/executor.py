@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from overmind_executors import report, strict_json
 from overmind_executors.allowed_models import refuse_barred
+from overmind_executors.answer_cache import AnswerCache
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -82,6 +83,10 @@ class JudgeScoringExecutor:
             models = [PaidModel(one, context, policy=self._policy, account=account) for one in endpoints]
             work = _Scoring(task, context, selection, models)
             anchors = work.all_anchors()
+            if context.answers_kept is not None:
+                cache = stack.enter_context(AnswerCache(context.answers_kept))
+                for model in models:  # not before the anchors, which ask what the judges say now
+                    model.cache = cache
             work.all_rows()
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls

@@ -65,7 +65,7 @@ class Figures:
         self._models: Counter[str] = Counter()
         self._latencies_ms, self._costs = array("d"), array("d")
         self._tokens = [0, 0]
-        self._calls = self._unpriced = 0
+        self._calls = self._unpriced = self._cached = 0
         self._orders: Counter[str] = Counter()
         self._kinship = Kinship()
         self._errors: list[dict[str, Any]] = []
@@ -92,6 +92,7 @@ class Figures:
 
     def _add_usage(self, line: Mapping[str, Any]) -> None:
         self._calls += line["calls"]
+        self._cached += line["cached"]
         self._tokens[0] += line["prompt_tokens"]
         self._tokens[1] += line["completion_tokens"]
         if line["latency_ms"] is not None:
@@ -139,6 +140,7 @@ class Figures:
             "judged_models": dict(self._models.most_common(10)),
             "latency_ms": self._latency_ms(),
             "usage": {
+                "cached_answers": self._cached,
                 "prompt_tokens": self._tokens[0],
                 "completion_tokens": self._tokens[1],
                 "total_tokens": sum(self._tokens),

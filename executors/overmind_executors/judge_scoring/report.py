@@ -208,10 +208,11 @@ def _not_scored(facts: Facts) -> Section | None:
 
 def _cost(facts: Facts) -> Section | None:
     usage, latency = facts["usage"], facts["latency_ms"]
-    if not usage["model_calls"]:
+    if not usage["model_calls"] and not usage["cached_answers"]:
         return None
     rows: Sequence[tuple[Cell, ...]] = (
         ("model calls", usage["model_calls"]),
+        ("answers from earlier jobs, without a call", usage["cached_answers"]),
         ("tokens in", usage["prompt_tokens"]),
         ("tokens out", usage["completion_tokens"]),
         ("US dollars", usage["cost_usd"]),
