@@ -197,7 +197,7 @@ DEFECTS = (
         "        try:\n            self._control_plane.report(posted.update)\n",
         "        self._outbox.delivered(posted)\n"
         "        try:\n            self._control_plane.report(posted.update)\n",
-        (AGENT_MACHINE, "tests/unit/test_delivery.py"),
+        ("tests/unit/test_delivery.py",),
     ),
     Defect(
         "beat-behind-work",

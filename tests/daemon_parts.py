@@ -128,6 +128,7 @@ class Daemon:
     validate: Callable[[str, Mapping[str, Any]], object] = lambda _job_type, _parameters: None
     slots: int = 1
     weights: Mapping[str, int] = field(default_factory=dict)
+    job_types: Sequence[str] = ("inference",)
     refusal: Callable[[], str | None] = lambda: None
     limits: TimeLimits = field(default_factory=TimeLimits)
     sizes: SizeLimits = field(default_factory=SizeLimits)
@@ -202,7 +203,7 @@ class Daemon:
             job_run=self.job_run,
             capacity=self.capacity,
             only=only,
-            job_types=["inference"],
+            job_types=self.job_types,
             refusal=self.admission.refusal,
             poll_turn=threading.Lock(),
             is_draining=self.draining.is_set,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 
 from overmind_agent.ports import Clock
+from overmind_agent.turns import Turns
 
 
 class Seat:
@@ -34,6 +35,9 @@ class Capacity:
         slots: in all.
         weights: how many slots a job of a type needs; 1 for a type that is not named, never more than all of them.
         most_jobs: how many jobs are taken in all; None for no limit.
+
+    Attributes:
+        turns: whether a job that does not fit now is to have its turn.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Capacity:
         self._jobs_left = most_jobs
         self._idle_since_s = clock.now_s()
         self._lock = threading.Lock()
+        self.turns = Turns(clock)
 
     @property
     def slots(self) -> int:

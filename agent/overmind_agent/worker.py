@@ -246,15 +246,8 @@ class Worker:
             while not self._is_draining():
                 if (refusal := self._refusal()) is not None:
                     return NoJob(refusal)
-                if not (fitting := self._capacity.fitting(self._job_types)):
-                    return NoJob("no slot is free")
-                narrower = fitting if fitting != self._job_types else None
                 try:
-                    offer = (
-                        self._control_plane.next_job(wait_s=wait_s, job_types=narrower)
-                        if self._only is None
-                        else self._control_plane.find_job(self._only)
-                    )
+                    offer = self._ask(wait_s)
                 except BrokenJob as broken:
                     self._refuse(broken)
                     continue
@@ -273,9 +266,34 @@ class Worker:
                 with self._only_if_held(seat, seats) as keep:
                     if (held := self._claim_new(offer)) is not None:
                         keep()
+                        self._capacity.turns.began()
                         return held
                 refused.add(offer.id)
         return NoJob("draining")
+
+    def _ask(self, wait_s: float) -> Job | NoJob:
+        """A job of a type that fits beside what runs; but heavier ones have their turn, too."""
+        if not (fitting := self._capacity.fitting(self._job_types)) and self._capacity.turns.kept is None:
+            return NoJob("no slot is free")
+        if self._only is not None:
+            return self._control_plane.find_job(self._only)
+        if self._capacity.turns.is_due(fitting, self._job_types) and (offer := self._ask_for_heavy(fitting)):
+            return offer
+        if (kept := self._capacity.turns.kept) is not None:
+            return NoJob(f"room is kept for a job of type {kept!r}")
+        return self._control_plane.next_job(
+            wait_s=wait_s, job_types=fitting if fitting != self._job_types else None
+        )
+
+    def _ask_for_heavy(self, fitting: Collection[str]) -> Job | NoJob | None:
+        """The first job of all, if it fits; None when there is none, or when its room is kept from now on."""
+        turns = self._capacity.turns
+        offer = self._control_plane.next_job(wait_s=0, job_types=None if turns.kept is None else {turns.kept})
+        if isinstance(offer, Job) and offer.job_type in self._job_types - set(fitting):
+            turns.keep(offer.job_type)
+            return None
+        turns.forget()
+        return offer if isinstance(offer, Job) or offer.is_replaced else None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

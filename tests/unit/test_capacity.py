@@ -23,6 +23,7 @@ from overmind_agent.errors import (
 from overmind_agent.jobs import NoJob, Result, StopReason
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import FakeServer, VirtualClock
+from overmind_agent.turns import LOOK_EVERY_S, OVERTAKE_S, OVERTAKES
 
 Start = Callable[..., Daemon]
 HEAVY = {"prompt_tuning": 3}
@@ -127,6 +128,77 @@ def test_only_what_fits_is_asked_for(start: Start, server: FakeServer) -> None:
 
     assert NoJob("no slot is free") == daemon.step()
     assert 2 == daemon.capacity.free
+
+
+TYPES = ("inference", "prompt_tuning")
+
+
+def overtake(daemon: Daemon, server: FakeServer, times: int) -> list[str]:
+    """A light job always runs; *times* more are begun and ended beside it. What was done instead is returned."""
+    said = []
+    for _ in range(times):
+        server.submit("inference")
+        step = daemon.step()
+        said.append(step.message if isinstance(step, NoJob) else step.job_type)
+    return said
+
+
+def test_a_heavy_job_is_overtaken_a_few_times_and_then_has_its_turn(start: Start, server: FakeServer) -> None:
+    """Its room is kept, and no light job is begun until it fits; then they are, again."""
+    daemon = start(slots=2, weights={"prompt_tuning": 2}, job_types=TYPES)
+    running = taken(daemon.capacity, "inference")
+    server.submit("prompt_tuning")
+
+    overtaking = overtake(daemon, server, OVERTAKES + 2)
+    running.leave()
+    first = daemon.step()
+    running = taken(daemon.capacity, "inference")
+    after = overtake(daemon, server, 2)
+
+    kept = "room is kept for a job of type 'prompt_tuning'"
+    assert [*["inference"] * OVERTAKES, kept, kept] == overtaking
+    assert "prompt_tuning" == getattr(first, "job_type", first)
+    assert ["inference"] * 2 == after
+
+
+def test_a_heavy_job_has_its_turn_after_a_while_though_little_is_begun(
+    start: Start, server: FakeServer, clock: VirtualClock
+) -> None:
+    daemon = start(slots=2, weights={"prompt_tuning": 2}, job_types=TYPES)
+    taken(daemon.capacity, "inference")
+    server.submit("prompt_tuning")
+
+    before = overtake(daemon, server, 1)
+    clock.advance(OVERTAKE_S)
+    after = overtake(daemon, server, 1)
+
+    assert ["inference", "room is kept for a job of type 'prompt_tuning'"] == before + after
+
+
+def test_room_is_not_kept_for_a_job_that_another_host_has_taken(
+    start: Start, server: FakeServer, clock: VirtualClock
+) -> None:
+    """It is looked after now and then, and not at every step: each look keeps the job from other hosts."""
+    daemon = start(slots=2, weights={"prompt_tuning": 2}, job_types=TYPES)
+    taken(daemon.capacity, "inference")
+    heavy = server.submit("prompt_tuning")
+    overtake(daemon, server, OVERTAKES + 1)
+    calls = server.calls.count("next_job")
+    overtake(daemon, server, 3)
+    looks = server.calls.count("next_job") - calls
+
+    server.cancel(heavy)
+    clock.advance(LOOK_EVERY_S)
+
+    assert 0 == looks
+    assert ["inference"] == overtake(daemon, server, 1)
+
+
+def test_without_a_heavy_job_nobody_waits(start: Start, server: FakeServer) -> None:
+    daemon = start(slots=2, weights={"prompt_tuning": 2}, job_types=TYPES)
+    taken(daemon.capacity, "inference")
+
+    assert ["inference"] * 2 * OVERTAKES == overtake(daemon, server, 2 * OVERTAKES)
 
 
 def test_a_server_that_offers_what_does_not_fit_is_not_claimed_from(start: Start, server: FakeServer) -> None:

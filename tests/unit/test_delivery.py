@@ -54,10 +54,12 @@ def test_everything_is_sent_in_order(daemon: Daemon, server: FakeServer) -> None
     "error", [down("report"), ProtocolError("not usable JSON"), AFTER], ids=["down", "?", "lost"]
 )
 @pytest.mark.parametrize("good", range(4))
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
 def test_after_an_outage_it_goes_on_where_it_was_and_says_nothing_twice(
-    daemon: Daemon, server: FakeServer, error: Exception, good: int
+    daemon: Daemon, server: FakeServer, error: Exception, good: int, *, together: bool
 ) -> None:
     claim = finished(daemon, server)
+    server.hears_several = together
     server.script("report", *[lambda: None] * good, error)
 
     first = daemon.delivery.deliver()
