@@ -2,8 +2,8 @@
 Whose turn it is on one host: light jobs, which fit beside what runs, do not keep a heavy one waiting for ever.
 
 As long as some slots are taken only what fits is asked for, and a heavy job has no say. After OVERTAKES jobs that
-were begun so, or OVERTAKE_S seconds, everything is asked for once. If the control plane's first job is one that does
-not fit, its room is kept: nothing lighter is begun until it fits, or until it is not there any more.
+were begun so, or OVERTAKE_S seconds, everything is asked for once. If the control plane's first job is one that
+does not fit, its room is kept: nothing lighter is begun until it fits, or until it is not there any more.
 """
 
 from __future__ import annotations
