@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_agent import processes
+from overmind_agent import processes, tracing
 from overmind_agent.jobs import Claim
 from overmind_agent.ports import Workspace
 from overmind_executors.contract import AnswersKept, ModelEndpoint
 from overmind_executors.sandbox.levels import Sandbox
+from overmind_executors.trace_context import VARIABLE
 
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
@@ -78,6 +79,7 @@ class ChildSettings:
             "OVERMIND_JOB_ID": claim.job.id,
             "OVERMIND_JOB_ATTEMPT": str(claim.attempt),
             processes.MARK: mark,
+            VARIABLE: str(tracing.of_attempt(tracing.of_job(claim.job), claim.job.id, claim.attempt)),
         }
 
     def order_for(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:

@@ -13,12 +13,13 @@ from urllib.parse import quote
 import requests
 import urllib3
 
-from overmind_agent import __version__
+from overmind_agent import __version__, tracing
 from overmind_agent.deadline import Deadline, DeadlineAdapter, deadline
 from overmind_agent.errors import ControlPlaneError, RejectedError, TransientError
 from overmind_agent.network import DIRECT, Network
 from overmind_agent.pause import Pause
 from overmind_agent.refusals import Verb, blob_refusal, read_date, refusal
+from overmind_executors.trace_context import HEADER
 
 CONNECT_S: Final = 5.0
 # A transfer that makes no progress for so long has lost its connection. While a body is sent, urllib3 goes by the
@@ -175,7 +176,11 @@ class HttpCalls:
             params=query,
             json=body,
             data=data,
-            headers={**(headers or {}), "Authorization": f"Bearer {self._token()}"},
+            headers={
+                **(headers or {}),
+                "Authorization": f"Bearer {self._token()}",
+                HEADER: str(tracing.current()),
+            },
         )
         with self._telling_how_it_ends():
             answer = self._exchange(verb, request, verb.total_s + extra_s)

@@ -71,6 +71,7 @@ class Job:
         status: the last one that the control plane knows.
         holder: the agent that claimed it, None before that.
         timeout_s: how long the executor may run, None for the host's own limit.
+        traceparent: the trace that its submitter's call belonged to, None when it said none; untrusted.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Job:
     has_input: bool = True
     holder: str | None = None
     timeout_s: float | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)

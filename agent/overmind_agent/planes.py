@@ -16,6 +16,7 @@ from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.network import Network, is_this_host
 from overmind_agent.pause import Pause
 from overmind_agent.ports import Clock, ControlPlane
+from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call, watched
 from overmind_config.settings import ControlPlane as ControlPlaneSettings
 from overmind_config.settings import Settings
@@ -31,6 +32,7 @@ class Planes:
         on_date: told the server's time of day, as its answers say it.
         on_end: told how each call ended, None for well. From any thread.
         on_call: told of each call, in the thread that made it.
+        traces: to which each call belongs.
 
     Attributes:
         results: the result files that stay on this host, with an adapter whose server takes none.
@@ -48,6 +50,7 @@ class Planes:
         on_date: Callable[[datetime], object],
         on_end: Callable[[ControlPlaneError | None], object],
         on_call: Callable[[Call], object],
+        traces: Traces,
     ) -> None:
         self._settings = settings
         self._job_types = job_types
@@ -58,6 +61,7 @@ class Planes:
         self._on_date = on_date
         self._on_end = on_end
         self._on_call = on_call
+        self._traces = traces
         self._pause = Pause(clock)
         self._instance = str(uuid.uuid4())
         self._made: list[ControlPlane] = []
@@ -84,7 +88,7 @@ class Planes:
         )
         plane = _ADAPTERS[settings.adapter](self, calls)
         self._made.append(plane)
-        return watched(plane, self._on_call)
+        return watched(plane, self._on_call, self._traces)
 
     def stop_waiting(self) -> None:
         """End what may be held open."""

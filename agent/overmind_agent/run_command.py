@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from overmind_agent import __version__, cli, configuration
+from overmind_agent import __version__, cli, configuration, tracing
 from overmind_agent.display import watching
 from overmind_agent.errors import (
     AuthError,
@@ -142,6 +142,7 @@ def _word(step: Ended, fate: str) -> str:
 @contextmanager
 def _logging(settings: Settings, stream: TextIO) -> Iterator[logs.Logs]:
     known = {"agent": settings.agent.name, "agent_version": __version__}
+    known["trace_id"] = tracing.THIS_PROCESS.trace_id  # of what is about no job
     configured = logs.configure(
         level=settings.logging.level,
         style=settings.logging.format,

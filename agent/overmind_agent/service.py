@@ -303,6 +303,7 @@ class Service:
                 on_date=wall_clock.compare,
                 on_end=self._contact.ended,
                 on_call=self._telemetry.on_call,
+                traces=self._telemetry.traces,
             )
             notifier = Notifier(self._outside.notify_socket)
             supervisor = Supervisor(

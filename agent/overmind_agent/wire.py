@@ -240,8 +240,8 @@ class Limits(Wire):
 
 class Job(Wire):
     """
-    A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels`, `input`
-    and `parameters` are ours.
+    A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels`, `input`,
+    `parameters` and `traceparent` are ours.
 
     `input` is `none` when the model is there only to own the job's files; absent means `model`. `parameters` is the
     base64 of the newest revision's content, in the answer to a claim with a lease, where that content is small.
@@ -266,6 +266,7 @@ class Job(Wire):
     labels: list[str] | None = None
     input: Literal["model", "none"] | None = None
     parameters: str | None = None
+    traceparent: str | None = None
 
 
 class Attempt(Wire):
@@ -633,6 +634,7 @@ def read_job(job: Job) -> jobs.Job:
         has_input=job.input != "none",
         holder=job.agent_id,
         timeout_s=job.limits.timeout_s if job.limits else None,
+        traceparent=job.traceparent,
     )
 
 

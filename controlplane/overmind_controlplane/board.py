@@ -21,6 +21,7 @@ from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import claiming, files, idempotency, outcomes, timers
 from overmind_controlplane.access import Caller
 from overmind_controlplane.appending import append
+from overmind_controlplane.asked_within import asked_within
 from overmind_controlplane.database import is_changing, ring
 from overmind_controlplane.matching import demand_of, job_type, models_of, module_of
 from overmind_controlplane.refusals import Conflict, Invalid, NotFound, wrong
@@ -115,6 +116,7 @@ class Board:
             file_id=file.id,
             assigned_agent_id=new.assigned_agent_id,
             timeout_s=new.timeout_s,
+            traceparent=asked_within(),
             max_attempts=new.max_attempts,
             priority=new.priority,
             labels=sorted(new.labels),

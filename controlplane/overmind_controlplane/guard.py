@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from overmind_controlplane import error_bodies
+from overmind_controlplane.asked_within import asked_within, note
 from overmind_controlplane.refusals import Refused
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
+        note(Headers(scope=scope))
         status = 0
 
         async def send_marked(message: Message) -> None:
@@ -59,6 +61,7 @@ class Guard:
         finally:
             duration_s = round(time.monotonic() - started, 4)
             told = {"method": scope["method"], "path": scope["path"], "http_status": status}
+            told["traceparent"] = asked_within()
             log.debug("request.answered", **told, duration_s=duration_s)
 
     @staticmethod

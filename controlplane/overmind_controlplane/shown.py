@@ -180,6 +180,7 @@ def _job(row: Job, file: wire.File, archived: list[wire.ArchiveEntry], history: 
         priority=row.priority,
         labels=row.labels,
         input="model" if row.has_input else "none",
+        traceparent=row.traceparent,
     )
 
 

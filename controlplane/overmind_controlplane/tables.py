@@ -305,6 +305,7 @@ class Job(Row):
         priority: higher first.
         reserved_for, reserved_until: the agent that it was offered to, and until when; seconds on `StoreClock`.
         lease_until: when the lease of its holder runs out, on the same clock; None without one.
+        traceparent: the trace that the call which made it belonged to; None when it said none.
     """
 
     __tablename__ = "jobs"
@@ -357,6 +358,7 @@ class Job(Row):
     labels: Mapped[list[str]] = mapped_column(Any_JSON, default=list, server_default="[]")
     max_attempts: Mapped[int] = mapped_column(default=3)
     timeout_s: Mapped[float | None]
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     target_agent_id: Mapped[str | None] = mapped_column(Id)
     triggered_by: Mapped[int | None] = mapped_column(BigInteger)
     analyzer_model: Mapped[str] = mapped_column(String(128), default="")

@@ -55,6 +55,7 @@ PACKAGE: Final = frozenset({"overmind_agent"})  # the version stands there
 VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
 JSON: Final = frozenset({"overmind_executors.strict_json"})
 FAULTS: Final = frozenset({"overmind_executors.host_faults"})
+TRACE: Final = frozenset({"overmind_executors.trace_context"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
 LEVELS: Final = frozenset({"overmind_executors.sandbox.levels"})
 OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
@@ -124,7 +125,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "host_results": VALUES | _names("result_file"),
     "result_file": VALUES | _names("plain_files"),
     "plain_files": frozenset(),
-    "http_calls": VALUES | PACKAGE | _names("network", "deadline", "pause", "refusals"),
+    "http_calls": VALUES | PACKAGE | TRACE | _names("network", "deadline", "pause", "refusals", "tracing"),
+    "tracing": VALUES | TRACE,
     "pause": VALUES,
     "name_lookup": frozenset(),
     "lanes": VALUES,
@@ -147,7 +149,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         "nursery",
         "plain_files",
     ),
-    "child_order": VALUES | CONTRACT | LEVELS | _names("processes"),
+    "child_order": VALUES | CONTRACT | LEVELS | TRACE | _names("processes", "tracing"),
     "child_watch": VALUES | JSON | _names("processes"),
     "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
     "child_result": VALUES | JSON | _names("plain_files"),
@@ -198,7 +200,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "telemetry.health": VALUES | PACKAGE | _names("contact", "loops"),
     "telemetry.health_file": _names("telemetry.health"),
     "telemetry.health_command": _names("cli", "telemetry.health_file") | {"overmind_config.state_place"},
-    "telemetry.watched_plane": VALUES,
+    "telemetry.traces": VALUES | TRACE | _names("tracing"),
+    "telemetry.watched_plane": VALUES | _names("tracing", "telemetry.traces"),
     "telemetry.catalogue": frozenset(),
     "telemetry.labels": frozenset(),
     "telemetry.listener": frozenset(),
@@ -215,7 +218,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "run_command": VALUES
     | PACKAGE
     | SETTINGS
-    | _names("held_jobs", "display", "service", "cli", "configuration", "patience"),
+    | _names("tracing", "held_jobs", "display", "service", "cli", "configuration", "patience"),
     "cli": PACKAGE
     | _names("completion", "control.commands", "control.grammar")
     | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
@@ -235,7 +238,7 @@ EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
 PACKAGES: Final[dict[str, frozenset[str]]] = {
     "overmind_executors": frozenset(),
     "overmind_config": frozenset(),
-    "overmind_controlplane": PACKAGE | JSON | _names("wire", "jobs", "lifecycle", "errors"),
+    "overmind_controlplane": PACKAGE | JSON | TRACE | _names("wire", "jobs", "lifecycle", "errors"),
 }
 
 # The libraries that change how a program behaves, and the only modules that may bring them in.

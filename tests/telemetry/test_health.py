@@ -20,6 +20,7 @@ from overmind_agent.errors import (
 from overmind_agent.jobs import NoJob
 from overmind_agent.loops import LIMIT_S, Pulses, keep_going
 from overmind_agent.telemetry.health import ENDING_S, MAIN_LATE_S, REASONS, Health
+from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call, outcome_of, watched
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 
@@ -214,7 +215,7 @@ def test_each_error_has_one_name(error: Exception, outcome: str) -> None:
 def test_a_watched_plane_tells_of_each_call_and_changes_nothing() -> None:
     seen: list[Call] = []
     server = FakeServer(VirtualClock())
-    plane = watched(FakeControlPlane(server), seen.append)
+    plane = watched(FakeControlPlane(server), seen.append, Traces())
 
     agent_id = plane.register(None)
     none = plane.next_job(wait_s=0)
@@ -232,7 +233,7 @@ def test_what_a_watched_plane_raises_is_told_and_raised() -> None:
         def leave(self) -> None:
             raise _error(TransientError)
 
-    plane = watched(Gone(), seen.append)  # type: ignore[arg-type]
+    plane = watched(Gone(), seen.append, Traces())  # type: ignore[arg-type]
 
     with pytest.raises(TransientError) as raised:
         plane.leave()

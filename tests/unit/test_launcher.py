@@ -23,7 +23,7 @@ import structlog
 
 from agent_parts import a_claim, a_file
 from nurseries import opened
-from overmind_agent import processes
+from overmind_agent import processes, tracing
 from overmind_agent.child_order import SAFE_PATH, ChildSettings
 from overmind_agent.child_result import has_ended, read_result
 from overmind_agent.child_watch import EventReader
@@ -336,6 +336,7 @@ def test_the_environment_is_exactly_what_it_should_be(either_host: Host, monkeyp
         "TMPDIR": str(either_host.workspace.folder),
         "OVERMIND_JOB_ID": a_claim().job.id,
         "OVERMIND_JOB_ATTEMPT": "1",
+        "TRACEPARENT": str(tracing.of_attempt(tracing.of_job(a_claim().job), a_claim().job.id, 1)),
     } == found
 
 

@@ -17,6 +17,7 @@ from overmind_agent.telemetry.health import Health
 from overmind_agent.telemetry.health_file import HealthFile
 from overmind_agent.telemetry.listener import Answer, Headers, Listener, in_json
 from overmind_agent.telemetry.looking import Looking
+from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call
 from overmind_config.logs import Logs
 from overmind_config.settings import LOOPBACK_HOSTS, Settings
@@ -42,6 +43,7 @@ class Telemetry:
 
     Attributes:
         health: to be told what `turn` does not tell it.
+        traces: of the jobs that the control plane was asked about.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Telemetry:
             state=settings.agent.state_dir,
             min_free_bytes=lambda: settings.agent.min_free_bytes,
         )
+        self.traces = Traces()
+        logs.listen(self.traces.hear)
         self._file: HealthFile | None = None
         self._meters: Meters | None = None
 

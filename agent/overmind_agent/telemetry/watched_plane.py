@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from overmind_agent import tracing
 from overmind_agent.errors import (
     AuthError,
     ClaimLost,
@@ -17,6 +18,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.jobs import NoJob
 from overmind_agent.ports import ControlPlane
+from overmind_agent.telemetry.traces import Traces
 
 TOO_MANY_REQUESTS: Final = 429
 # Those that do not talk to the server.
@@ -50,17 +52,18 @@ class Call:
     error: BaseException | None
 
 
-def watched(plane: ControlPlane, on_call: Callable[[Call], object]) -> ControlPlane:
-    """*plane*, whose every call *on_call* is told of, in the thread that made it."""
-    return cast("ControlPlane", _Watched(plane, on_call))
+def watched(plane: ControlPlane, on_call: Callable[[Call], object], traces: Traces) -> ControlPlane:
+    """*plane*, whose every call *on_call* is told of, in the thread that made it, and belongs to a trace."""
+    return cast("ControlPlane", _Watched(plane, on_call, traces))
 
 
 class _Watched:
     """Has the methods of what it wraps."""
 
-    def __init__(self, plane: ControlPlane, on_call: Callable[[Call], object]) -> None:
+    def __init__(self, plane: ControlPlane, on_call: Callable[[Call], object], traces: Traces) -> None:
         self._plane = plane
         self._on_call = on_call
+        self._traces = traces
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._plane, verb)
@@ -70,10 +73,12 @@ class _Watched:
         def call(*args: Any, **kwargs: Any) -> Any:
             began_s = time.monotonic()
             try:
-                found = method(*args, **kwargs)
+                with tracing.within(self._traces.of(args[0] if args else None)):
+                    found = method(*args, **kwargs)
             except Exception as error:
                 self._on_call(Call(verb, outcome_of(error), time.monotonic() - began_s, error))
                 raise
+            self._traces.learn(found)
             outcome = "no_job" if isinstance(found, NoJob) else "ok"
             self._on_call(Call(verb, outcome, time.monotonic() - began_s, None))
             return found
