@@ -128,7 +128,7 @@ class Zoo:
     Attributes:
         calls: how often each last message's text was asked about.
         bodies: every request's body, in the order of arrival.
-        authorizations: the headers of that name that came.
+        authorizations, traceparents: the headers of that name that came.
         refused: requests that a limit did not take.
         peak: the most requests that were in the zoo at once.
     """
@@ -139,6 +139,7 @@ class Zoo:
         self.bodies: list[Body] = []
         self.peak = 0
         self.authorizations: set[str] = set()
+        self.traceparents: set[str] = set()
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -260,6 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         zoo = self.server.zoo
         zoo.authorizations.add(self.headers.get("Authorization", ""))
+        zoo.traceparents.add(self.headers.get("traceparent", ""))
         fault = zoo.enter(body)
         try:
             if fault is None and zoo.latency_s:

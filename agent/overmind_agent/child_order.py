@@ -37,6 +37,7 @@ class ChildSettings:
         spend_limits: what any job may spend here, under the names of a job's `budget`.
         answers_kept: where judges' answers are kept from job to job; None for not.
         key_of: the key of the model of that name, as it is when a job begins.
+        tells_spans: whether a job tells of each call of a chat model.
         owner: how the marks of all its processes begin, so that a later agent finds what outlived this one.
     """
 
@@ -54,6 +55,7 @@ class ChildSettings:
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     answers_kept: AnswersKept | None = None
     key_of: Callable[[str], str] = lambda _name: ""
+    tells_spans: bool = False
 
     def _is_barred(self, model: ModelEndpoint, job_type: str) -> bool:
         allowed = self.models_of.get(job_type)
@@ -79,7 +81,7 @@ class ChildSettings:
             "OVERMIND_JOB_ID": claim.job.id,
             "OVERMIND_JOB_ATTEMPT": str(claim.attempt),
             processes.MARK: mark,
-            VARIABLE: str(tracing.of_attempt(tracing.of_job(claim.job), claim.job.id, claim.attempt)),
+            VARIABLE: str(tracing.of_claim(claim)),
         }
 
     def order_for(self, claim: Claim, parameters: Mapping[str, Any], workspace: Workspace) -> bytes:
@@ -93,6 +95,8 @@ class ChildSettings:
             "job_id": claim.job.id,
             "attempt": claim.attempt,
             "job_type": job_type,
+            "traceparent": str(tracing.of_claim(claim)),
+            "tells_spans": self.tells_spans,
             "parameters": dict(parameters),
             "input_file": str(workspace.input_file.relative_to(here)) if workspace.input_name else None,
             "input_name": workspace.input_name,

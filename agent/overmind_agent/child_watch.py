@@ -21,6 +21,7 @@ class ChildWatch:
 
     Args:
         events: the pipe that the child writes to.
+        on_calls: told what the child says of its calls of chat models; untrusted.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class ChildWatch:
         events: IO[bytes],
         on_progress: Callable[[Progress], None],
         on_iteration: Callable[[Mapping[str, Any]], None],
+        on_calls: Callable[[Mapping[str, Any]], object],
     ) -> None:
         self._child = child
         self._pipe = events
-        self._events = EventReader(events, on_progress, on_iteration)
+        self._events = EventReader(events, on_progress, on_iteration, on_calls)
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> ChildWatch:
@@ -65,10 +67,12 @@ class EventReader:
         pipe: IO[bytes],
         on_progress: Callable[[Progress], None],
         on_iteration: Callable[[Mapping[str, Any]], None],
+        on_calls: Callable[[Mapping[str, Any]], object] = lambda _told: None,
     ) -> None:
         self._pipe = pipe
         self._on_progress = on_progress
         self._on_iteration = on_iteration
+        self._on_calls = on_calls
         self._rest = b""
         os.set_blocking(pipe.fileno(), False)
 
@@ -93,5 +97,7 @@ class EventReader:
                     self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
             elif event["event"] == "iteration" and isinstance(event["fields"], dict):
                 self._on_iteration(event["fields"])
+            elif event["event"] in ("calls", "call"):
+                self._on_calls(event)
         except (strict_json.NotJson, KeyError, TypeError):
             return

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -36,6 +37,7 @@ class ProcessLauncher:
 
     Args:
         nursery: forks children in milliseconds; None to start each one, which takes a third of a second.
+        on_calls: told what the job says of its calls of chat models; untrusted.
         count_memory_kills: how often the kernel has ended one of our processes; None where that is not known.
     """
 
@@ -46,12 +48,14 @@ class ProcessLauncher:
         log: FilteringBoundLogger,
         nursery: Nursery | None = None,
         *,
+        on_calls: Callable[[Claim, Mapping[str, Any]], object] = lambda _claim, _told: None,
         count_memory_kills: Callable[[], int | None] = memory_kills,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
         self._nursery = nursery
+        self._on_calls = on_calls
         self._count_memory_kills = count_memory_kills
 
     def run(
@@ -105,7 +109,7 @@ class ProcessLauncher:
                 log = until_started.enter_context(_open_log(workspace))
                 child = self._start(environment, workspace.folder, (order, log.fileno(), events_in_child))
             try:
-                with ChildWatch(child, reader, on_progress, on_iteration) as watch:
+                with ChildWatch(child, reader, on_progress, on_iteration, partial(self._on_calls, claim)) as watch:
                     reason = self._watch(child, watch, workspace, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)

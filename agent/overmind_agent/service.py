@@ -530,7 +530,9 @@ class Service:
             "log": self._log,
         }
         job_run = JobRun(
-            launcher=ProcessLauncher(self._children, clock, self._log, self._nursery),
+            launcher=ProcessLauncher(
+                self._children, clock, self._log, self._nursery, on_calls=self._telemetry.on_calls
+            ),
             logs=self._logs,
             lanes=Lanes(lambda: self._planes.make(lambda _s: None), clock),
             clock=clock,
@@ -600,6 +602,7 @@ class Service:
             answers_kept=_answers_kept(self._settings),
             functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
             key_of=self._outside.model_key,
+            tells_spans=bool(self._settings.telemetry.otlp_endpoint),
         )
 
     def _validate(self, job_type: str, parameters: Mapping[str, Any]) -> object:

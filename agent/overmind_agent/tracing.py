@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from overmind_agent.jobs import Job
+from overmind_agent.jobs import Claim, Job
 from overmind_executors import trace_context
 from overmind_executors.trace_context import TraceContext
 
@@ -44,6 +44,11 @@ def of_job(job: Job) -> TraceContext:
 def of_traceparent(traceparent: str | None, job_id: str) -> TraceContext:
     """As `of_job`, for the job of that id; *traceparent* is what the control plane said of it."""
     return trace_context.parse(traceparent) or trace_context.made_of("job", job_id)
+
+
+def of_claim(claim: Claim) -> TraceContext:
+    """The span of that attempt at that job."""
+    return of_attempt(of_job(claim.job), claim.job.id, claim.attempt)
 
 
 def of_attempt(job: TraceContext, job_id: str, attempt: int) -> TraceContext:

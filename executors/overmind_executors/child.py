@@ -32,7 +32,7 @@ from typing import Any, Final, NoReturn, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from overmind_executors import durable, order, own_process, registry, result_files, strict_json
+from overmind_executors import durable, order, own_process, registry, result_files, strict_json, trace_context
 from overmind_executors.child_events import Events
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, WorkStopped
 from overmind_executors.functions import FunctionExecutor
@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except order.BadOrder as error:
         log.error("order.refused", message=str(error))
         return 70
+    events.tells_spans = job.tells_spans
     events.start()
     told = _carry_out(job, events, signals.stop, log.bind(job_id=job.job_id, job_type=job.job_type))
     events.close()
@@ -152,6 +153,8 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         commands=job.commands,
         code_roots=job.code_roots,
         sandbox=job.sandbox,
+        trace=trace_context.parse(job.traceparent),
+        tally=events.tally,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from overmind_executors import strict_json
+from overmind_executors.call_tally import CallTally
 
 PROGRESS_EVERY_S: Final = 0.2
 # A write of at most PIPE_BUF bytes to a pipe is all or nothing, so lines of two threads never mix.
@@ -29,6 +30,10 @@ class Events:
 
     A progress line goes out at most every *every_s* seconds, always with the newest figures, and `close` sends
     the last one.
+
+    Attributes:
+        tally: of the calls of chat models, whose totals go out with the progress.
+        tells_spans: whether each single call is told, too.
     """
 
     def __init__(self, descriptor: int, *, every_s: float = PROGRESS_EVERY_S) -> None:
@@ -40,6 +45,10 @@ class Events:
         self._news = threading.Event()
         self._closed = threading.Event()
         self._sender = threading.Thread(target=self._send_progress, name="progress", daemon=True)
+        self._spans: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        self._told: list[dict[str, Any]] = []
+        self.tally = CallTally(self._news.set, self._note_span)
+        self.tells_spans = False
         os.set_blocking(descriptor, False)
         os.set_inheritable(descriptor, False)
 
@@ -89,6 +98,7 @@ class Events:
             latest, self._latest = self._latest, None
             if latest is not None:
                 self._send(latest)
+            self._send_calls()
             if self._closed.wait(self._every_s) and self._latest is None and not self._iterations:
                 return
 
@@ -105,6 +115,19 @@ class Events:
                 with contextlib.suppress(BlockingIOError):
                     left = left[os.write(self._descriptor, left) :]
             self._is_torn = False
+
+    def _send_calls(self) -> None:
+        while self._spans:
+            self._send({"event": "call", **self._spans.popleft()})
+        totals = self.tally.totals()
+        for line in totals:
+            if line not in self._told:
+                self._send({"event": "calls", "life": os.getpid(), **line})
+        self._told = totals
+
+    def _note_span(self, span: Mapping[str, Any]) -> None:
+        if self.tells_spans:
+            self._spans.append(dict(span))
 
     def _send(self, event: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):

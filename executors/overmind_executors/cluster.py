@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from overmind_executors.contract import ExecutionFailed, ModelEndpoint
 from overmind_executors.timed_http import CallFailed, DeadlinePassed, Reply, TimedHttp
+from overmind_executors.trace_context import HEADER
 
 # A call may wait for a worker that long beyond its own time.
 _QUEUE_S: Final = 30.0
@@ -47,9 +48,13 @@ class ClusterHttp:
         self._lock = threading.Lock()
         self._running: set[Future[Reply]] = set()
 
-    def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    def post(
+        self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float, traceparent: str = ""
+    ) -> Reply:
         """See TimedHttp. `Authorization` is the workers' business."""
         plain = {name: value for name, value in headers.items() if name != "Authorization"}
+        if traceparent:
+            plain[HEADER] = traceparent
         try:
             future = self._pool.submit(post_there, _Call(url, body, plain, timeout_s, self._key_file))
         except RuntimeError as error:

@@ -16,7 +16,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
+from overmind_executors.call_tally import CallTally
 from overmind_executors.sandbox.levels import Sandbox
+from overmind_executors.trace_context import TraceContext
 
 ENTRY_POINT_GROUP: Final = "overmind_agent.executors"
 
@@ -142,6 +144,8 @@ class Context:
             `iteration_name` and `order`, such as a job's iterations have. It may be lost on its way, and told again
             after an interruption, so the outcome lists them all under `iterations`.
         stop: ask it before each piece of work.
+        trace: what the job's calls are part of; None for a job without one.
+        tally: told of each call of a chat model by `PaidModel`.
         log: one JSON object a line; what is written to standard output is in the same log.
     """
 
@@ -161,6 +165,8 @@ class Context:
     spend_limits: Mapping[str, float] = field(default_factory=dict)
     barred_models: frozenset[str] = frozenset()
     answers_kept: AnswersKept | None = None
+    trace: TraceContext | None = None
+    tally: CallTally = field(default_factory=CallTally)
     sandbox: Sandbox = field(default_factory=Sandbox)
     tell_iteration: Callable[[Mapping[str, Any]], None] = lambda _fields: None
 

@@ -53,6 +53,10 @@ _MOST_TELLING: Final = 2
 class CallRecord(Protocol):
     """Who is told of each HTTP call; called on the asking thread, in the order reserve, sent, done, reserve…"""
 
+    @property
+    def traceparent(self) -> str:
+        """Goes with the call that was reserved last; empty for none."""
+
     def reserve(self) -> None:
         """A call is to be made once the limits let it. Raises to forbid it; then it is not made."""
 
@@ -160,7 +164,8 @@ class ModelClient:
         try:
             record.sent()
             started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-            answer, said = self._post(raw, body, min(timeout_s, self._endpoint.timeout_s))
+            limit_s = min(timeout_s, self._endpoint.timeout_s)
+            answer, said = self._post(raw, body, limit_s, record.traceparent)
         finally:
             self._leave(sent, answer, said, refusals)
         if self._stop.is_set() and answer.status is None:
@@ -178,10 +183,12 @@ class ModelClient:
             signal = Signal.NOTHING
         self._gate.leave(sent, signal, health, pause_s=said.wait_s)
 
-    def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float) -> tuple[Answer, Told]:
+    def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float, traceparent: str) -> tuple[Answer, Told]:
         nothing = Told(Signal.NOTHING, None)
         try:
-            reply = self._http.post(self._url, body=raw, headers=self._headers, timeout_s=timeout_s)
+            reply = self._http.post(
+                self._url, body=raw, headers=self._headers, timeout_s=timeout_s, traceparent=traceparent
+            )
         except DeadlinePassed as error:
             return Answer(Kind.TIMEOUT, message=str(error)), nothing
         except AnswerTooLarge as error:

@@ -27,6 +27,8 @@ class Order(BaseModel):
         function: of the host, when the job's type is one: the job's process has no settings to read it from.
         spend_limits: what the host lets a job spend, under the names of a job's `budget`.
         answers_kept: where, absolute, and for how many days.
+        traceparent: the span of this attempt, which the calls of chat models are part of.
+        tells_spans: whether the agent wants to hear of each call.
         data_roots: absolute folders that the job may read by path.
     """
 
@@ -48,6 +50,8 @@ class Order(BaseModel):
     function: Function | None = None
     commands: dict[str, tuple[str, ...]] = {}
     code_roots: tuple[Path, ...] = ()
+    traceparent: str = ""
+    tells_spans: bool = False
     sandbox: Sandbox = Sandbox()
 
     def within(self, workspace: Path) -> Order:

@@ -18,6 +18,7 @@ from overmind_executors.model_client import Interrupted, ModelClient, ProviderGo
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_calls import SHARED, CallKey, Lives, PaidCalls
 from overmind_executors.prices import Prices, cost_usd, prices_of
+from overmind_executors.trace_context import TraceContext
 
 JOURNAL: Final = "paid_calls.sqlite"
 BUDGET_EXHAUSTED: Final = "budget_exhausted"
@@ -115,6 +116,7 @@ class PaidModel:
         self.cache: AnswerCache | None = None
         self._address = endpoint.base_url
         self._stop = context.stop
+        self._trace, self._tally = context.trace, context.tally
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
         self._account = account or Account(context, limits or Limits())
         self._closes_account = account is None
@@ -170,7 +172,7 @@ class PaidModel:
             self._judge(earlier.answer)
             return earlier.answer
         if self.halt.reason or self._stop.is_set():
-            return NotAsked(self.halt.reason or "stopped")
+            return self._not_asked(self.halt.reason or "stopped")
         if (known := self._remembered(key)) is not None:
             self._calls.keep(key, earlier.number + 1, known)
             return known
@@ -179,12 +181,12 @@ class PaidModel:
             answer = self._client.ask(full, timeout_s=timeout_s, record=record, earlier=earlier.answer)
         except _OutOfBudget:
             self.halt.set(BUDGET_EXHAUSTED)
-            return NotAsked(BUDGET_EXHAUSTED)
+            return self._not_asked(BUDGET_EXHAUSTED)
         except ProviderGone as gone:
             self.halt.set(PROVIDER_UNAVAILABLE)
             return gone.answer
         except Interrupted:
-            return NotAsked("stopped")
+            return self._not_asked("stopped")
         self._judge(answer)
         if self.cache is not None:
             self.cache.keep(self._address, key.request, key.repetition, answer)
@@ -194,6 +196,10 @@ class PaidModel:
         if self.cache is None:
             return None
         return self.cache.find(self._address, key.request, key.repetition)
+
+    def _not_asked(self, reason: str) -> NotAsked:
+        self._tally.refused(self.endpoint.name, reason)
+        return NotAsked(reason)
 
     def spent_calls(self) -> int:
         """HTTP calls made for this job, over all its attempts."""
@@ -222,6 +228,16 @@ class _Record:
         self._number = number
         self._reserved: Future[None]
 
+    @property
+    def _span(self) -> TraceContext | None:
+        """Of the call that was reserved last: the same one whenever it is asked for."""
+        return self._model._trace and self._model._trace.child("call", *self._key.columns(), self._number)
+
+    @property
+    def traceparent(self) -> str:
+        """See CallRecord."""
+        return str(self._span or "")
+
     def reserve(self) -> None:
         """Take the call from the purse and note it; raises _OutOfBudget when there is none to take."""
         if not self._model._purse.take_call():
@@ -237,7 +253,9 @@ class _Record:
     def done(self, answer: Answer, *, is_final: bool) -> None:
         """Note what came and what it cost."""
         cost = cost_usd(answer, self._model.prices)
-        self._model._calls.done(self._key, self._number, replace(answer, cost_usd=cost), is_final=is_final)
+        answer = replace(answer, cost_usd=cost)
+        self._model._calls.done(self._key, self._number, answer, is_final=is_final)
+        self._model._tally.ended(self._model.endpoint.name, answer, self._span)
         self._model._purse.pay(
             tokens=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0), usd=cost or 0.0
         )

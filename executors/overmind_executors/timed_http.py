@@ -24,6 +24,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from overmind_executors.trace_context import HEADER
+
 CONNECT_TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 8 << 20
 _CHUNK_BYTES: Final = 64 << 10
@@ -152,13 +154,17 @@ class _Adapter(HTTPAdapter):
         self._like: tuple[str, Mapping[str, str], requests.PreparedRequest] | None = None
         super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
 
-    def request(self, url: str, headers: Mapping[str, str], body: bytes) -> requests.PreparedRequest:
+    def request(
+        self, url: str, headers: Mapping[str, str], body: bytes, traceparent: str = ""
+    ) -> requests.PreparedRequest:
         """A request that can be sent; where only the body is another, the last one is copied."""
         if self._like is None or self._like[:2] != (url, headers):
             self._like = url, headers, requests.Request("POST", url, headers=dict(headers)).prepare()
         made = self._like[2].copy()
         made.body = body
         made.headers["Content-Length"] = str(len(body))
+        if traceparent:
+            made.headers[HEADER] = traceparent
         return made
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -217,9 +223,14 @@ class TimedHttp:
         self._own = threading.local()
         self._watchdog = Watchdog()
 
-    def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    def post(
+        self, url: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float, traceparent: str = ""
+    ) -> Reply:
         """
         The answer to *body*, whatever its status.
+
+        Args:
+            headers: the same for many calls; *traceparent* is of this call alone, empty for none.
 
         Raises:
             DeadlinePassed: it did not end within *timeout_s* seconds.
@@ -230,7 +241,7 @@ class TimedHttp:
         late = DeadlinePassed(f"no whole answer within {timeout_s:g} s")
         with self._watchdog.limit(timeout_s, adapter.sockets.cut) as alarm:
             try:
-                reply = self._exchange(adapter, url, body, headers, timeout_s)
+                reply = self._exchange(adapter, adapter.request(url, headers, body, traceparent), timeout_s)
             # requests lets errors of urllib3 and of the socket through, and a broken header is a ValueError.
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 if alarm.has_rung or isinstance(error, requests.ReadTimeout):
@@ -248,12 +259,10 @@ class TimedHttp:
     def close(self) -> None:
         """Nothing to give back: each thread's connections go with it."""
 
-    def _exchange(
-        self, adapter: _Adapter, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
-    ) -> Reply:
+    def _exchange(self, adapter: _Adapter, request: requests.PreparedRequest, timeout_s: float) -> Reply:
         began = time.monotonic()
         with adapter.send(
-            adapter.request(url, headers, body),
+            request,
             timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
             stream=True,
             verify=self._verify,

@@ -26,6 +26,8 @@ BODY = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 class Notes:
     """A CallRecord that remembers."""
 
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
     def __init__(self) -> None:
         self.heard: list[str] = []
 

@@ -200,6 +200,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "telemetry.health": VALUES | PACKAGE | _names("contact", "loops"),
     "telemetry.health_file": _names("telemetry.health"),
     "telemetry.health_command": _names("cli", "telemetry.health_file") | {"overmind_config.state_place"},
+    "telemetry.from_children": _names("telemetry.labels", "telemetry.meters"),
+    "telemetry.spans": TRACE | _names("tracing", "telemetry.labels", "telemetry.traces"),
+    "telemetry.otlp": _names("telemetry.spans"),
     "telemetry.traces": VALUES | TRACE | _names("tracing"),
     "telemetry.watched_plane": VALUES | _names("tracing", "telemetry.traces"),
     "telemetry.catalogue": frozenset(),
@@ -248,6 +251,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
     "prometheus_client": _names("telemetry.meters"),
+    "opentelemetry": _names("telemetry.otlp"),
     "subprocess": _names("launcher", "nursery", "processes", "doctor")
     | {"overmind_executors.sandbox.started", "overmind_executors.schema_check"},
 }

@@ -336,7 +336,7 @@ def test_the_environment_is_exactly_what_it_should_be(either_host: Host, monkeyp
         "TMPDIR": str(either_host.workspace.folder),
         "OVERMIND_JOB_ID": a_claim().job.id,
         "OVERMIND_JOB_ATTEMPT": "1",
-        "TRACEPARENT": str(tracing.of_attempt(tracing.of_job(a_claim().job), a_claim().job.id, 1)),
+        "TRACEPARENT": str(tracing.of_claim(a_claim())),
     } == found
 
 

@@ -98,7 +98,7 @@ COUNTED: Final = (
     Metric("model_calls_refused", "counter", "Calls that were not made, by why.", ("model", "reason")),
     Metric("log_events", "counter", "Events of the daemon's log, shown or not, by level.", ("level",)),
     Metric("telemetry_requests", "counter", "Requests to this listener, by answer.", ("code",)),
-    Metric("spans_exported", "counter", "Spans that were handed to the exporter."),
+    Metric("spans", "counter", "Spans that were sent or lost.", ("outcome",)),
 )
 """What is counted while it happens."""
 

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from overmind_agent import __version__
 from overmind_agent.contact import Contact
 from overmind_agent.control.view import AgentView
 from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.jobs import Claim
 from overmind_agent.loops import Pulses
 from overmind_agent.ports import Clock
 from overmind_agent.telemetry.health import Health
 from overmind_agent.telemetry.health_file import HealthFile
 from overmind_agent.telemetry.listener import Answer, Headers, Listener, in_json
 from overmind_agent.telemetry.looking import Looking
+from overmind_agent.telemetry.spans import JobSpans
 from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call
 from overmind_config.logs import Logs
 from overmind_config.settings import LOOPBACK_HOSTS, Settings
 
 if TYPE_CHECKING:
+    from overmind_agent.telemetry.from_children import CallCounter
     from overmind_agent.telemetry.meters import Meters
+    from overmind_agent.telemetry.otlp import OtlpSpans
 
 # So many heartbeats without an answer, and the control plane counts as away.
 AWAY_BEATS: Final = 3
 # What a poll may take beyond the time for which it is held open, and the wait before the next.
 POLL_SLACK_S: Final = 10.0
 INSTALL: Final = "pip install 'overmind-agent[metrics]'"
+INSTALL_OTLP: Final = "pip install 'overmind-agent[otlp]'"
 
 log = structlog.get_logger()
 
@@ -79,6 +85,9 @@ class Telemetry:
         logs.listen(self.traces.hear)
         self._file: HealthFile | None = None
         self._meters: Meters | None = None
+        self._calls: CallCounter | None = None
+        self._spans: JobSpans | None = None
+        self._is_losing_spans = False
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -95,6 +104,8 @@ class Telemetry:
             self.turn()
             if wanted.listen or wanted.textfile:
                 self._meters = self._counting()
+            if wanted.otlp_endpoint and (spans := self._tracing()):
+                at_end.callback(spans.close)
             if wanted.listen and (listener := self._listening()):
                 at_end.callback(listener.close)
             yield
@@ -104,6 +115,13 @@ class Telemetry:
         if self._meters is not None:
             self._meters.count("control_plane_calls", {"verb": call.verb, "outcome": call.outcome})
             self._meters.observe("control_plane_call_seconds", call.seconds, {"verb": call.verb})
+
+    def on_calls(self, claim: Claim, told: Mapping[str, Any]) -> None:
+        """A job tells of its calls of chat models; untrusted. From any thread."""
+        if told["event"] == "calls" and self._calls is not None:
+            self._calls.hear(claim.job.id, told)
+        elif told["event"] == "call" and self._spans is not None:
+            self._spans.called(claim.job.id, claim.attempt, told)
 
     def turn(self) -> None:
         """To be called by the main thread whenever it turns."""
@@ -127,14 +145,44 @@ class Telemetry:
 
     def _counting(self) -> Meters | None:
         try:
+            from overmind_agent.telemetry.from_children import CallCounter
             from overmind_agent.telemetry.from_events import EventCounter
             from overmind_agent.telemetry.meters import Meters
         except ImportError as error:
             log.warning("telemetry.no_metrics", error=str(error), hint=INSTALL)
             return None
         meters = Meters(self._looking)
+        self._calls = CallCounter(meters, self._settings.models)
         self._logs.listen(EventCounter(meters).hear)
         return meters
+
+    def _tracing(self) -> OtlpSpans | None:
+        try:
+            from overmind_agent.telemetry.otlp import OtlpSpans
+        except ImportError as error:
+            log.warning("telemetry.no_traces", error=str(error), hint=INSTALL_OTLP)
+            return None
+        about = {
+            "service.name": "overmind-agent",
+            "service.version": __version__,
+            "service.instance.id": self._settings.agent.name,
+        }
+        spans = OtlpSpans(
+            self._settings.telemetry.otlp_endpoint,
+            about,
+            redact=self._logs.redactor.text,
+            on_batch=self._on_batch,
+        )
+        self._spans = JobSpans(spans.keep, self.traces, self._settings.models)
+        self._logs.listen(self._spans.hear)
+        return spans
+
+    def _on_batch(self, spans: int, is_sent: bool) -> None:
+        if not is_sent and not self._is_losing_spans:
+            log.warning("telemetry.spans_lost", spans=spans, hint="does telemetry.otlp_endpoint answer?")
+        self._is_losing_spans = not is_sent
+        if self._meters is not None:
+            self._meters.count("spans", {"outcome": "sent" if is_sent else "lost"}, amount=spans)
 
     def _listening(self) -> Listener | None:
         wanted = self._settings.telemetry

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from overmind_agent import tracing
 from overmind_agent.jobs import Claim, Job, StatusUpdate
+from overmind_executors import trace_context
 from overmind_executors.trace_context import TraceContext
 
 # A report of a job that is longer gone than that belongs to the trace that is made of its id.
@@ -36,6 +37,11 @@ class Traces:
         with self._lock:
             given = self._given.get(job_id)
         return tracing.of_traceparent(given, job_id)
+
+    def given(self, job_id: str) -> TraceContext | None:
+        """The span of the call that submitted it, None when it said none."""
+        with self._lock:
+            return trace_context.parse(self._given.get(job_id))
 
     def of(self, what: object) -> TraceContext:
         """What a call about *what* belongs to: a job, a claim, a status; anything else is about this process."""
