@@ -19,8 +19,8 @@ from overmind_controlplane.access import Role, make_project, make_token
 from overmind_controlplane.database import Database
 from overmind_controlplane.plane import open_database
 
-START_DEADLINE_S = 20.0
-STOP_DEADLINE_S = 10.0
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 30.0
 DATABASE_VARIABLE = "OVERMIND_DATABASE_URL"
 _LISTENING = "listening on "
 # Servers are forked from a process that has imported all that they need, which would else take each a second.
