@@ -143,6 +143,14 @@ DEFECTS = (
         ("tests/unit/test_journal.py",),
     ),
     Defect(
+        "told-first",
+        "a status is told before it is on disk",
+        "agent/overmind_agent/journal_outbox.py",
+        "        if rows:\n            self._sync_what_is_told()\n",
+        "",
+        ("tests/unit/test_journal.py",),
+    ),
+    Defect(
         "outbox-order",
         "the outbox is emptied from its end",
         "agent/overmind_agent/journal_outbox.py",

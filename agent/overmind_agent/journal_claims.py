@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overmind_agent.jobs import Claim, Job
-from overmind_agent.journal_file import CLAIM, JOB, now_text, saying_what_must_be_said
+from overmind_agent.journal_file import CLAIM, JOB, Synced, now_text, saying_what_must_be_said
 from overmind_agent.journal_outbox import OutboxTable
 from overmind_agent.lifecycle import LIFECYCLE, Status
 
@@ -30,7 +30,7 @@ class ClaimTable(OutboxTable):
 
     def remember(self, name: str, value: str, *, synced: bool = False) -> None:
         """Keep *value* for the next start; without a sync, so that it may be done often, unless *synced*."""
-        with self._write(synced=synced) as db:
+        with self._write(Synced.NOW if synced else Synced.NEVER) as db:
             db.execute("INSERT OR REPLACE INTO identity VALUES (?, ?)", (name, value))
 
     @saying_what_must_be_said
@@ -49,7 +49,7 @@ class ClaimTable(OutboxTable):
         if said and not LIFECYCLE[said[-1]].is_held:
             self._say_again(claim)
             return False
-        with self._write() as db:
+        with self._write(Synced.BEFORE_TOLD) as db:  # the intention is on disk, and brings the same grant again
             db.execute(
                 "UPDATE claim SET state = 'held', attempt = ?, document = ?, changed_at = ? WHERE job_id = ?",
                 (claim.attempt, CLAIM.dump_json(claim).decode(), now_text(), claim.job.id),

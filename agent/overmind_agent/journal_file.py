@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -75,6 +77,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Synced(Enum):
+    """When a commit waits for the disk. Until then it survives the end of the process, and not a power cut."""
+
+    NOW = "now"
+    BEFORE_TOLD = "before anybody is told of it"
+    NEVER = "never: it may be done or said again"
+
+
 def saying_what_must_be_said(
     method: Callable[Concatenate[J, P], T],
 ) -> Callable[Concatenate[J, P], T]:
@@ -96,14 +106,14 @@ class JournalFile:
     """
     The file, open; what is in it is the business of those who inherit this.
 
-    A commit is durable (`synchronous=FULL`) before a method returns. That a status was delivered, or a file stored,
-    may be forgotten in a power cut: both may be said again, so it costs no sync. Does not own the state folder's
-    lock: one process has the folder to itself before it opens the journal.
+    A commit is on disk (`synchronous=FULL`) before a method returns, or as `Synced` says: see decision 0034. Does
+    not own the state folder's lock: one process has the folder to itself before it opens the journal.
 
     Args:
         path: created with mode 0600 when missing. A damaged file is set aside as `<name>.corrupt-<time>`.
         on_set_aside: told the new path when that happens.
         make_room: called when a write finds the disk full; whether there is room now, so that it is tried again.
+        sync: makes the file that it is given survive a power cut.
     """
 
     def __init__(
@@ -112,11 +122,15 @@ class JournalFile:
         *,
         on_set_aside: Callable[[Path], None] = lambda _: None,
         make_room: Callable[[], bool] = lambda: False,
+        sync: Callable[[Path], object] | None = None,
     ) -> None:
         self._path = path
         self._make_room = make_room
+        self._sync = sync or _sync
+        self._is_to_be_synced = True  # an earlier process may have left it so
         self._is_suspect = False
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
         self._outbox_changed = threading.Condition(self._lock)
         try:
             self._db = _open(path)
@@ -132,14 +146,16 @@ class JournalFile:
             self._db.close()
 
     @contextmanager
-    def _write(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+    def _write(self, synced: Synced = Synced.NOW) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 self._mend()
-                self._db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if synced is Synced.NOW else 'NORMAL'}")
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
+                if synced is not Synced.NEVER:  # the sync of a commit is one of all before it, too
+                    self._is_to_be_synced = synced is Synced.BEFORE_TOLD
             except BaseException as error:
                 self._roll_back()
                 if isinstance(error, sqlite3.Error):
@@ -166,6 +182,27 @@ class JournalFile:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._is_suspect = False
 
+    def _sync_what_is_told(self) -> None:
+        """
+        Put what was committed so far on disk; others may commit meanwhile.
+
+        Raises:
+            JournalError: the disk does not take it. Then nobody may be told of it.
+        """
+        with self._syncing:
+            with self._lock:
+                was_to_be_synced, self._is_to_be_synced = self._is_to_be_synced, False
+            if not was_to_be_synced:
+                return
+            try:
+                self._sync(self._path.with_name(self._path.name + "-wal"))
+            except FileNotFoundError:  # nothing was written since the file was closed, which syncs it
+                return
+            except OSError as error:
+                with self._lock:
+                    self._is_to_be_synced = self._is_suspect = True
+                raise JournalError(f"the journal cannot be written: {error}") from error
+
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:
             try:
@@ -177,6 +214,14 @@ class JournalFile:
     def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
         rows = self._all(query, values)
         return rows[0] if rows else None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from overmind_agent.jobs import Claim, ResultFile
-from overmind_agent.journal_file import CLAIM, JournalFile, now_text, saying_what_must_be_said
+from overmind_agent.journal_file import CLAIM, JournalFile, Synced, now_text, saying_what_must_be_said
 from overmind_agent.ports import OwedLog
 
 
@@ -15,7 +15,7 @@ class LedgerTables(JournalFile):
     @saying_what_must_be_said
     def note_upload(self, claim: Claim, file: ResultFile, remote_id: str) -> None:
         """See Journal."""
-        with self._write(synced=False) as db:
+        with self._write(Synced.NEVER) as db:
             db.execute(
                 "INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?, ?)",
                 (claim.job.id, claim.attempt, file.name, file.sha256, remote_id),

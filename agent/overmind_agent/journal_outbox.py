@@ -9,7 +9,7 @@ from typing import Any
 
 from overmind_agent.errors import JournalError
 from overmind_agent.jobs import Claim, StatusUpdate
-from overmind_agent.journal_file import JournalFile, now_text, saying_what_must_be_said
+from overmind_agent.journal_file import JournalFile, Synced, now_text, saying_what_must_be_said
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
 from overmind_agent.ports import Parked, Posted, Tally
 
@@ -23,7 +23,7 @@ class OutboxTable(JournalFile):
     ) -> None:
         """See Outbox."""
         key = (claim.job.id, claim.attempt)
-        with self._write() as db:
+        with self._write(Synced.BEFORE_TOLD) as db:
             sequence, last = db.execute(
                 "SELECT sequence, status FROM outbox WHERE job_id = ? AND attempt = ?"
                 " ORDER BY sequence DESC LIMIT 1",
@@ -63,6 +63,8 @@ class OutboxTable(JournalFile):
             "SELECT position, job_id, attempt, sequence, status, message, detail, posted_at FROM outbox"
             " WHERE fate IS NULL ORDER BY position"
         )
+        if rows:
+            self._sync_what_is_told()
         return [
             Posted(
                 position,
@@ -75,7 +77,7 @@ class OutboxTable(JournalFile):
     @saying_what_must_be_said
     def delivered(self, posted: Posted) -> None:
         """See Outbox."""
-        with self._write(synced=False) as db:
+        with self._write(Synced.NEVER) as db:
             db.execute("UPDATE outbox SET fate = 'delivered' WHERE position = ?", (posted.position,))
 
     @saying_what_must_be_said

@@ -152,7 +152,8 @@ class Tally:
 
 class Outbox(Protocol):
     """
-    Statuses on their way, on disk, in order. A call returns when its effect would survive `kill -9`.
+    Statuses on their way, on disk, in order. A call returns when its effect would survive `kill -9`; what
+    `undelivered` gives survives a power cut, too.
 
     Safe to use from any thread. Every call raises JournalError when the disk does not take it.
     """

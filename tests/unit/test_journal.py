@@ -57,6 +57,83 @@ def sent(journal: SqliteJournal) -> list[tuple[str, int, Status]]:
     return order
 
 
+# ------------------------------------------------------------------------------------ power cuts
+
+
+class Disk:
+    """Notes what it is told to sync; fails as long as *error* is one."""
+
+    def __init__(self) -> None:
+        self.synced: list[str] = []
+        self.error: OSError | None = None
+
+    def sync(self, path: Path) -> None:
+        if self.error is not None:
+            raise self.error
+        self.synced.append(path.name)
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def slow_journal(path: Path, disk: Disk) -> Iterator[SqliteJournal]:
+    """On a disk that notes when it is waited for."""
+    with closing(SqliteJournal(path, sync=disk.sync)) as opened:
+        held(opened)
+        yield opened
+
+
+def test_what_may_be_told_is_on_disk_and_waited_for_once(slow_journal: SqliteJournal, disk: Disk) -> None:
+    """The job does not wait; whoever tells the control plane does, for all that has gathered."""
+    slow_journal.post(a_claim(), Status.VALIDATING)
+    slow_journal.post(a_claim(), Status.RUNNING)
+    before = list(disk.synced)
+
+    told = waiting(slow_journal)
+    again = waiting(slow_journal)
+
+    assert ([], ["journal.sqlite-wal"]) == (before, disk.synced)
+    assert [(JOB_ID, 1, 1, Status.VALIDATING), (JOB_ID, 1, 2, Status.RUNNING)] == told == again
+
+
+def test_that_something_was_delivered_is_no_reason_to_wait_for_the_disk(
+    slow_journal: SqliteJournal, disk: Disk
+) -> None:
+    slow_journal.post(a_claim(), Status.VALIDATING)
+    slow_journal.post(a_claim(), Status.RUNNING)
+
+    slow_journal.delivered(slow_journal.undelivered()[0])
+    left = waiting(slow_journal)
+
+    assert ([(JOB_ID, 1, 2, Status.RUNNING)], ["journal.sqlite-wal"]) == (left, disk.synced)
+
+
+def test_what_the_disk_does_not_take_is_not_told_until_it_does(slow_journal: SqliteJournal, disk: Disk) -> None:
+    slow_journal.post(a_claim(), Status.VALIDATING)
+    disk.error = OSError(5, "Input/output error")
+
+    with pytest.raises(JournalError):
+        slow_journal.undelivered()
+    disk.error = None
+
+    assert [(JOB_ID, 1, 1, Status.VALIDATING)] == waiting(slow_journal)
+    assert ["journal.sqlite-wal"] == disk.synced
+
+
+def test_what_an_earlier_process_did_not_wait_for_is_on_disk_before_it_is_told(path: Path, disk: Disk) -> None:
+    with closing(SqliteJournal(path)) as killed:
+        held(killed)
+        killed.post(a_claim(), Status.VALIDATING)
+
+        with closing(SqliteJournal(path, sync=disk.sync)) as next_one:
+            told = waiting(next_one)
+
+    assert ([(JOB_ID, 1, 1, Status.VALIDATING)], ["journal.sqlite-wal"]) == (told, disk.synced)
+
+
 # ------------------------------------------------------------------------------------ the outbox
 
 
