@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,25 @@ def test_what_a_job_used_lies_within_its_estimate(zoo: Zoo, make_context: Make) 
     assert {"low": 100, "typical": 100, "ceiling": 180} == estimate["calls"]
     for name, used in (("calls", "model_calls"), ("tokens", "total_tokens"), ("cost_usd", "cost_usd")):
         assert estimate[name]["low"] <= usage[used] <= estimate[name]["ceiling"], name
+
+
+def test_of_forty_jobs_whose_calls_fail_38_use_what_was_estimated(zoo: Zoo, make_context: Make) -> None:
+    """Texts of any length, and every third of them fails once or twice, in ways that are tried again."""
+    draw = random.Random(5)
+    within = 0
+    for job in range(40):
+        texts = [f"job {job} text {n} " + "word " * draw.randrange(60) for n in range(draw.randrange(1, 5))]
+        for text in texts:
+            if draw.random() < 0.33:
+                zoo.fail(text, draw.choice([Status(500), Status(429)]), times=draw.randrange(1, 3))
+        context = make_context()
+        (context.state / "paid_calls.sqlite").unlink(missing_ok=True)
+        outcome = _run(context, items=_items(*texts), concurrency=draw.randrange(1, 5)).outcome
+        usage, estimate = outcome["usage"], outcome["estimate"]
+        pairs = (("calls", "model_calls"), ("tokens", "total_tokens"), ("cost_usd", "cost_usd"))
+        within += all(estimate[a]["low"] <= usage[b] <= estimate[a]["ceiling"] for a, b in pairs)
+
+    assert within >= 38
 
 
 def test_without_a_limit_of_tokens_nothing_bounds_the_cost(make_context: Make) -> None:

@@ -628,6 +628,31 @@ def test_a_cache_that_cannot_be_used_is_none(make: Make, tmp_path: Path) -> None
     assert [(0, 10)] == [_cached(context, tmp_path / "answers" / "judge_answers.sqlite")]
 
 
+ESTIMATED: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+    "one question": ({}, (16, 16)),
+    "two judges, three votes": ({"models": ["exact", "moody"], "votes": 3, "temperature": 0.5}, (96, 96)),
+    "each question by itself": ({"criteria": ["It is fine.", "It is kind."], "ask": "each"}, (32, 32)),
+    "anchors and canaries": ({"anchors": [{"output": "fine", "score": 1}], "canaries": 5}, (17, 22)),
+    "a sample": ({"max_items": 10}, (6, 8)),
+    "pairs": ({"mode": "pairwise", "models": ["pairs"]}, (0, 32)),
+    "answers that cannot be read": ({"models": ["exact", "dumb"]}, (32, 32)),
+}
+
+
+@pytest.mark.parametrize(("judge", "expected"), ESTIMATED.values(), ids=ESTIMATED.keys())
+def test_what_judging_used_lies_within_its_estimate(
+    make: Make, judge: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    """20 rows, four of them without an output."""
+    items = [*[{**item, "baseline_output": "poor 3"} for item in _items(16)], *[{"id": f"n{n}"} for n in range(4)]]
+
+    facts = _run(make(), items=items, judge={**JUDGE, **judge}).outcome
+
+    needs, calls = facts["estimate"]["calls"], facts["usage"]["model_calls"]
+    assert expected == (needs["low"], needs["typical"])
+    assert needs["low"] <= calls <= needs["ceiling"]
+
+
 def _made_by(model: str, output: str, count: int) -> list[dict[str, Any]]:
     return [{"id": f"{model}{n}", "input": "q", "output": f"{output} {n}", "model": model} for n in range(count)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from overmind_executors.forecast import as_rows
 from overmind_executors.inference.output import INVALID_ROW, MISSING_FIELD
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 
@@ -100,7 +101,9 @@ def _errors(facts: Facts) -> Section | None:
 
 
 def _cost(facts: Facts) -> Section:
-    return Section("Calls", (Table("What it took", ("figure", "value"), tuple(_told(facts))),))
+    columns = ("what", "low", "typical", "at most")
+    expected = Table("What was expected before the first call", columns, as_rows(facts["estimate"]))
+    return Section("Calls", (Table("What it took", ("figure", "value"), tuple(_told(facts))), expected))
 
 
 def _told(facts: Facts) -> Iterator[tuple[Cell, ...]]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from overmind_executors.contract import ModelEndpoint
-from overmind_executors.forecast import TYPICAL, Calls, Range, of_answers
-from overmind_executors.judge_scoring.parameters import JudgeParameters
+from overmind_executors.forecast import TYPICAL, Calls, Estimate, Range, forecast, of_answers
+from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.source import Selection
+from overmind_executors.pacing import RetryPolicy
 
 # The framing of a question to a judge, beside the criteria and the text that is judged; characters.
 _FRAME: Final = 1200
@@ -25,7 +27,8 @@ def of_judges(
     The calls that judging *outputs* takes.
 
     Args:
-        may_be_shut: whether a gate may keep the judges from being asked.
+        may_be_shut: whether a gate may keep the judges from being asked. So may an output without another one to
+            compare it with, and one of a judge's own family.
         said_tokens: of an output that is judged, typically.
     """
     if judge is None:
@@ -33,6 +36,9 @@ def of_judges(
     rubrics = judge.rubrics().values()
     is_apart = judge.ask == "each" or judge.answer == "word"
     groups = [len(rubric) if is_apart else 1 for rubric in rubrics]
+    if judge.mode == "pairwise":
+        groups = [2]  # both orders
+    may_be_shut = may_be_shut or judge.mode == "pairwise" or judge.same_family == "leave_out"
     letters = min(sum(len(question.q) for question in rubric) for rubric in rubrics)
     found = []
     for place, name in enumerate(judge.models):
@@ -44,3 +50,22 @@ def of_judges(
         asked = Range(0, (letters + _FRAME) / TYPICAL + said_tokens, None)
         found.append(Calls(models[name], Range(least, typical, most), asked, of_answers(judge.max_tokens)))
     return found
+
+
+def estimate(
+    task: JudgeScoringParameters, models: Mapping[str, ModelEndpoint], selection: Selection, policy: RetryPolicy
+) -> Estimate:
+    """What the judges of a job over *selection* will need; nothing without judges."""
+    judge = task.judge
+    besides = len(judge.anchors) + judge.canaries if judge else 0
+    seen = selection.total if selection.judged is None else len(selection.judged)
+    read = selection.read
+    absent = read.total - read.askable
+    outputs = Range(
+        max(0, seen - absent) + (len(judge.anchors) if judge else 0),
+        round(seen * read.askable / read.total) + besides,
+        min(seen, read.askable) + besides,
+    )
+    said = read.letters / TYPICAL / max(1, read.askable)
+    gates = any(one.gate for one in task.evaluators)
+    return forecast(of_judges(judge, models, outputs, may_be_shut=gates, said_tokens=said), policy)

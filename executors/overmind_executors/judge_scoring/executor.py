@@ -24,6 +24,7 @@ from overmind_executors.contract import (
     WorkStopped,
 )
 from overmind_executors.judge_scoring.drift import ANCHOR_FILE, JUDGE_DRIFTED, anchored, drift_figures
+from overmind_executors.judge_scoring.estimate import estimate
 from overmind_executors.judge_scoring.figures import canary_figures, figures_of
 from overmind_executors.judge_scoring.labels import is_for_learning
 from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
@@ -77,7 +78,8 @@ class JudgeScoringExecutor:
         _prepare(task)
         endpoints = _endpoints(task, context)
         selection = select(task, context)
-        context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints))
+        needs = estimate(task, context.models, selection, self._policy or RetryPolicy()).as_json()
+        context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints), estimate=needs)
         with ExitStack() as stack:
             account = stack.enter_context(Account(context, task.budget))
             models = [PaidModel(one, context, policy=self._policy, account=account) for one in endpoints]
@@ -91,7 +93,10 @@ class JudgeScoringExecutor:
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls
         facts = figures_of(context.output / SCORES, task)
-        facts |= _about(task, canaries, work.needed, models) | {"drift": drift_figures(anchors)}
+        facts |= _about(task, canaries, work.needed, models) | {
+            "drift": drift_figures(anchors),
+            "estimate": needs,
+        }
         facts["usage"]["model_calls"] = calls
         facts["partial"] |= facts["error"] > 0
         facts["status"] = "partial" if facts["partial"] else "completed"

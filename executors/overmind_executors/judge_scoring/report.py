@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from overmind_executors.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 
 Facts = Mapping[str, Any]
@@ -218,7 +219,9 @@ def _cost(facts: Facts) -> Section | None:
         ("US dollars", usage["cost_usd"]),
         *((f"milliseconds for a row, {name}", value) for name, value in latency.items()),
     )
-    return Section("Calls", (Table("What the judging took", ("figure", "value"), tuple(rows)),))
+    columns = ("what", "low", "typical", "at most")
+    told = Table("What was expected before the first call", columns, as_rows(facts["estimate"]))
+    return Section("Calls", (Table("What the judging took", ("figure", "value"), tuple(rows)), told))
 
 
 def _ends(interval: Sequence[float] | None) -> tuple[float | None, float | None]:

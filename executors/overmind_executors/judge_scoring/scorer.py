@@ -11,6 +11,7 @@ from overmind_executors.judge_scoring.drift import ANCHOR_ROW
 from overmind_executors.judge_scoring.labels import label_of
 from overmind_executors.judge_scoring.lines import Judged, Scored
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.source import is_judgeable
 from overmind_executors.judging.injection import CANARIES, signs_of_injection
 from overmind_executors.judging.judges import Judge, PairwiseJudge, RubricJudge, is_final
 from overmind_executors.judging.rubric import Route
@@ -102,7 +103,7 @@ class RowScorer:
         )
 
     def _judged(self, panel: Panel, item: Item, row_id: str, *, is_shut: bool) -> Judged:
-        if item.absence == "execution_error" or (item.absence and not item.tool_calls):
+        if not is_judgeable(item):
             return Judged(skipped(item.absence, item.failure))
         if self._sample is not None and row_id not in self._sample:
             return Judged(skipped("not_sampled"))

@@ -5,11 +5,44 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, WorkStopped
 from overmind_executors.judge_scoring.parameters import JudgeScoringParameters
 from overmind_executors.row_source import RowSource, find_rows
 from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.scoring.items import Item, item_of
+from overmind_executors.scoring.texts import as_text
+
+
+@dataclass
+class Read:
+    """
+    What a look at each row has counted.
+
+    Attributes:
+        askable: rows with something to judge; letters: of their outputs and inputs together.
+    """
+
+    total: int = 0
+    broken: int = 0
+    askable: int = 0
+    letters: int = 0
+
+    def add(self, row: Row | BrokenRow) -> None:
+        """Count one more."""
+        self.total += 1
+        if isinstance(row, BrokenRow):
+            self.broken += 1
+        elif is_judgeable(item := item_of(row)):
+            self.askable += 1
+            output = "" if item.absence else as_text(item.output)
+            self.letters += len(output) + len(as_text(item.input))
+
+
+def is_judgeable(item: Item) -> bool:
+    """Whether a judge has something to look at: an output, or the calls of a program that did not fail."""
+    return not item.absence or (item.absence != "execution_error" and bool(item.tool_calls))
 
 
 class Selection:
@@ -19,9 +52,11 @@ class Selection:
     Attributes:
         total: how many there are.
         judged: the ids of those that judges see, None for all.
+        read: what the file holds, whatever was drawn from it.
     """
 
-    def __init__(self, source: RowSource, chosen: _Sample, judged: _Sample, total: int) -> None:
+    def __init__(self, source: RowSource, chosen: _Sample, judged: _Sample, read: Read) -> None:
+        total, self.read = read.total, read
         self._source = source
         self._chosen = chosen.ids(total)
         self.total = total if self._chosen is None else len(self._chosen)
@@ -46,21 +81,19 @@ def select(task: JudgeScoringParameters, context: Context) -> Selection:
     # One order for both, so that the judges' sample lies within the job's.
     chosen = _Sample(task.max_items, task.seed)
     judged = _Sample(task.judge.max_items if task.judge else 0, task.seed)
-    total = broken = 0
+    read = Read()
     for row in source.rows():
         if context.stop.is_set():
             raise WorkStopped
-        total += 1
-        if isinstance(row, BrokenRow):
-            broken += 1
-        else:
+        read.add(row)
+        if isinstance(row, Row):
             chosen.offer(row.id)
             judged.offer(row.id)
-    if total == 0:
+    if read.total == 0:
         raise InvalidParameters(Problem("input", "there are no rows"))
-    if broken * 2 > total:
-        raise InvalidParameters(Problem("input", f"{broken} of {total} rows cannot be read"))
-    return Selection(source, chosen, judged, total)
+    if read.broken * 2 > read.total:
+        raise InvalidParameters(Problem("input", f"{read.broken} of {read.total} rows cannot be read"))
+    return Selection(source, chosen, judged, read)
 
 
 class _Sample:
