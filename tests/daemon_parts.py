@@ -203,7 +203,7 @@ class Daemon:
             job_run=self.job_run,
             capacity=self.capacity,
             only=only,
-            job_types=self.job_types,
+            job_types=lambda: self.job_types,
             refusal=self.admission.refusal,
             poll_turn=threading.Lock(),
             is_draining=self.draining.is_set,

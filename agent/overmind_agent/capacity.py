@@ -59,7 +59,7 @@ class Capacity:
 
     @property
     def free(self) -> int:
-        """Slots in which nothing runs."""
+        """Slots in which nothing runs; below 0 while more are in use than there are."""
         return self._free
 
     @property
@@ -71,6 +71,12 @@ class Capacity:
         """For how long nothing has run."""
         with self._lock:
             return self._clock.now_s() - self._idle_since_s if self._free == self._slots else 0.0
+
+    def resize(self, slots: int, weights: Mapping[str, int]) -> None:
+        """So many slots from now on. Jobs that run keep theirs; until they end fewer than none may be free."""
+        with self._lock:
+            self._free += slots - self._slots
+            self._slots, self._weights = slots, weights
 
     def fitting(self, job_types: Collection[str]) -> frozenset[str]:
         """Those of *job_types* of which a job could be taken now."""

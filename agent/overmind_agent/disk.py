@@ -122,6 +122,10 @@ class Disk:
         self._log = log
         self._is_short = False
 
+    def require(self, min_free_bytes: int | None) -> None:
+        """So much must be free from now on."""
+        self._min_free_bytes = min_free_bytes
+
     def refusal(self) -> str | None:
         """Why no job can be taken now; None when there is room."""
         short = self.lack()

@@ -34,7 +34,7 @@ from overmind_agent.jobs import (
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.looking import look_until
-from overmind_agent.ports import Clock, UploadLedger
+from overmind_agent.ports import Clock, Offer, UploadLedger
 from overmind_agent.refusals import MIB, Verb, refusal
 from overmind_agent.uploads import READ_MODEL, ForgetfulLedger, Uploads
 from overmind_executors import strict_json
@@ -101,12 +101,9 @@ class HttpControlPlane:
     ) -> None:
         self._calls = calls
         self._uploads = Uploads(calls, has=self._has, ledger=ledger or ForgetfulLedger())
-        self._job_types = tuple(job_types)
-        self._functions = dict(functions or {})
-        self._capabilities = tuple(capabilities)
+        self._offer = Offer(tuple(job_types), dict(functions or {}), slots, tuple(capabilities))
         self._instance = instance
         self._display_name = display_name
-        self._slots = slots
         self._known_id = agent_id
         self._clock = clock
         self._extensions: frozenset[str] | None = None
@@ -116,6 +113,10 @@ class HttpControlPlane:
 
     # ------------------------------------------------------------------------------------- the agent itself
 
+    def now_offers(self, offer: Offer) -> None:
+        """From now on this is what the agent says of itself. From any thread; `register` tells the server."""
+        self._offer = offer
+
     def register(self, known_id: str | None) -> str:
         """See ControlPlane."""
         with self._calls.giving_way():
@@ -124,8 +125,8 @@ class HttpControlPlane:
     def _register(self, known_id: str | None) -> str:
         about: dict[str, Any] = {"agent_version": __version__, "host_os": _host_os()}
         if self._has("lease"):
-            types = [name for name in self._job_types if name not in self._functions]
-            said = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types), *self._capabilities]
+            types = [name for name in self._offer.job_types if name not in self._offer.functions]
+            said = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types), *self._offer.capabilities]
             if len(said) > MOST_CAPABILITIES:  # jobs for a model that is left out would never come: none is named
                 said = [word for word in said if not word.startswith(MODEL_CAPABILITY)]
             about["capabilities"] = said[:MOST_CAPABILITIES]
@@ -168,7 +169,7 @@ class HttpControlPlane:
     ) -> dict[str, Any]:
         why_not = not_accepting if self._has("not_accepting") else None
         return {
-            "slots": self._slots,
+            "slots": self._offer.slots,
             "draining": draining,
             "wait_s": wait_s,
             "jobs": [_held_line(line) | self._more(line) for line in held],
@@ -183,7 +184,7 @@ class HttpControlPlane:
 
     def _modules(self) -> list[dict[str, str]]:
         """What this host can run: each function is a module by its own name."""
-        functions = self._functions.items()
+        functions = self._offer.functions.items()
         return [MODULE, *({"module_name": name, "module_version": version} for name, version in functions)]
 
     def _has(self, extension: str) -> bool:
@@ -209,7 +210,7 @@ class HttpControlPlane:
     def next_job(self, *, wait_s: float, job_types: Collection[str] | None = None) -> Job | NoJob:
         """See ControlPlane."""
         with self._calls.giving_way():
-            return self._next_job(wait_s, frozenset(self._job_types if job_types is None else job_types))
+            return self._next_job(wait_s, frozenset(self._offer.job_types if job_types is None else job_types))
 
     def find_job(self, job_id: str) -> Job | NoJob:
         """See ControlPlane."""
@@ -227,7 +228,7 @@ class HttpControlPlane:
         here = f"/api/v2/agents/{segment(self._agent)}"
         if self._has("next_job"):
             query: dict[str, Any] = {"wait_s": f"{wait_s:.3f}"}
-            if not job_types.issuperset(self._job_types):
+            if not job_types.issuperset(self._offer.job_types):
                 query["job_type"] = sorted(job_types)
             query |= self._which_start()
             answer = self._calls.call(NEXT_JOB, "GET", f"{here}/job", query=query, extra_s=wait_s)

@@ -46,7 +46,7 @@ from overmind_agent.lab_list import PendingJobs
 from overmind_agent.lab_wire import LabJob, run_id
 from overmind_agent.lifecycle import Status
 from overmind_agent.looking import LOOK_EVERY_S, look_until
-from overmind_agent.ports import Clock
+from overmind_agent.ports import Clock, Offer
 from overmind_agent.refusals import ANY_2XX, MIB, Verb
 
 SETTLE_S: Final = 1.0
@@ -96,15 +96,22 @@ class LabControlPlane:
         clock: Clock,
     ) -> None:
         self._calls = calls
-        self._job_types = frozenset(job_types)
         self._known_id = agent_id
         self._shared = shared
         self._clock = clock
-        self._pending = PendingJobs(calls, job_type=job_types[0] if len(job_types) == 1 else None)
+        self._offer(job_types)
         self._passed_over: set[str] = set()
         self._progress: dict[str, tuple[Progress, float]] = {}
 
     # ------------------------------------------------------------------------------------- the agent itself
+
+    def now_offers(self, offer: Offer) -> None:
+        """From now on these job types are taken; this server is told of nothing. From any thread."""
+        self._offer(offer.job_types)
+
+    def _offer(self, job_types: Sequence[str]) -> None:
+        self._job_types = frozenset(job_types)
+        self._pending = PendingJobs(self._calls, job_type=job_types[0] if len(job_types) == 1 else None)
 
     def register(self, known_id: str | None) -> str:
         """See ControlPlane. Asks only whether the token is accepted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +15,7 @@ from overmind_agent.journal import SqliteJournal
 from overmind_agent.lab_client import LabControlPlane, Shared
 from overmind_agent.network import Network, is_this_host
 from overmind_agent.pause import Pause
-from overmind_agent.ports import Clock, ControlPlane
+from overmind_agent.ports import Clock, ControlPlane, Offer
 from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call, watched
 from overmind_config.settings import ControlPlane as ControlPlaneSettings
@@ -27,7 +27,7 @@ class Planes:
     What all control planes of a daemon share.
 
     Args:
-        functions: version by name of what this host can run besides the job types.
+        offer: what the control plane is told of this host; `now_offers` replaces it.
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         on_date: told the server's time of day, as its answers say it.
         on_end: told how each call ended, None for well. From any thread.
@@ -42,8 +42,7 @@ class Planes:
         self,
         settings: Settings,
         *,
-        job_types: Sequence[str],
-        functions: Mapping[str, str],
+        offer: Offer,
         token: Callable[[], str],
         journal: SqliteJournal,
         clock: Clock,
@@ -53,8 +52,7 @@ class Planes:
         traces: Traces,
     ) -> None:
         self._settings = settings
-        self._job_types = job_types
-        self._functions = functions
+        self._offer = offer
         self._token = token
         self._journal = journal
         self._clock = clock
@@ -64,7 +62,7 @@ class Planes:
         self._traces = traces
         self._pause = Pause(clock)
         self._instance = str(uuid.uuid4())
-        self._made: list[ControlPlane] = []
+        self._made: list[HttpControlPlane | LabControlPlane] = []
         self.results = HostResults(settings.agent.state_dir / "results", settings.agent.name)
         self._lab = Shared(self.results)
 
@@ -90,6 +88,12 @@ class Planes:
         self._made.append(plane)
         return watched(plane, self._on_call, self._traces)
 
+    def now_offers(self, offer: Offer) -> None:
+        """From now on this is what is said of this host, by those that are made and those that will be."""
+        self._offer = offer
+        for plane in self._made:
+            plane.now_offers(offer)
+
     def stop_waiting(self) -> None:
         """End what may be held open."""
         for plane in self._made:
@@ -99,17 +103,14 @@ class Planes:
         """The agent-pull dialect."""
         return HttpControlPlane(
             calls,
-            job_types=self._job_types,
+            job_types=self._offer.job_types,
             display_name=self._settings.agent.name,
-            slots=self._settings.agent.slots,
+            slots=self._offer.slots,
             agent_id=self._journal.agent_id,
             clock=self._clock,
-            functions=self._functions,
+            functions=self._offer.functions,
             instance=self._instance,
-            capabilities=[
-                *(f"label:{label}" for label in self._settings.agent.labels),
-                *(f"model:{name}" for name in self._settings.models),
-            ],
+            capabilities=self._offer.capabilities,
             ledger=self._journal,
         )
 
@@ -117,7 +118,7 @@ class Planes:
         """Overmind Lab's jobs REST."""
         return LabControlPlane(
             calls,
-            job_types=self._job_types,
+            job_types=self._offer.job_types,
             agent_id=self._journal.agent_id,
             shared=self._lab,
             clock=self._clock,
@@ -143,7 +144,7 @@ def network_of_model(settings: Settings, name: str) -> Network:
     return Network(ca_file=model.ca_file, proxy=proxy, no_proxy=here.no_proxy)
 
 
-_ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], ControlPlane]]] = {
+_ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], HttpControlPlane | LabControlPlane]]] = {
     "overmind": Planes.overmind,
     "overmind-lab": Planes.overmind_lab,
 }

@@ -123,6 +123,23 @@ class ControlPlane(Protocol):
 
 
 @dataclass(frozen=True)
+class Offer:
+    """
+    What a control plane is told that this host has for jobs.
+
+    Attributes:
+        job_types: those that it takes, functions of the host among them.
+        functions: version by name.
+        capabilities: what else it says of itself, such as `label:gpu`.
+    """
+
+    job_types: tuple[str, ...]
+    functions: Mapping[str, str]
+    slots: int
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Posted:
     """A status in the outbox; `position` orders them over all jobs. `posted_at` is ISO 8601."""
 

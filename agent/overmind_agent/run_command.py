@@ -6,7 +6,7 @@ import json
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -25,13 +25,13 @@ from overmind_agent.errors import (
     StateInUse,
 )
 from overmind_agent.held_jobs import HeldJob
+from overmind_agent.host_keys import HostKeys
 from overmind_agent.jobs import Ended, NoJob, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.patience import Bounds
 from overmind_agent.service import Outcome, Outside, Service
 from overmind_config import host, logs
 from overmind_config.problems import SettingsError
-from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
 
 EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
@@ -68,38 +68,43 @@ def run(
         job_id: the one job to run.
         bounds: where it ends by itself; None for the daemon, which does not.
     """
+
+    def read() -> Settings:
+        return configuration.read(flags, config)
+
     try:
-        settings = configuration.read(flags, config)
+        settings = read()
     except SettingsError as error:
         for problem in error.problems:
             _say(str(problem))
         return cli.CONFIG
     try:
         if wait_s is not None:
-            return _once(settings, wait_s, job_id)
+            return _once(settings, read, wait_s, job_id)
         if bounds is not None:
-            return _until(settings, bounds)
-        with _logging(settings, sys.stdout) as kept:
-            Service(settings, _outside(settings, lambda *_: None, kept), structlog.get_logger()).run()
+            return _until(settings, read, bounds)
+        with _logging(settings, sys.stdout) as told:
+            outside = _outside(settings, lambda *_: None, told, read)
+            Service(settings, outside, structlog.get_logger()).run()
         return cli.OK
     except Exception as error:
         return _explain(error)
 
 
-def _until(settings: Settings, bounds: Bounds) -> int:
-    with watching() as display, _logging(settings, sys.stderr) as kept:
-        service = Service(settings, _outside(settings, display.show, kept), structlog.get_logger())
+def _until(settings: Settings, read: Callable[[], Settings], bounds: Bounds) -> int:
+    with watching() as display, _logging(settings, sys.stderr) as told:
+        service = Service(settings, _outside(settings, display.show, told, read), structlog.get_logger())
         outcomes = service.run_until(bounds)
-    told = [summary(outcome) for outcome in outcomes]
-    words = Counter(line["outcome"] for line in told)
-    _print(json.dumps({"outcome": "done" if told else "no_job", "counts": words, "jobs": told}))
+    lines = [summary(outcome) for outcome in outcomes]
+    words = Counter(line["outcome"] for line in lines)
+    _print(json.dumps({"outcome": "done" if lines else "no_job", "counts": words, "jobs": lines}))
     return max((_exit_code(outcome) for outcome in outcomes), default=cli.OK)
 
 
-def _once(settings: Settings, wait_s: float, job_id: str | None) -> int:
+def _once(settings: Settings, read: Callable[[], Settings], wait_s: float, job_id: str | None) -> int:
     # The bar takes standard error over before the log does, so that the two share the terminal.
-    with watching() as display, _logging(settings, sys.stderr) as kept:
-        service = Service(settings, _outside(settings, display.show, kept), structlog.get_logger())
+    with watching() as display, _logging(settings, sys.stderr) as told:
+        service = Service(settings, _outside(settings, display.show, told, read), structlog.get_logger())
         outcome = service.once(wait_s=wait_s, job_id=job_id)
     _print(json.dumps(summary(outcome)))
     return _exit_code(outcome)
@@ -158,25 +163,35 @@ def _logging(settings: Settings, stream: TextIO) -> Iterator[logs.Logs]:
         configured.close()
 
 
-def _outside(settings: Settings, on_change: Callable[[HeldJob, Status], None], kept: logs.Logs) -> Outside:
-    plane, redactor = settings.control_plane, kept.redactor
-    token = RotatingSecret(plane.token.get_secret_value() if plane.token else "", plane.token_file, redactor.add)
-    job_environment = host.job_environment(settings.agent.job_env)
-    redactor.add(*host.secrets_in(job_environment))
-    keys = {
-        name: RotatingSecret(model.api_key.get_secret_value(), model.api_key_file, redactor.add)
-        for name, model in settings.models.items()
-        if model.api_key is not None
-    }
+def _outside(
+    settings: Settings,
+    on_change: Callable[[HeldJob, Status], None],
+    told: logs.Logs,
+    read_again: Callable[[], Settings],
+) -> Outside:
+    redactor = told.redactor
+    keys = HostKeys(settings, redactor.add)
+
+    def environment_of(names: Sequence[str]) -> Mapping[str, str]:
+        environment = host.job_environment(names)
+        redactor.add(*host.secrets_in(environment))
+        return environment
+
+    def take(settings: Settings) -> None:
+        keys.take(settings)
+        told.set_level(settings.logging.level)
+
     manager = host.service_manager()
     return Outside(
-        token=token.current,
-        model_key=lambda name: keys[name].current() if name in keys else "",
-        job_environment=job_environment,
+        token=keys.token,
+        model_key=keys.of_model,
+        environment_of=environment_of,
         notify_socket=manager.notify_socket,
         watchdog_s=manager.watchdog_s,
         on_change=on_change,
-        logs=kept,
+        logs=told,
+        read_again=read_again,
+        take=take,
     )
 
 

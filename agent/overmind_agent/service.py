@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,9 +32,7 @@ from overmind_agent import processes
 from overmind_agent.admission import Admission
 from overmind_agent.backoff import insist
 from overmind_agent.capacity import Capacity
-from overmind_agent.child_order import ChildSettings
 from overmind_agent.clock import SystemClock
-from overmind_agent.configuration import read_functions, usable
 from overmind_agent.contact import Contact
 from overmind_agent.control.server import ControlServer
 from overmind_agent.control.snapshot import Parts, look
@@ -47,13 +45,12 @@ from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import (
     AuthError,
     ControlPlaneError,
-    ExecutorError,
-    JobError,
     JournalError,
     OvermindAgentError,
 )
 from overmind_agent.heartbeat import PATIENCE_S, Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.in_force import InForce
 from overmind_agent.intake import Intake
 from overmind_agent.job_log import JobLog
 from overmind_agent.job_run import JobRun
@@ -69,24 +66,19 @@ from overmind_agent.notify import Notifier
 from overmind_agent.nursery import Nursery
 from overmind_agent.patience import Bounded, Bounds
 from overmind_agent.pause import Pause
-from overmind_agent.planes import Planes, network_of_model
+from overmind_agent.planes import Planes
 from overmind_agent.ports import Clock, ControlPlane
-from overmind_agent.program_sandbox import sandbox_of
+from overmind_agent.reload import Reload
 from overmind_agent.signals import Signals
-from overmind_agent.size_limits import SizeLimits
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.state_folder import doubt_about, owning
 from overmind_agent.supervisor import Supervisor, check_watchdog
 from overmind_agent.telemetry.telemetry import Telemetry
-from overmind_agent.time_limits import TimeLimits
 from overmind_agent.wall_clock import WallClock
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.logs import Logs
 from overmind_config.settings import Settings
-from overmind_executors import registry
-from overmind_executors.contract import AnswersKept, InvalidParameters, ModelEndpoint
-from overmind_executors.functions import FunctionExecutor
 
 # How long `run --once` tries to reach the control plane before it gives up.
 ONCE_REACH_S: Final = 15.0
@@ -105,21 +97,25 @@ class Outside:
 
     Attributes:
         token: the control plane's token; asked for at every call, so that a new one is used at once.
-        job_environment: what children get on top of the fixed variables.
+        environment_of: the variables of those names that children get on top of the fixed ones.
         notify_socket: systemd's, None without it.
         watchdog_s: how long systemd waits for a sign of life; None for ever.
         on_change: told of each status and each progress of a job, from any thread.
         logs: whose redactor masks secrets in whatever leaves this host.
         model_key: the key of the model of that name, as it is now; empty for none.
+        read_again: the configuration, read anew; raises SettingsError.
+        take: told of settings that are in force from now on: for keys, masks and the log's level.
     """
 
     token: Callable[[], str]
-    job_environment: Mapping[str, str]
+    environment_of: Callable[[Sequence[str]], Mapping[str, str]]
     notify_socket: str | None
     watchdog_s: float | None
     on_change: Callable[[HeldJob, Status], None]
     logs: Logs
     model_key: Callable[[str], str]
+    read_again: Callable[[], Settings]
+    take: Callable[[Settings], object]
 
 
 @dataclass(frozen=True)
@@ -140,9 +136,10 @@ class Service:
     """One daemon over one state folder, for one `run`, `run_until` or `once`."""
 
     def __init__(self, settings: Settings, outside: Outside, log: FilteringBoundLogger) -> None:
-        self._settings = settings
         self._outside = outside
+        self._in_force = self._following_from(settings)
         self._log = log
+        self._telling = threading.Lock()
         self._is_registered = False
         self._journal_fault: str | None = None
         self._draining = threading.Event()
@@ -164,16 +161,18 @@ class Service:
         )
         self._capacity = Capacity(settings.agent.slots, settings.agent.weight_of, self._clock)
         self._slot_planes: list[ControlPlane] = []
-        self._sandbox = sandbox_of(settings)
-        self._functions = {
-            function.name: function
-            for function in read_functions(settings)
-            if not self._sandbox.refuses(function.name)
-        }
-        self._job_types = usable(settings)
-        self._job_types += self._functions
-        self._children = self._child_settings()
         self._nursery: Nursery | None = None
+        self._slot_threads: list[threading.Thread] = []
+        self._another_slot: Callable[[], threading.Thread] | None = None
+
+    @property
+    def _settings(self) -> Settings:
+        """Those in force."""
+        return self._in_force.settings
+
+    def _following_from(self, settings: Settings) -> InForce:
+        outside = self._outside
+        return InForce.of(settings, environment_of=outside.environment_of, key_of=outside.model_key)
 
     def run(self) -> None:
         """
@@ -235,7 +234,7 @@ class Service:
                 clock=self._clock,
                 started_at=self._started_at,
                 started_at_s=self._started_at_s,
-                job_types=lambda: tuple(self._job_types),
+                job_types=lambda: self._in_force.job_types,
                 is_registered=lambda: self._is_registered,
                 is_draining=self._draining.is_set,
                 paused_at=lambda: self._intake.paused_at,
@@ -295,8 +294,7 @@ class Service:
             wall_clock = WallClock(self._clock, duties.again, self._log)
             self._planes = Planes(
                 self._settings,
-                job_types=self._job_types,
-                functions={name: function.module_version for name, function in self._functions.items()},
+                offer=self._in_force.offer,
                 token=self._outside.token,
                 journal=self._journal,
                 clock=self._clock,
@@ -305,7 +303,14 @@ class Service:
                 on_call=self._telemetry.on_call,
                 traces=self._telemetry.traces,
             )
+            first_plane = self._planes.make(lambda _s: None)
             notifier = Notifier(self._outside.notify_socket)
+            reload = Reload(
+                read_again=self._outside.read_again,
+                in_force=lambda: self._settings,
+                apply=lambda settings: self._apply(settings, supervisor, first_plane),
+                log=self._log,
+            )
             supervisor = Supervisor(
                 signals=signals,
                 held_jobs=self._held_jobs,
@@ -313,7 +318,7 @@ class Service:
                 while_draining=self._stop_polling,
                 drain_s=agent.drain_s,
                 pulses=self._pulses,
-                on_reload=self._reload,
+                on_reload=reload.in_its_own_thread,
                 on_tick=lambda: self._on_tick(wall_clock),
                 notifier=notifier,
                 clock=self._clock,
@@ -321,8 +326,7 @@ class Service:
             )
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
             self._tell_what_is_in_the_way()
-            at_end.enter_context(closing(self._control(supervisor)))
-            first_plane = self._planes.make(lambda _s: None)
+            at_end.enter_context(closing(self._control(supervisor, reload)))
             supervisor.watch([threading.Thread(target=self._register, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
             duties.start(
@@ -363,7 +367,7 @@ class Service:
             raise
         self._journal_fault = None
 
-    def _control(self, supervisor: Supervisor) -> ControlServer:
+    def _control(self, supervisor: Supervisor, reload: Reload) -> ControlServer:
         """The socket for the person who runs this host, open."""
         asked = verbs(
             snapshot=self.snapshot,
@@ -371,7 +375,7 @@ class Service:
             held_jobs=self._held_jobs,
             outbox=self._journal,
             drain=supervisor.drain,
-            reload=self._reload,
+            reload=reload,
             open_log=self._open_log,
         )
         server = ControlServer(self._settings.agent.state_dir, asked, self._log)
@@ -413,7 +417,10 @@ class Service:
         self._journal.remember_agent(agent_id)
         event = "agent.registered_again" if self._is_registered else "agent.started"
         self._is_registered = True
-        self._log.info(event, agent_id=agent_id, job_types=self._job_types, sandbox=self._sandbox.level.value)
+        now = self._in_force
+        self._log.info(
+            event, agent_id=agent_id, job_types=list(now.job_types), sandbox=now.children.sandbox.level.value
+        )
 
     def _leave(self, plane: ControlPlane) -> None:
         """After the last heartbeat; who cannot be told finds out when the leases run out."""
@@ -428,10 +435,37 @@ class Service:
     def _on_set_aside(self, aside: Path) -> None:
         self._log.error("journal.set_aside", path=str(aside))
 
-    def _reload(self) -> Mapping[str, Any]:
-        """Tokens are read again at every call; what else a configuration file says holds from the next start on."""
-        self._log.info("agent.reloaded", hint="tokens are read when they change; other settings need a restart")
-        return {}
+    def _apply(self, settings: Settings, supervisor: Supervisor, plane: ControlPlane) -> None:
+        """
+        *settings* are in force from now on: for whatever begins. Jobs that run go on under those they began with.
+
+        Args:
+            plane: of no other thread after the start; the server is told with it what this host has for jobs.
+        """
+        said = self._in_force.offer
+        self._outside.take(settings)
+        self._in_force = self._following_from(settings)
+        agent = settings.agent
+        self._capacity.resize(agent.slots, agent.weight_of)
+        self._disk.require(agent.min_free_bytes)
+        supervisor.allow(agent.drain_s)
+        while (
+            self._another_slot is not None and not self._draining.is_set() and len(self._slot_threads) < agent.slots
+        ):
+            thread = self._another_slot()
+            thread.start()
+            self._slot_threads.append(thread)
+        if self._in_force.offer != said:
+            self._planes.now_offers(self._in_force.offer)
+            threading.Thread(target=self._tell_offer, args=[plane], name="offer", daemon=True).start()
+
+    def _tell_offer(self, plane: ControlPlane) -> None:
+        """As soon as the server listens; until then it offers what it knows of, and the worker declines."""
+        try:
+            with self._telling:
+                self._register(plane, math.inf)
+        except OvermindAgentError as error:
+            self._log.warning("control_plane.not_registered", error=str(error))
 
     def _tend_disk(self) -> None:
         self._disk.tend()
@@ -503,13 +537,16 @@ class Service:
         intended = [(job, key) for job, key in self._journal.intended() if only in (None, job.id)]
         interrupted = InterruptedWork([*held, *intended], self._last_life.ended_by, self._ends)
         poll_turn = threading.Lock()
-        pulses = [self._pulses.add(f"worker-{n}") for n in range(1, number + 1)]
-        return [
-            self._loop(
-                pulse, self._slot(pulse, patience, supervisor, interrupted, poll_turn, only).run, self._until_drain
-            )
-            for pulse in pulses
-        ]
+
+        def another() -> threading.Thread:
+            pulse = self._pulses.add(f"worker-{len(self._slot_threads) + 1}")
+            slot = self._slot(pulse, patience, supervisor, interrupted, poll_turn, only)
+            return self._loop(pulse, slot.run, self._until_drain)
+
+        for _ in range(number):
+            self._slot_threads.append(another())
+        self._another_slot = another if only is None and not isinstance(patience, Once) else None
+        return self._slot_threads
 
     def _slot(
         self,
@@ -529,28 +566,34 @@ class Service:
             "journal": self._journal,
             "log": self._log,
         }
-        job_run = JobRun(
-            launcher=ProcessLauncher(
-                self._children, clock, self._log, self._nursery, on_calls=self._telemetry.on_calls
-            ),
-            logs=self._logs,
-            lanes=Lanes(lambda: self._planes.make(lambda _s: None), clock),
-            clock=clock,
-            workspaces=self._workspaces,
-            validate=self._validate,
-            sizes=SizeLimits(self._settings.policy.max_input_bytes, self._settings.policy.max_result_bytes),
-            limits=TimeLimits(self._settings.agent.job_timeout_s, self._settings.agent.no_progress_s),
-            on_change=self._outside.on_change,
-            redactor=self._outside.logs.redactor,
-            **shared,
-        )
+        lanes = Lanes(lambda: self._planes.make(lambda _s: None), clock)
+
+        def job_run(held: HeldJob) -> Ended:
+            now = self._in_force  # all of one job is under one configuration
+            room = JobRun(
+                launcher=ProcessLauncher(
+                    now.children, clock, self._log, self._nursery, on_calls=self._telemetry.on_calls
+                ),
+                logs=self._logs,
+                lanes=lanes,
+                clock=clock,
+                workspaces=self._workspaces,
+                validate=now.validate,
+                sizes=now.sizes,
+                limits=now.limits,
+                on_change=self._outside.on_change,
+                redactor=self._outside.logs.redactor,
+                **shared,
+            )
+            return room(held)
+
         worker = Worker(
             held_jobs=self._held_jobs,
             interrupted=interrupted,
             capacity=self._capacity,
             only=only,
             job_run=job_run,
-            job_types=self._job_types,
+            job_types=lambda: self._in_force.job_types,
             refusal=self._admission.refusal,
             poll_turn=poll_turn,
             is_draining=self._draining.is_set,
@@ -572,10 +615,11 @@ class Service:
     @contextmanager
     def _nursery_open(self) -> Iterator[None]:
         """Children for a daemon are forked; a single job has no use for it."""
+        now = self._in_force
         self._nursery = Nursery(
-            self._children.common_environment(),
-            owner=self._children.owner,
-            job_types=[name for name in self._job_types if name not in self._functions],
+            now.children.common_environment(),
+            owner=now.children.owner,
+            job_types=[name for name in now.job_types if name not in now.functions],
             clock=self._clock,
             log=self._log,
         )
@@ -584,67 +628,3 @@ class Service:
             yield
         finally:
             self._nursery.close()
-
-    def _child_settings(self) -> ChildSettings:
-        agent = self._settings.agent
-        return ChildSettings(
-            models=_models(self._settings),
-            data_roots=agent.data_roots,
-            environment=self._outside.job_environment,
-            grace_s=agent.grace_s,
-            nice=agent.nice,
-            owner=str(agent.state_dir),
-            commands=self._settings.functions.commands,
-            code_roots=self._settings.functions.code_roots,
-            sandbox=self._sandbox,
-            models_of=self._settings.policy.models_of,
-            spend_limits=self._settings.policy.spend_limits,
-            answers_kept=_answers_kept(self._settings),
-            functions={name: function.model_dump(mode="json") for name, function in self._functions.items()},
-            key_of=self._outside.model_key,
-            tells_spans=bool(self._settings.telemetry.otlp_endpoint),
-        )
-
-    def _validate(self, job_type: str, parameters: Mapping[str, Any]) -> object:
-        if (function := self._functions.get(job_type)) is not None:
-            return FunctionExecutor(function).validate(parameters)
-        return validate(job_type, parameters)
-
-
-def _answers_kept(settings: Settings) -> AnswersKept | None:
-    days = settings.policy.judge_cache_days
-    return AnswersKept(settings.agent.state_dir / "answers", days) if days else None
-
-
-def _models(settings: Settings) -> list[ModelEndpoint]:
-    return [
-        ModelEndpoint(
-            name=name,
-            base_url=model.base_url,
-            model=model.model,
-            max_concurrency=model.max_concurrency,
-            timeout_s=model.timeout_s,
-            input_price=model.input_price,
-            output_price=model.output_price,
-            dask_scheduler=model.dask_scheduler or "",
-            api_key_file=str(model.api_key_file or ""),
-            proxy=network_of_model(settings, name).proxies(model.base_url).get("https", ""),
-            ca_file=str(model.ca_file or ""),
-            prices_as_of=model.prices_as_of.isoformat() if model.prices_as_of else "",
-        )
-        for name, model in settings.models.items()
-    ]
-
-
-def validate(job_type: str, parameters: Mapping[str, Any]) -> object:
-    """Check *parameters* as the executor for *job_type* does; that one cannot be loaded is the job's failure."""
-    try:
-        return registry.executor_for(job_type).validate(parameters)
-    except InvalidParameters:
-        raise
-    except registry.UnknownJobType as error:
-        raise JobError(str(error), reason="unknown_job_type") from error
-    except registry.BrokenExecutor as error:
-        raise JobError(str(error), reason="executor_not_loaded") from error
-    except (Exception, SystemExit) as error:  # a third party's code, which may raise anything
-        raise ExecutorError(f"the executor's validate broke: {type(error).__name__}") from error

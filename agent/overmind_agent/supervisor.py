@@ -106,18 +106,23 @@ class Supervisor:
             )
         self._drain(why)
 
+    def allow(self, drain_s: float) -> None:
+        """A drain that begins from now on may take so long."""
+        self._drain_s = drain_s
+
     def watch(self, threads: Sequence[threading.Thread]) -> None:
         """
-        Run *threads* and return when all have ended.
+        Run *threads* and return when all have ended. Who adds to them meanwhile has started what is added.
 
         Raises:
             BaseException: what was given to `fail`.
         """
-        for thread in threads:
-            thread.start()
+        for thread in list(threads):
+            if thread.ident is None:
+                thread.start()
         waker = threading.Thread(target=self._wake_after, args=[threads], name="waker", daemon=True)
         waker.start()
-        while any(thread.is_alive() for thread in threads):
+        while any(thread.is_alive() for thread in list(threads)):
             self._hear(self._signals.wait(TICK_S))
             self._look_after_the_loops()
             self._on_tick()

@@ -27,7 +27,6 @@ from overmind_agent.errors import (
     RejectedError,
 )
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
 from overmind_agent.ports import Clock, ControlPlane, Journal
 
@@ -112,7 +111,8 @@ class Worker:
 
     Args:
         capacity: what fits beside the jobs of the other workers.
-        job_types: what this host runs; a job of another type is left for another agent.
+        job_run: runs a claimed job to its end, as JobRun does.
+        job_types: what this host runs now; a job of another type is left for another agent.
         refusal: why no job can be taken now, None when one can.
         poll_turn: held while a worker asks, so that idle workers ask one at a time.
         is_draining: whether no new job may be taken.
@@ -127,8 +127,8 @@ class Worker:
         held_jobs: HeldJobs,
         interrupted: InterruptedWork,
         capacity: Capacity,
-        job_run: JobRun,
-        job_types: Collection[str],
+        job_run: Callable[[HeldJob], Ended],
+        job_types: Callable[[], Collection[str]],
         refusal: Callable[[], str | None],
         poll_turn: threading.Lock,
         is_draining: Callable[[], bool],
@@ -142,7 +142,7 @@ class Worker:
         self._interrupted = interrupted
         self._capacity = capacity
         self._job_run = job_run
-        self._job_types = frozenset(job_types)
+        self._job_types = job_types
         self._refusal = refusal
         self._poll_turn = poll_turn
         self._is_draining = is_draining
@@ -255,7 +255,7 @@ class Worker:
                     return offer
                 if (refusal := self._refusal()) is not None:  # it may have come while the poll was held open
                     return NoJob(refusal)
-                if offer.job_type not in self._job_types:
+                if offer.job_type not in self._job_types():  # the configuration may have been read anew meanwhile
                     return NoJob(f"offered a job of type {offer.job_type!r}, which this host does not run")
                 if offer.id in refused:
                     return NoJob("offered only a job that it then refuses")
@@ -273,23 +273,22 @@ class Worker:
 
     def _ask(self, wait_s: float) -> Job | NoJob:
         """A job of a type that fits beside what runs; but heavier ones have their turn, too."""
-        if not (fitting := self._capacity.fitting(self._job_types)) and self._capacity.turns.kept is None:
+        job_types = frozenset(self._job_types())
+        if not (fitting := self._capacity.fitting(job_types)) and self._capacity.turns.kept is None:
             return NoJob("no slot is free")
         if self._only is not None:
             return self._control_plane.find_job(self._only)
-        if self._capacity.turns.is_due(fitting, self._job_types) and (offer := self._ask_for_heavy(fitting)):
+        if self._capacity.turns.is_due(fitting, job_types) and (offer := self._ask_for_heavy(fitting)):
             return offer
         if (kept := self._capacity.turns.kept) is not None:
             return NoJob(f"room is kept for a job of type {kept!r}")
-        return self._control_plane.next_job(
-            wait_s=wait_s, job_types=fitting if fitting != self._job_types else None
-        )
+        return self._control_plane.next_job(wait_s=wait_s, job_types=fitting if fitting != job_types else None)
 
     def _ask_for_heavy(self, fitting: Collection[str]) -> Job | NoJob | None:
         """The first job of all, if it fits; None when there is none, or when its room is kept from now on."""
         turns = self._capacity.turns
         offer = self._control_plane.next_job(wait_s=0, job_types=None if turns.kept is None else {turns.kept})
-        if isinstance(offer, Job) and offer.job_type in self._job_types - set(fitting):
+        if isinstance(offer, Job) and offer.job_type in set(self._job_types()) - set(fitting):
             turns.keep(offer.job_type)
             return None
         turns.forget()

@@ -33,8 +33,11 @@ class Logs:
         redactor: `redactor.add` masks a key that came later.
     """
 
-    def __init__(self, handler: LineHandler, redactor: Redactor, listeners: list[Listener]) -> None:
+    def __init__(
+        self, handler: LineHandler, redactor: Redactor, threshold: _Threshold, listeners: list[Listener]
+    ) -> None:
         self._handler = handler
+        self._threshold = threshold
         self._listeners = listeners
         self.redactor = redactor
 
@@ -46,6 +49,10 @@ class Logs:
     def lost_lines(self) -> int:
         """How many lines the stream did not take, since the start."""
         return self._handler.lost_lines
+
+    def set_level(self, level: str) -> None:
+        """The lowest level of our own events, from now on."""
+        self._threshold.set(level)
 
     def close(self) -> None:
         """Take the set-up back."""
@@ -81,11 +88,12 @@ def configure(
     render = _pretty(is_terminal, known) if is_pretty else [_JSON]
     handler.setFormatter(_formatter(redactor, known, *render))
     listeners: list[Listener] = []
-    _install(handler, level, listeners)
-    return Logs(handler, redactor, listeners)
+    threshold = _Threshold(level)
+    _install(handler, threshold, listeners)
+    return Logs(handler, redactor, threshold, listeners)
 
 
-def _install(handler: LineHandler, level: str, listeners: Sequence[Listener]) -> None:
+def _install(handler: LineHandler, threshold: _Threshold, listeners: Sequence[Listener]) -> None:
     for name, lowest in ((None, logging.WARNING), (OURS, logging.DEBUG)):
         logger = logging.getLogger(name)
         for old in [old for old in logger.handlers if isinstance(old, LineHandler)]:
@@ -99,7 +107,7 @@ def _install(handler: LineHandler, level: str, listeners: Sequence[Listener]) ->
         processors=[
             structlog.contextvars.merge_contextvars,
             _heard_by(listeners),
-            _at_least(level),
+            threshold,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -120,16 +128,21 @@ def _heard_by(listeners: Sequence[Listener]) -> Processor:
     return tell
 
 
-def _at_least(level: str) -> Processor:
-    levels = logging.getLevelNamesMapping()
-    lowest = levels[level.upper()]
+class _Threshold:
+    """A step that drops what is below a level, which may change while loggers are about."""
 
-    def drop(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
-        if levels[level.upper()] < lowest:
+    def __init__(self, level: str) -> None:
+        self._levels = logging.getLevelNamesMapping()
+        self.set(level)
+
+    def set(self, level: str) -> None:
+        """The lowest level that passes from now on."""
+        self._lowest = self._levels[level.upper()]
+
+    def __call__(self, _: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        if self._levels[level.upper()] < self._lowest:
             raise structlog.DropEvent
         return event
-
-    return drop
 
 
 def _formatter(redactor: Redactor, bound: dict[str, Any], *render: Processor) -> logging.Formatter:

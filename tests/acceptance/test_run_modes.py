@@ -56,7 +56,7 @@ def test_a_hangup_and_a_question_end_nothing(host: Host) -> None:
     agent.wait_for("worker.no_job")
 
     agent.signal(signal.SIGHUP)
-    agent.wait_for("agent.reloaded")
+    agent.wait_for("config.reloaded")
     agent.signal(signal.SIGUSR1)
     stacks = agent.wait_for("agent.stacks")["stacks"]
     agent.signal(signal.SIGTERM)

@@ -190,6 +190,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | _names("cli", "configuration", "control", "control.commands", "control.showing")
     | frozenset({"overmind_executors.registry"}),
     "completion": frozenset(),
+    "reload": frozenset({"overmind_config.changes", "overmind_config.problems", "overmind_config.settings"})
+    | _names("control.line"),
+    "host_keys": frozenset({"overmind_config.secret_files", "overmind_config.settings"}),
     "control.snapshot": VALUES
     | BETWEEN_THREADS
     | PACKAGE
@@ -221,7 +224,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "run_command": VALUES
     | PACKAGE
     | SETTINGS
-    | _names("tracing", "held_jobs", "display", "service", "cli", "configuration", "patience"),
+    | _names("tracing", "held_jobs", "host_keys", "display", "service", "cli", "configuration", "patience"),
     "cli": PACKAGE
     | _names("completion", "control.commands", "control.grammar")
     | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
@@ -232,6 +235,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
 EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
     "planes": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
     "telemetry.telemetry": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
+    "in_force": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
     "service": _names("cli", "__main__", "run_command", "check_command"),
     "check_command": _names("__main__", "run_command"),
     "doctor": _names("__main__", "run_command", "check_command", "cli"),

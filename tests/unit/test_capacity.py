@@ -302,3 +302,31 @@ def test_what_a_crash_left_waits_for_a_slot(start: Start, server: FakeServer) ->
 
     assert NoJob("no slot is free") == first
     assert job_id == ended.job_id
+
+
+def test_fewer_slots_are_reached_by_jobs_that_end(clock: VirtualClock) -> None:
+    """Those that run are not disturbed."""
+    capacity = Capacity(3, HEAVY, clock)
+    seats = [taken(capacity, "inference") for _ in range(3)]
+
+    capacity.resize(1, {})
+
+    assert (1, -2, None) == (capacity.slots, capacity.free, capacity.take("inference"))
+    for seat in seats[:2]:
+        seat.leave()
+    assert None is capacity.take("inference")
+    seats[2].leave()
+    assert 1 == capacity.free
+    taken(capacity, "prompt_tuning").leave()  # whose weight is no more than all slots
+    assert 1 == capacity.free
+
+
+def test_more_slots_are_there_at_once(clock: VirtualClock) -> None:
+    capacity = Capacity(1, HEAVY, clock)
+    seat = taken(capacity, "inference")
+
+    capacity.resize(4, HEAVY)
+
+    taken(capacity, "prompt_tuning").leave()
+    seat.leave()
+    assert 4 == capacity.free

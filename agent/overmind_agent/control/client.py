@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def _exchange(state: Path, message: dict[str, Any], within_s: float) -> dict[str
         with at_socket(state) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(within_s)
             connection.connect(address)
-            send(connection, message)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who is not listened to is told so all the same
+                send(connection, message)
             return receive(connection, within_s=within_s)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise NotRunning(f"no agent is running on {state}") from error

@@ -68,13 +68,13 @@ class ControlServer:
 
     def close(self) -> None:
         """Take no more commands."""
-        if self._listener is not None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
             with suppress(OSError):
                 (self._state / SOCKET).unlink()
             with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+                listener.shutdown(socket.SHUT_RDWR)  # ends the wait for the next command
+            listener.close()
 
     def _listen(self, listener: socket.socket) -> None:
         while True:

@@ -1,0 +1,43 @@
+"""The secrets of this host as they are now: the control plane's token and the keys of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from overmind_config.secret_files import RotatingSecret
+from overmind_config.settings import Settings
+
+
+class HostKeys:
+    """
+    Each is read again whenever its file changes. Safe to use from any thread.
+
+    Args:
+        on_new: told of each secret before anybody gets it, so that it can be masked.
+    """
+
+    def __init__(self, settings: Settings, on_new: Callable[[str], object]) -> None:
+        self._on_new = on_new
+        self.take(settings)
+
+    def take(self, settings: Settings) -> None:
+        """From now on the files that *settings* name."""
+        for secret in settings.secrets():
+            self._on_new(secret)
+        plane = settings.control_plane
+        token = plane.token.get_secret_value() if plane.token else ""
+        self._token = RotatingSecret(token, plane.token_file, self._on_new)
+        self._of_models = {
+            name: RotatingSecret(model.api_key.get_secret_value(), model.api_key_file, self._on_new)
+            for name, model in settings.models.items()
+            if model.api_key is not None
+        }
+
+    def token(self) -> str:
+        """The control plane's."""
+        return self._token.current()
+
+    def of_model(self, name: str) -> str:
+        """That of the model of that name, empty for none."""
+        key = self._of_models.get(name)
+        return key.current() if key is not None else ""
