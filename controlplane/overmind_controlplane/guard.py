@@ -47,9 +47,8 @@ class Guard:
             await send(message)
 
         try:
-            if self._is_foreign(scope):
-                refusal = JSONResponse({"detail": "this server does not go by that name (Host)"}, 421)
-                await refusal(scope, receive, send_marked)
+            if (refused := self._refusal(scope)) is not None:
+                await JSONResponse({"detail": refused[1]}, refused[0])(scope, receive, send_marked)
             else:
                 await self._app(scope, receive, send_marked)
         except ClientDisconnect:
@@ -72,9 +71,19 @@ class Guard:
         fault = Refused(f"internal error (ref {error_id})", code="internal_error", error_id=error_id)
         return JSONResponse(error_bodies.body(path, fault), 500)
 
-    def _is_foreign(self, scope: Scope) -> bool:
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the words with which a call is turned away before anything of it is looked at."""
+        headers = Headers(scope=scope)
+        if len(hosts := headers.getlist("host")) > 1:  # a proxy before us may have gone by the other one
+            return 400, "there is more than one Host"
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            return 501, "the only Transfer-Encoding that is understood is chunked"
+        if self._is_foreign("".join(hosts)):
+            return 421, "this server does not go by that name (Host)"
+        return None
+
+    def _is_foreign(self, host: str) -> bool:
         if self._allowed_hosts is None:
             return False
-        host = Headers(scope=scope).get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return name.lower().strip("[]") not in self._allowed_hosts
