@@ -118,7 +118,6 @@ class PaidCalls:
         self._reading = threading.Lock()
         self._reader = self._open()
         (lives,) = self._reader.execute("SELECT coalesce(max(life), 0) FROM call").fetchone()
-        self._was_empty = lives == 0
         self._life = lives + 1
         self._writer = threading.Thread(target=self._write, name="paid-calls", daemon=True)
         self._writer.start()
@@ -130,9 +129,7 @@ class PaidCalls:
         self.close()
 
     def earlier(self, key: CallKey) -> Earlier:
-        """What an earlier life of the job has left of this call, and for a shared one this life too."""
-        if self._was_empty and key.row_id != SHARED:
-            return Earlier()
+        """What an earlier life of the job has left of this call, or this one: a row may ask the same twice."""
         with self._reading:
             found = self._reader.execute(_EARLIER, key.columns()).fetchall()
         if not found:

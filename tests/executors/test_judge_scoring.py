@@ -782,3 +782,12 @@ def test_however_much_is_measured_the_outcome_stays_small(make: Make) -> None:
     outcome = _run(make(), items=items, evaluators=evaluators, metrics=metrics).outcome
 
     assert 120 == result_files.outcome_of(outcome)["scored"]
+
+
+def test_an_output_that_is_the_one_it_is_compared_with_is_a_tie(make: Make, zoo: Zoo) -> None:
+    """Both orders are then one and the same question, which is asked once."""
+    item = {"id": "a", "output": "same 1", "baseline_output": "same 1"}
+
+    facts = _run(make(), items=[item], judge={"models": ["pairs"], "mode": "pairwise"}).outcome
+
+    assert (0.5, 1) == (facts["avg_score"], zoo.total)
