@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
@@ -19,6 +18,7 @@ from typing import Any, Final
 from overmind_agent import __version__, wire
 from overmind_agent.blob_store import FILE_URL
 from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
+from overmind_agent.given_files import GivenFiles
 from overmind_agent.http_calls import HttpCalls, content_digest, segment
 from overmind_agent.jobs import (
     Claim,
@@ -109,7 +109,7 @@ class HttpControlPlane:
         self._extensions: frozenset[str] | None = None
         self._said_status: str | None = None
         self._damaged: Counter[str] = Counter()
-        self._inline: tuple[RemoteFile | None, str | None] = (None, None)
+        self._given = GivenFiles()
 
     # ------------------------------------------------------------------------------------- the agent itself
 
@@ -264,7 +264,7 @@ class HttpControlPlane:
             if not self._is_ours(found, Status.CLAIMED):
                 raise
         granted = self._granted(job, found)
-        self._inline = (granted.job.parameters, found.parameters)
+        self._given.take(granted.job, found)
         return granted
 
     def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:
@@ -447,38 +447,24 @@ class HttpControlPlane:
 
     def read_parameters(self, job: Job) -> Mapping[str, Any]:
         """See ControlPlane."""
-        content = self._inline_parameters(job)
-        if content is None:
-            fetched = io.BytesIO()
-            self._fetch(PARAMETERS, job.parameters, fetched.write)
-            content = fetched.getvalue()
+        fetched = io.BytesIO()
+        self._fetch(PARAMETERS, job.parameters, fetched.write)
         try:
-            found = strict_json.loads(content or b"{}")
+            found = strict_json.loads(fetched.getvalue() or b"{}")
         except strict_json.NotJson as error:
             raise InvalidInput(f"parameters: {error}") from error
         if not isinstance(found, dict):
             raise InvalidInput("parameters: must be a JSON object")
         return found
 
-    def _inline_parameters(self, job: Job) -> bytes | None:
-        """What came with the claim, None when nothing came, or not that."""
-        file, encoded = self._inline
-        self._inline = (None, None)
-        if encoded is None or file != job.parameters:
-            return None
-        try:
-            content = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            return None
-        digest = hashlib.sha384(content + job.parameters.salt.encode("ascii")).hexdigest()
-        return content if digest == job.parameters.sha else None
-
     def input_file(self, job: Job) -> RemoteFile | None:
         """See ControlPlane."""
         if job.model_id is None or not job.has_input:
             return None
-        answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(job.model_id)}")
-        file = wire.read_revision(wire.parse(wire.ModelFile, answer.body).file.revisions[-1])
+        file = self._given.input_of(job)
+        if file is None:
+            answer = self._calls.call(READ_MODEL, "GET", f"/api/v2/models/{segment(job.model_id)}")
+            file = wire.read_revision(wire.parse(wire.ModelFile, answer.body).file.revisions[-1])
         # A server without our `input` may give a job that has none a model over its parameters, to own its files.
         given = job.parameters
         return None if (file.sha, file.name) == (given.sha, given.name) else file
@@ -496,6 +482,9 @@ class HttpControlPlane:
             part.unlink(missing_ok=True)
 
     def _fetch(self, verb: Verb, file: RemoteFile, write: Callable[[bytes], object]) -> None:
+        if (given := self._given.content(file)) is not None:
+            write(given)
+            return
         digest = hashlib.sha384()
 
         def take(chunk: bytes) -> None:

@@ -238,13 +238,25 @@ class Limits(Wire):
     max_attempts: Annotated[int, Field(ge=1)] | None = None
 
 
+class InputFile(Wire):
+    """Ours: the newest revision of a job's model; with the base64 of its content where that is small."""
+
+    revision_id: Id
+    name: Name | None = None
+    sha: Sha
+    salt: Salt
+    size: int | None = Field(default=None, ge=0)
+    content: str | None = None
+
+
 class Job(Wire):
     """
     A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels`, `input`,
-    `parameters` and `traceparent` are ours.
+    `parameters`, `input_file` and `traceparent` are ours.
 
     `input` is `none` when the model is there only to own the job's files; absent means `model`. `parameters` is the
-    base64 of the newest revision's content, in the answer to a claim with a lease, where that content is small.
+    base64 of the newest revision's content, in the answer to a claim with a lease, where that content is small;
+    `input_file` is there, too.
     """
 
     id: Id
@@ -266,6 +278,7 @@ class Job(Wire):
     labels: list[str] | None = None
     input: Literal["model", "none"] | None = None
     parameters: str | None = None
+    input_file: InputFile | None = None
     traceparent: str | None = None
 
 

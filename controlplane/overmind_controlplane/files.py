@@ -237,6 +237,12 @@ def last_revision(session: Session, file_id: str) -> Revision:
     return session.scalars(newest).one()
 
 
+def newest_of_model(session: Session, model_id: str) -> Revision:
+    """The newest version of a model's file."""
+    of_model = select(Revision).join(Model, Model.file_id == Revision.file_id).where(Model.id == model_id)
+    return session.scalars(of_model.order_by(Revision.number.desc()).limit(1)).one()
+
+
 def results(session: Session, job_file_id: str) -> list[tuple[Artifact, Revision]]:
     """The artifacts whose sources name any revision of the job's file, oldest first, each with that revision."""
     of_job = select(Revision.id).where(Revision.file_id == job_file_id)

@@ -25,7 +25,9 @@ _ROUTES: Final = re.compile(
 """Methods and paths that only the extensions have."""
 
 _HEADERS: Final = frozenset({b"overmind-attempt", b"overmind-sequence", b"idempotency-key", b"prefer"})
-_OF_A_JOB: Final = frozenset({"attempt", "lease", "limits", "priority", "labels", "input", "parameters"})
+_OF_A_JOB: Final = frozenset(
+    {"attempt", "lease", "limits", "priority", "labels", "input", "input_file", "parameters"}
+)
 _OF_A_STATUS: Final = frozenset({"attempt", "detail"})
 
 

@@ -212,6 +212,33 @@ def test_small_parameters_come_with_a_lease(project: Project, capability: str, s
     assert (json.dumps(parameters).encode() if is_told else None) == (base64.b64decode(told) if told else None)
 
 
+@pytest.mark.parametrize(("capability", "size_bytes"), [("lease", 10), ("lease", 256 * 1024 + 1), ("other", 10)])
+def test_the_input_comes_with_a_lease(project: Project, capability: str, size_bytes: int) -> None:
+    """With its content where that is small: the newest one, as of the claim."""
+    model = project.submit.make_model(b"old", "rows.jsonl")
+    job = project.submit.make_job(model_id=model["id"])
+    content = b"x" * size_bytes
+    changed = project.submit.read(
+        "PUT", f"/api/v2/models/{model['id']}", project.submit.upload(content, "rows.jsonl")
+    )
+    revision = changed["file"]["revisions"][-1]
+    agent_id = project.agent.register(capability)
+
+    told = project.agent.say(job["id"], "Claimed", agent_id).json()["input_file"]
+
+    token = revision["content_token"]
+    is_small = size_bytes < 1000
+    expected = {
+        "revision_id": revision["id"],
+        "name": "rows.jsonl",
+        "sha": token["sha"],
+        "salt": token["salt"],
+        "size": size_bytes,
+        "content": base64.b64encode(content).decode() if is_small else None,
+    }
+    assert (expected if capability == "lease" else None) == told
+
+
 BAD_NAMES = ("../x", "/etc/passwd", "a/../../x", "a/b", "..", ".", "", "C:\\x", "a\0b", "x" * 256, "\u00e4" * 128)
 
 

@@ -655,6 +655,52 @@ def test_parameters_that_came_damaged_are_asked_for(site: Site, newest: HttpCont
     assert {"a": 1} == newest.read_parameters(claim.job)
 
 
+def claimed_with_input(site: Site, file: RemoteFile, told: str | None) -> None:
+    """The answer to a claim of a job with that input."""
+    given = {"revision_id": file.revision_id, "name": file.name, "sha": file.sha, "salt": file.salt}
+    given |= {"size": file.size_bytes, "content": told}
+    site.answers("PUT", f"{JOB}/status", sample.job("Claimed", attempt=1, input_file=given))
+
+
+def test_an_input_that_came_with_the_claim_is_not_asked_for(
+    site: Site, newest: HttpControlPlane, tmp_path: Path
+) -> None:
+    file = remote(b"rows", "rows.jsonl")
+    claimed_with_input(site, file, base64.b64encode(b"rows").decode())
+    claim = newest.claim(THE_JOB, key="k")
+    asked = len(site.sent)
+
+    found = newest.input_file(claim.job)
+    newest.download(file, tmp_path / "input")
+
+    assert (file, b"rows", asked) == (found, (tmp_path / "input").read_bytes(), len(site.sent))
+
+
+@pytest.mark.parametrize("told", [None, "not base64!", base64.b64encode(b"r0ws").decode()])
+def test_an_input_that_is_large_or_came_damaged_is_asked_for(
+    site: Site, newest: HttpControlPlane, tmp_path: Path, told: str | None
+) -> None:
+    file = remote(b"rows", "rows.jsonl")
+    claimed_with_input(site, file, told)
+    serve(site, file, b"rows")
+    newest.claim(THE_JOB, key="k")
+
+    newest.download(file, tmp_path / "input")
+
+    assert b"rows" == (tmp_path / "input").read_bytes()
+
+
+def test_the_input_of_another_job_is_asked_for(site: Site, newest: HttpControlPlane) -> None:
+    """A job that is gone on with after a restart was claimed by another process."""
+    claimed_with_input(site, remote(b"rows", "rows.jsonl"), None)
+    newest.claim(THE_JOB, key="k")
+    site.answers("GET", f"{API}/models/{sample.MODEL_ID}", sample.model())
+
+    found = newest.input_file(replace(THE_JOB, id="another"))
+
+    assert sample.REVISION_ID == (found.revision_id if found else None)
+
+
 @pytest.mark.parametrize("content", [b"[]", b"null", b"{", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff"])
 def test_parameters_that_are_no_object_are_the_submitters_fault(
     site: Site, plane: HttpControlPlane, content: bytes

@@ -111,7 +111,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "job_log": REDACTION | _names("log_pieces", "plain_files"),
     "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
-    "http_client": VALUES | PACKAGE | JSON | HTTP | _names("wire", "looking", "uploads", "blob_store"),
+    "http_client": VALUES
+    | PACKAGE
+    | JSON
+    | HTTP
+    | _names("wire", "given_files", "looking", "uploads", "blob_store"),
+    "given_files": VALUES | _names("wire"),
     "uploads": VALUES | HTTP | _names("wire", "blob_store", "result_file"),
     "blob_store": VALUES | HTTP | _names("wire"),
     "lab_client": VALUES
