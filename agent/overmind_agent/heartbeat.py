@@ -108,7 +108,11 @@ class Heartbeat:
         if not held:
             return 0.0
         took_s = self._clock.now_s() - sent_at_s
-        has_news = any(d is not Directive.CONTINUE for d in orders.directives.values())
+        named = {line.job_id for line in lines}
+        # The answer comes early when a job was claimed meanwhile, and no cancel of it is heard before it is named.
+        has_news = any(d is not Directive.CONTINUE for d in orders.directives.values()) or any(
+            h.claim.job.id not in named for h in self._held_jobs.leased()
+        )
         return max(0.0, (min(LEAST_GAP_S, wait_s) if has_news else wait_s) - took_s)
 
     def _become_known(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -178,6 +179,19 @@ def test_several_beats_fit_into_a_lease(
 
     assert wait_s == server.beats[0].wait_s
     assert wait_s == gap_s
+
+
+def test_a_job_that_was_claimed_during_a_beat_is_named_within_a_second(daemon: Daemon, server: FakeServer) -> None:
+    """The server does not hold its answer then; a cancel is heard by who asks again."""
+    server.submit()
+    server.submit()
+    first, second = daemon.claimed("first"), daemon.claimed("second")
+
+    with daemon.held_jobs.holding(first), ExitStack() as meanwhile:
+        server.script("heartbeat", lambda: meanwhile.enter_context(daemon.held_jobs.holding(second)))
+        gap_s = daemon.heartbeat.beat()
+
+    assert 1.0 == gap_s
 
 
 @pytest.mark.parametrize(
