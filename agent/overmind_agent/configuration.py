@@ -43,6 +43,7 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
         for name in loaded.settings.agent.job_types
         if origin != DEFAULT and (missing := registry.missing_for(name))
     ]
+    problems += _not_allowed(loaded.settings)
     if not loaded.settings.agent.job_types and not loaded.settings.functions.modules:
         problems.append(Problem("agent.job_types", "there is none", f"choose from {', '.join(known)}"))
     try:
@@ -52,6 +53,22 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return loaded.settings
+
+
+def _not_allowed(settings: Settings) -> list[Problem]:
+    """The job types whose executors come from modules that the host's policy does not name."""
+    if (allowed := settings.policy.executors) is None:
+        return []
+    modules = {name: registry.module_of(name) for name in settings.agent.job_types}
+    return [
+        Problem(
+            "policy.executors",
+            f"does not name {module}, which the executor for {name!r} comes from",
+            f"add it, or take {name!r} out of agent.job_types",
+        )
+        for name, module in modules.items()
+        if module and module not in allowed
+    ]
 
 
 def usable(settings: Settings) -> list[str]:

@@ -290,7 +290,7 @@ class Service:
             give_up_what_is_too_late(self._journal, self._last_life, self._log)
             self._ends = give_up_what_ends_us(self._journal, self._journal, self._last_life.ended_by, self._log)
             at_end.callback(ended_in_order, self._journal)
-            duties = Duties(self._log)
+            duties = Duties(self._clock, self._log)
             wall_clock = WallClock(self._clock, duties.again, self._log)
             self._planes = Planes(
                 self._settings,
@@ -319,7 +319,7 @@ class Service:
                 drain_s=agent.drain_s,
                 pulses=self._pulses,
                 on_reload=reload.in_its_own_thread,
-                on_tick=lambda: self._on_tick(wall_clock),
+                on_tick=lambda: self._on_tick(wall_clock, duties),
                 notifier=notifier,
                 clock=self._clock,
                 log=self._log,
@@ -347,8 +347,9 @@ class Service:
             notifier.tell(STOPPING="1")
             self._log.info("agent.stopped")
 
-    def _on_tick(self, wall_clock: WallClock) -> None:
+    def _on_tick(self, wall_clock: WallClock, duties: Duties) -> None:
         wall_clock.look()
+        duties.look()
         self._telemetry.turn()
 
     def _tell_what_is_in_the_way(self) -> None:

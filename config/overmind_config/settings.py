@@ -201,11 +201,13 @@ class Policy(Section):
 
     Attributes:
         models: `job_type=model` lines; a job of a type that they name may use only the models named with it.
+        executors: the modules that executors of installed packages may come from; None for any. Our own may always.
         max_usd, max_calls, max_tokens: of one job, over all its attempts.
         judge_cache_days: how long judges' answers are kept for later jobs, 0 for not.
     """
 
     models: ModelLines = ()
+    executors: Names | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     max_calls: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

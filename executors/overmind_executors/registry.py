@@ -100,6 +100,12 @@ def executor_for(job_type: str) -> Executor[Any]:
     return _load(points[0])
 
 
+def module_of(job_type: str) -> str:
+    """The module that an installed executor for *job_type* comes from; empty for a built-in one, or for none."""
+    found = {point.module for point in _installed() if point.name == job_type}
+    return "" if job_type in BUILT_IN else ", ".join(sorted(found))
+
+
 def preload(job_type: str) -> None:
     """Import the executor for *job_type*; that it is broken is told to whoever asks for it."""
     with suppress(BrokenExecutor, UnknownJobType):

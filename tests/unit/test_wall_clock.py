@@ -72,7 +72,7 @@ def test_a_difference_from_the_servers_clock_is_said_once(scene: Scene) -> None:
 
 @pytest.fixture
 def duties() -> Iterator[Duties]:
-    made = Duties(structlog.get_logger())
+    made = Duties(VirtualClock(), structlog.get_logger())
     yield made
     made.stop()
 
