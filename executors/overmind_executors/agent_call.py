@@ -8,15 +8,13 @@ in for the standard library's while ours starts; its folder is put on the path o
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import importlib
-import inspect
 import os
 import resource
 import sys
-import traceback
 from collections.abc import Sequence
+from types import CoroutineType
 from typing import Any, Final
 
 from overmind_executors import strict_json
@@ -50,7 +48,7 @@ def _answer(folder: str, entry: str, given: Any) -> dict[str, Any]:
         return _failure("import_error", error)
     try:
         made = function(given)
-        output = asyncio.run(made) if inspect.iscoroutine(made) else made
+        output = _awaited(made) if isinstance(made, CoroutineType) else made
     except BaseException as error:
         return _failure("crash", error)
     try:
@@ -60,9 +58,15 @@ def _answer(folder: str, entry: str, given: Any) -> dict[str, Any]:
     return {"output": output}
 
 
+def _awaited(made: CoroutineType[Any, Any, Any]) -> Any:
+    import asyncio  # as long to import as all the rest together, and most agents are plain functions
+
+    return asyncio.run(made)
+
+
 def _failure(kind: str, error: BaseException) -> dict[str, Any]:
     """The traceback goes into the log, its last line into the answer."""
-    traceback.print_exception(error)
+    sys.excepthook(type(error), error, error.__traceback__)
     text = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
     return {"kind": _limit_met(error) or kind, "message": text[:_MAX_MESSAGE]}
 

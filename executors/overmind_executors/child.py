@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not own_process.die_with(options.parent):
         return 0
     own_process.leave_no_core()
+    own_process.adopt_orphans()
     os.nice(options.nice)
     signals = Signals()
     events = Events(options.events_fd)

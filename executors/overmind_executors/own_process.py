@@ -2,7 +2,7 @@
 What a child process asks of the kernel about itself.
 
 Source:
-    prctl(2): PR_SET_PDEATHSIG, PR_SET_DUMPABLE.
+    prctl(2): PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 def die_with(parent: int) -> bool:
@@ -26,6 +27,11 @@ def die_with(parent: int) -> bool:
 def leave_no_core() -> None:
     """No image of the memory, which has keys in it, on any disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our descendants leave behind, so that whoever ends them can wait for them."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def hide(is_hidden: bool = True) -> None:

@@ -185,6 +185,11 @@ class Boxed(Bare):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_S)
         code = super().end()
+        # Bubblewrap ends when the program has, and leaves us its first process: one for each run.
+        if self.root:
+            with contextlib.suppress(ChildProcessError):  # bubblewrap has waited, or somebody else is to
+                os.waitpid(self.root, 0)
+            self.root = 0  # from now on its number may be another's
         return _BY_SIGNAL - code if code > _BY_SIGNAL else code
 
     def has_begun(self) -> bool:
