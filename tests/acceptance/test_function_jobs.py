@@ -103,3 +103,23 @@ def test_a_host_without_the_module_is_not_offered_the_job(
 
     assert "no_job" == agent.summary["outcome"]
     assert ["Pending"] == submitter.history(job_id)[-1:]
+
+
+def test_a_host_that_asks_for_a_sandbox_and_has_none_takes_no_function(
+    words: Host, submitter: Submitter, plane: ControlPlaneProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its own check fails."""
+    (tmp_path / "bin").mkdir()
+    broken = tmp_path / "bin" / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'no namespaces here' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    words.config.write_text(words.config.read_text() + '\n[sandbox]\nuse = "required"\n')
+    job_id = _ask(plane, tmp_path)
+
+    grade = words.check()["sandbox"]
+    agent = words.once()
+
+    assert "failed" == grade
+    assert "no_job" == agent.summary["outcome"]
+    assert ["Pending"] == submitter.history(job_id)[-1:]
