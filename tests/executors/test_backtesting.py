@@ -321,6 +321,28 @@ def test_what_a_backtest_used_lies_within_what_was_expected(make: Make, more: di
     assert (facts["estimate"]["tokens"]["ceiling"] is None) is ("judge" in more)
 
 
+def test_two_settings_of_one_model_are_two_candidates(make: Make, zoo: Zoo) -> None:
+    """Each asked in its own way; what a setting does not say is the job's prompt."""
+    settings = {
+        "plain": {"model": "old", "temperature": 0.0},
+        "guided": {"model": "good:reasoning-low", "system_prompt": "Think.", "max_tokens": 7},
+    }
+
+    facts = _run(
+        make(), current_model="plain", models=["guided"], settings=settings,
+        prompt={"temperature": 1.0, "messages_template": [{"role": "user", "content": "{input}"}]},
+    ).outcome  # fmt: skip
+
+    asked = {body["model"]: body for body in zoo.bodies}
+    assert (0.0, 1) == (asked["old"]["temperature"], len(asked["old"]["messages"]))
+    assert ("low", 1.0, 7) == tuple(
+        asked["good"][name] for name in ("reasoning_effort", "temperature", "max_tokens")
+    )
+    assert ["system", "user"] == [message["role"] for message in asked["good"]["messages"]]
+    assert ("SWITCH", "guided") == (facts["decision"]["verdict"], facts["decision"]["model"])
+    assert {"temperature": 0.0} == facts["identities"]["plain"]["settings"]
+
+
 def _recorded(count: int, *, share: float = 0.5, **more: Any) -> list[dict[str, Any]]:
     """Rows with the outputs that the incumbent had made before."""
     answer = knows("old", share)
@@ -441,6 +463,11 @@ def test_a_model_that_the_hosts_owner_keeps_from_such_jobs_is_not_asked(make: Ma
         ({"models": ["free"], "budget": {"max_usd": 1.0}}, "the price of model free is not known"),
         ({"rule": {"margin": 0.0}}, "rule.margin"),
         ({"items": [], "path": "x"}, "items"),
+        ({"settings": {"x": {"model": "good"}}}, "settings.x is neither the current model nor a candidate"),
+        (
+            {"models": ["x"], "settings": {"x": {"model": "goood"}}},
+            "settings.x.model: no model 'goood' on this host; did you mean 'good'?",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_named(make: Make, changes: dict[str, Any], problem: str) -> None:

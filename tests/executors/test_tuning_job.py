@@ -26,6 +26,7 @@ from zoo_writers import Writer, rows, tuned
 
 Make = Callable[..., Context]
 PROMPT = "Say right or wrong. worth=0.4"
+TWO = [{"role": "system", "content": "Be right."}, {"role": "user", "content": "{input}"}]
 
 
 @pytest.fixture
@@ -251,6 +252,28 @@ def test_every_iteration_says_how_sure_its_score_is_and_what_it_took(make_contex
     assert 0 < second["p50_ms"] <= second["p95_ms"]
 
 
+def test_drafts_that_people_wrote_are_tried_first_and_cost_no_writer(
+    make_context: Make, zoo: Zoo, writer: Writer
+) -> None:
+    """They are candidates like any other: checked, screened, tested."""
+    drafts = ["For {nobody}. worth=1.0", "Say it. worth=0.2", "Say it well. worth=0.95"]
+
+    outcome = run(make_context, zoo, job(drafts=drafts, num_iterations=4)).outcome
+
+    steps = {step["iteration_name"]: step["agent_code"] for step in outcome["iterations"]}
+    assert ("promoted", drafts[2]) == (outcome["verdict"], outcome["best_agent_code"])
+    assert {"INVALID_TEMPLATE": 1}.items() <= outcome["search"]["candidates"].items()
+    assert drafts[2] == steps["i03c1"]
+    assert len(writer.questions) <= 1
+    assert outcome["estimate"]["calls"]["low"] <= zoo.total <= outcome["estimate"]["calls"]["ceiling"]
+
+
+def test_drafts_alone_need_no_writer(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    run(make_context, zoo, job(drafts=["Say it well. worth=0.95"], num_iterations=1))
+
+    assert [] == writer.questions
+
+
 def test_a_cancel_ends_it_with_no_further_call(make_context: Make, zoo: Zoo) -> None:
     stop = StopFlag()
     zoo.close_gate(after=20)
@@ -304,6 +327,7 @@ def test_unknown_models_are_all_named_at_once(make_context: Make, zoo: Zoo) -> N
         ({"holdout_share": 0.7, "validation_share": 0.4}, "leave no rows"),
         ({"alpha": 0.5}, "alpha"),
         ({"iterations": 3}, "iterations: unknown key"),
+        ({"drafts": ["x"], "prompt": TWO, "tune": ["system", "user"]}, "drafts are for one text; tune names 2"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], field: str) -> None:

@@ -54,6 +54,7 @@ class RowAsker:
     ) -> None:
         self._task = task
         self._models = models
+        self._prompts = {name: task.prompt_of(name) for name in task.all_models}
         self._panel = Panel(task.judge, judges, timeout_s=task.item_timeout_s) if task.judge else None
         self._gates = frozenset(one.title for one in task.evaluators if one.gate)
 
@@ -79,7 +80,7 @@ class RowAsker:
     def _cell(self, piece: Piece, name: str, judged: dict[bytes, Judged]) -> dict[str, Any]:
         model, row = self._models[name], piece.row
         try:
-            body = {**body_of(row, self._task.prompt), **effort_of(name, model)}
+            body = {**body_of(row, self._prompts[name]), **effort_of(self._task.model_of(name), model)}
         except MissingField as missing:
             return _unasked("missing_input_field", f"no field {str(missing)!r}")
         except NotMessages:

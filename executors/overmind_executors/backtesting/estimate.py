@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.contract import ModelEndpoint
 from overmind_executors.forecast import Calls, Estimate, Range, forecast, of_answers, of_bodies
+from overmind_executors.inference.parameters import Prompt
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.estimate import of_judges
 from overmind_executors.pacing import RetryPolicy
@@ -44,14 +47,9 @@ def _made_of(
     policy: RetryPolicy,
     number: Mapping[str, Range],
 ) -> Estimate:
-    bodies = []
-    for row in rows:
-        try:
-            bodies.append(body_of(row, task.prompt))
-        except (MissingField, NotMessages):
-            continue
-    inputs, answers = of_bodies(bodies), of_answers(task.prompt.max_tokens)
-    kinds = [Calls(endpoints[name], one, inputs, answers) for name, one in number.items()]
+    inputs = {name: of_bodies(_bodies(rows, task.prompt_of(name))) for name in number}
+    answers = {name: of_answers(task.prompt_of(name).max_tokens) for name in number}
+    kinds = [Calls(endpoints[name], one, inputs[name], answers[name]) for name, one in number.items()]
     # Equal answers to one row are judged once, so all models may need one judgement of it.
     judged = Range(
         max((one.low for one in number.values()), default=0),
@@ -63,6 +61,12 @@ def _made_of(
         endpoints,
         judged,
         may_be_shut=any(one.gate for one in task.evaluators),
-        said_tokens=inputs.typical + answers.typical,
+        said_tokens=max(inputs[name].typical + answers[name].typical for name in number),
     )
     return forecast(kinds, policy)
+
+
+def _bodies(rows: Sequence[Row], prompt: Prompt) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        with suppress(MissingField, NotMessages):
+            yield body_of(row, prompt)

@@ -192,8 +192,9 @@ def _rows(task: BacktestingParameters, context: Context) -> list[Row]:
         WorkStopped: the job was asked to stop.
     """
     source = find_rows(task, context, wanted=_RECORDED if task.is_recorded else _ASKED)
-    target = ModelTarget(model=task.models[0], **dict(task.prompt))
-    survey(source, InferenceParameters(format=task.format, target=target), context.stop)
+    for prompt in [task.prompt_of(name) for name in task.asked if name in task.settings] or [task.prompt]:
+        target = ModelTarget(model="any", **dict(prompt))
+        survey(source, InferenceParameters(format=task.format, target=target), context.stop)
     rows = [row for row in source.rows() if isinstance(row, Row)]
 
     def draw(row: Row) -> bytes:

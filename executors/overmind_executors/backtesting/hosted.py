@@ -38,7 +38,8 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
         ExecutionFailed: the host's owner keeps one from jobs of this type.
     """
     judges = task.judge.models if task.judge else []
-    refuse_barred((base_and_effort(name)[0] for name in (*task.asked, *judges)), context)
+    asked = [task.model_of(name) for name in task.asked]
+    refuse_barred((base_and_effort(name)[0] for name in (*asked, *judges)), context)
     places = [("models", name) for name in task.models]
     if not task.is_recorded:
         places.insert(0, ("current_model", task.current_model))
@@ -46,11 +47,13 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
     problems: list[Problem] = []
     endpoints = {}
     for field, name in places:
-        endpoint = context.models.get(name) or context.models.get(base_and_effort(name)[0])
+        key = task.model_of(name) if field != "judge.models" else name
+        endpoint = context.models.get(key) or context.models.get(base_and_effort(key)[0])
         if endpoint is None:
             offered = ", ".join(sorted(context.models)) or "none"
-            near = nearest(name, context.models)
-            problems.append(Problem(field, f"no model {name!r} on this host{near}; it offers {offered}"))
+            near = nearest(key, context.models)
+            where = f"settings.{name}.model" if key != name else field
+            problems.append(Problem(where, f"no model {key!r} on this host{near}; it offers {offered}"))
         elif task.budget.max_usd is not None and prices_of(endpoint) is None:
             problems.append(Problem("budget.max_usd", f"the price of model {name} is not known on this host"))
         else:
@@ -58,6 +61,10 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
     if problems:
         raise InvalidParameters(*problems)
     identities: dict[str, Any] = {name: _identity(endpoints[name]) for name in endpoints}
+    for name, one in task.settings.items():
+        if name in identities:
+            said = one.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"model"})
+            identities[name]["settings"] = said
     if task.is_recorded:
         identities[task.current_model] = {"model": None, "family": None, "prices": None, "recorded": True}
     return Hosted(endpoints, _guards(task, endpoints), identities)

@@ -18,9 +18,25 @@ from overmind_executors.scoring.evaluators import Evaluators
 MOST_MODELS: Final = 12
 """So many findings fit into an outcome."""
 
+# A prompt has one of them.
+_WORDS: Final = frozenset({"system_prompt", "messages_template"})
 _EFFORT: Final = re.compile(r"(?P<base>.+):reasoning-(?P<effort>[a-z]{1,16})")
 Key = Annotated[str, Field(min_length=1, max_length=255)]
 FieldName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Setting(Prompt):
+    """A model asked in a way of its own: what is given here takes the place of what the job's `prompt` says."""
+
+    model: Key
+
+    def over(self, prompt: Prompt) -> Prompt:
+        """*prompt* with what differs."""
+        own = self.model_dump(exclude_unset=True, exclude={"model"}, by_alias=True)
+        others = prompt.model_dump(exclude_unset=True, by_alias=True)
+        if own.keys() & _WORDS:
+            others = {name: value for name, value in others.items() if name not in _WORDS}
+        return Prompt.model_validate({**others, **own})
 
 
 class BacktestingParameters(RowPlace):
@@ -31,7 +47,9 @@ class BacktestingParameters(RowPlace):
         current_model: the incumbent, which is asked beside the others, so that all meet the same hour.
         baseline: `asked`, or `recorded`: the outputs of the incumbent stand in the rows' `output`, with
             `latency_ms` and `cost_usd` where they are known; it is not asked, and need not be on this host.
-        models: the candidates. Names that the host gave to endpoints; `name:reasoning-low` asks with that effort.
+        models: the candidates. Names that the host gave to endpoints, `name:reasoning-low` for that effort; or
+            names of `settings`.
+        settings: a model with a prompt or a sampling of its own, under the name by which it is a candidate.
         prompt: how all of them are asked.
         evaluators, judge: what an answer is worth; the judge's word where there is one, else the evaluators' mean.
         rule: by which a switch is advised.
@@ -47,6 +65,7 @@ class BacktestingParameters(RowPlace):
     current_model: Key
     baseline: Literal["asked", "recorded"] = "asked"
     models: Annotated[list[Key], Field(min_length=1, max_length=MOST_MODELS)]
+    settings: Annotated[dict[Key, Setting], Field(max_length=MOST_MODELS + 1)] = Field(default_factory=dict)
     prompt: Prompt = Prompt()
     evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
     judge: JudgeParameters | None = None
@@ -66,6 +85,8 @@ class BacktestingParameters(RowPlace):
     def _holds_together(self) -> BacktestingParameters:
         if twice := [name for name in self.all_models if self.all_models.count(name) > 1]:
             raise ValueError(f"model {twice[0]!r} is named twice; the current model is no candidate")
+        if unused := [name for name in self.settings if name not in self.all_models]:
+            raise ValueError(f"settings.{unused[0]} is neither the current model nor a candidate")
         if not (self.evaluators or self.judge):
             raise ValueError("nothing to score with: give evaluators or a judge")
         titles = [one.title for one in self.evaluators]
@@ -81,6 +102,14 @@ class BacktestingParameters(RowPlace):
     def all_models(self) -> list[str]:
         """The incumbent first."""
         return [self.current_model, *self.models]
+
+    def model_of(self, name: str) -> str:
+        """The key of the model that is asked as *name*."""
+        return self.settings[name].model if name in self.settings else name
+
+    def prompt_of(self, name: str) -> Prompt:
+        """How *name* is asked."""
+        return self.settings[name].over(self.prompt) if name in self.settings else self.prompt
 
     @property
     def is_recorded(self) -> bool:

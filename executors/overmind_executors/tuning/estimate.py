@@ -46,14 +46,16 @@ def estimate(task: PromptTuningParameters, parts: Split, endpoints: Endpoints, p
         baseline + candidates * (2 * shown + len(parts.validation)) + tested,
     )
     texts = len(task.tuned) if task.search == "best_of_n" else 1
-    written = Range(0, candidates * texts, 2 * candidates * texts)
+    asked = max(0, candidates - len(task.drafts))
+    written = Range(0, asked * texts, 2 * asked * texts)
     return _made_of(task, parts, endpoints, policy, trials=trials, written=written)
 
 
 def least(task: PromptTuningParameters, parts: Split, endpoints: Endpoints, policy: RetryPolicy) -> Estimate:
     """What the baseline, one candidate and the test take; its low figures are those that count."""
     trials = len(parts.train) + 2 * len(parts.validation) + _tested(task, len(parts.held_out))
-    number, one = Range(trials, trials, trials), Range(1, 1, 1)
+    asked = 0 if task.drafts else 1
+    number, one = Range(trials, trials, trials), Range(asked, asked, asked)
     return _made_of(task, parts, endpoints, policy, trials=number, written=one)
 
 

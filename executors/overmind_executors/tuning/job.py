@@ -36,7 +36,7 @@ from overmind_executors.tuning.leaks import LeakScan
 from overmind_executors.tuning.ledger import Candidate, Ledger
 from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.promotion import FLOOR, NOTABLE, Decision, Verdict, outlook
-from overmind_executors.tuning.proposing import ModelProposer
+from overmind_executors.tuning.proposing import DraftsFirst, ModelProposer
 from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, scores, search_figures, verdict_of
 from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.reserve import Reserve
@@ -264,7 +264,7 @@ class _Tuning:
             train=self.parts.train,
             validation=self.parts.validation,
             bench=self.bench,
-            proposer=writer,
+            proposer=DraftsFirst(task.drafts, task.tuned[0], constraints, writer) if task.drafts else writer,
             ledger=self.ledger,
             log=self.log,
             plan=Plan(

@@ -54,6 +54,7 @@ class PromptTuningParameters(RowPlace):
         fixed: spans of the prompt that stay, letter by letter.
         evaluators, judge: what an output is worth; without both it has to equal the row's `expected_output`.
         analyzer_model: the host's name of the model that writes candidates; None for the target's own.
+        drafts: texts that people wrote, tried before the analyzer is asked for any; for a prompt of one tuned text.
         search: `gepa`, or `best_of_n`, which writes every candidate from the prompt as it was.
         alpha: how likely a promotion may be when there is no gain. margin: the gain, in 0 to 1, to be exceeded.
         repeats: how often both prompts are asked about each held-out row; None for 1 at temperature 0, else 3.
@@ -72,6 +73,7 @@ class PromptTuningParameters(RowPlace):
     analyzer_model: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     analyzer_temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     analyzer_max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    drafts: Annotated[list[Text], Field(max_length=100)] = Field(default_factory=list)
     search: Literal["gepa", "best_of_n"] = "gepa"
     num_iterations: Annotated[int, Field(ge=1, le=100)] = 5
     candidates_per_iteration: Annotated[int, Field(ge=1, le=20)] = 2
@@ -107,6 +109,8 @@ class PromptTuningParameters(RowPlace):
         texts = texts_of(self.prompt)
         if unknown := [name for name in self.tune or () if name not in texts]:
             raise ValueError(f"tune names no text of the prompt: {unknown[0]!r}; it has {', '.join(texts)}")
+        if self.drafts and len(self.tuned) != 1:
+            raise ValueError(f"drafts are for one text; tune names {len(self.tuned)}")
         if gone := [span for span in self.fixed if not any(span in text for text in texts.values())]:
             raise ValueError(f"fixed span {len(gone[0])} characters long is not in the prompt")
         if sum(map(len, texts.values())) > self.max_prompt_characters:

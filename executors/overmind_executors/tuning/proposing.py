@@ -131,6 +131,30 @@ class ModelProposer:
         return "\n".join(lines)
 
 
+@dataclass
+class DraftsFirst:
+    """
+    Fills the port with texts that people have written, one after the other, and then with another proposer's.
+
+    Args:
+        name: of the text that they are drafts of.
+    """
+
+    drafts: Sequence[str]
+    name: str
+    constraints: Constraints
+    then: Proposer
+    given: int = 0
+
+    def propose(self, texts: Texts, names: Sequence[str], seen: Sequence[tuple[Case, Trial]]) -> Proposal:
+        """See Proposer."""
+        if self.given == len(self.drafts):
+            return self.then.propose(texts, names, seen)
+        self.given += 1
+        made = {**texts, self.name: self.drafts[self.given - 1]}
+        return Proposal(made, self.constraints.objection(made))
+
+
 def new_text(answer: str) -> str:
     """The text in *answer*: between its tags, else in its last fence, else all of it; as a database can hold it."""
     answer = answer.replace("\0", "\ufffd").encode(errors="replace").decode()
