@@ -1,5 +1,5 @@
 """
-From nothing to a finished job on this machine: a control plane, a chat model, an agent and 64 reviews to judge.
+From nothing to finished jobs on this machine: a control plane, a chat model, an agent and 64 reviews to judge.
 
 Run it with `make demo`; `make demo KEEP=1` leaves the control plane and the model running. It uses only what a
 user has: the installed commands and the HTTP interface. Everything it writes is in `.demo/`.
@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import deciding_step
 import intake_step
 import requests
 import scoring_step
@@ -316,6 +317,29 @@ def score(plane: ControlPlane, config: Path, rows: list[Any]) -> None:
     scoring_step.show(say, record["result"])
 
 
+def run_job(plane: ControlPlane, config: Path, job_type: str, parameters: dict[str, Any], folder: str) -> Any:
+    """The record of a job that is submitted, run and completed; its result files are in *folder*."""
+    job_id = plane.submit(job_type, parameters)
+    say.print(f"\nSubmitted job {job_id}: {job_type}.\n")
+    run_agent(config)
+    record = plane.call("GET", f"/api/jobs/{job_id}/")
+    if record["status"] != "completed":
+        raise Failed(f"the job is {record['status']}, not completed")
+    plane.save_results(plane.call("GET", f"/api/v2/jobs/{job_id}")["model_id"], HOME / folder)
+    return record
+
+
+def decide(plane: ControlPlane, config: Path, rows: list[Any]) -> None:
+    """Two more jobs: a poor prompt is tuned, then two settings are compared with the prompt that came out."""
+    tuned = run_job(plane, config, "prompt_tuning", deciding_step.tuning(rows), "tuned")
+    deciding_step.show_tuning(say, tuned)
+    prompt = json.loads(tuned["best_agent_code"])
+    compared = run_job(plane, config, "model_backtesting", deciding_step.backtest(rows, prompt), "compared")
+    deciding_step.show_backtest(say, compared)
+    for folder in ("tuned", "compared"):
+        say.print(f"Report: {(HOME / folder / 'report.html').relative_to(ROOT)}")
+
+
 def demo() -> None:
     """All of it."""
     fresh_folder()
@@ -334,6 +358,7 @@ def demo() -> None:
         show(plane, job_id, rows)
         take_in(plane, config)
         score(plane, config, rows)
+        decide(plane, config, rows)
         if os.environ.get("KEEP"):
             say.print(f"\nWatch: [bold]{plane.url}/[/bold], with the token in {SUBMIT_TOKEN.relative_to(ROOT)}")
 

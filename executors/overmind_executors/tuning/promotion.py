@@ -16,6 +16,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Any, Final
 
+from overmind_executors.statistics.intervals import mean_interval
 from overmind_executors.statistics.paired import Comparison, compare
 from overmind_executors.statistics.power import rows_needed, smallest_gain, spread_of_difference
 from overmind_executors.tuning.sealed import Registration
@@ -26,6 +27,7 @@ NOTABLE: Final = 0.05
 """The gain that rows needed are stated for when none was seen."""
 
 Values = Sequence[float | None]
+Ends = tuple[float, float] | None
 
 
 class Decision(StrEnum):
@@ -43,6 +45,7 @@ class Verdict:
         baseline, candidate: means over the rows that were scored on both sides, in 0 to 1; None for none.
         compared, total: rows.
         rows_needed: to see a gain of that size four times out of five; None when it was seen, or cannot be said.
+        intervals: of the two means, 95 %; None for none.
     """
 
     decision: Decision
@@ -53,6 +56,7 @@ class Verdict:
     rows_needed: int | None
     comparison: Comparison | None
     code: str = ""
+    intervals: tuple[Ends, Ends] = (None, None)
 
     def as_json(self) -> dict[str, Any]:
         """For the outcome and the files."""
@@ -62,6 +66,8 @@ class Verdict:
             "code": self.code or None,
             "baseline": _rounded(self.baseline),
             "candidate": _rounded(self.candidate),
+            "baseline_interval_95": _rounded_ends(self.intervals[0]),
+            "candidate_interval_95": _rounded_ends(self.intervals[1]),
             "rows": self.total,
             "compared": self.compared,
             "rows_needed": self.rows_needed,
@@ -105,7 +111,13 @@ def decide(
         decision = Decision.REFUSED if is_settled else Decision.INCONCLUSIVE
         gain = found.difference - registration.margin
         needed = rows_needed(gain if gain > 0 else NOTABLE, found.between**0.5, alpha=registration.alpha)
-    return Verdict(decision, before, after, len(both), len(rows), needed, found)
+    ends = _mean_interval([b for b, _, _ in both], both), _mean_interval([a for _, a, _ in both], both)
+    return Verdict(decision, before, after, len(both), len(rows), needed, found, intervals=ends)
+
+
+def _mean_interval(values: Sequence[Sequence[float]], rows: Sequence[tuple[Any, Any, Hashable]]) -> Ends:
+    """Of the mean over rows; near-duplicates count once, as in the test."""
+    return mean_interval([fmean(one) for one in values], clusters=[group for _, _, group in rows])
 
 
 def _compared(rows: Sequence[tuple[list[float], list[float], Hashable]], margin: float) -> Comparison:
@@ -138,6 +150,10 @@ def outlook(rows: int, values: Sequence[float], repeats: int, alpha: float) -> M
 
 def _scored(values: Values) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def _rounded_ends(ends: Ends) -> list[float] | None:
+    return None if ends is None else [round(end, 6) for end in ends]
 
 
 def _rounded(value: float | None) -> float | None:

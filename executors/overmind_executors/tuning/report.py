@@ -27,7 +27,9 @@ def _test(facts: Mapping[str, Any]) -> Section:
     rows: tuple[tuple[Cell, ...], ...] = (
         ("verdict", test["verdict"]),
         ("mean of the prompt as it was", test["baseline"]),
+        ("mean of the prompt as it was, 95 %", _span(test["baseline_interval_95"])),
         ("mean of the candidate", test["candidate"]),
+        ("mean of the candidate, 95 %", _span(test["candidate_interval_95"])),
         ("gain", test["gain"]),
         ("gain, 95 % low", interval[0]),
         ("gain, 95 % high", interval[1]),
@@ -45,6 +47,10 @@ def _test(facts: Mapping[str, Any]) -> Section:
     )
     text = "The rows of this test were put away before the search began, and looked at once. Values are 0 to 1."
     return Section("The test", (text, Table("One paired test", ("figure", "value"), rows), _outlook(facts)))
+
+
+def _span(ends: Sequence[float] | None) -> str | None:
+    return None if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _outlook(facts: Mapping[str, Any]) -> str:
