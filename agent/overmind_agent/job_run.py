@@ -170,7 +170,7 @@ class _Run:
         if status not in self._said:
             self._room.journal.post(self._claim, status, detail=detail)
             self._said.append(status)
-        self._log.info(f"job.{_EVENTS[status]}")
+        self._log.info(_EVENTS[status])
         self._room.on_change(self._held, status)
 
     def _end_phase(self) -> None:
@@ -356,7 +356,7 @@ class _Run:
         """The one line that tells the whole story."""
         say = self._log.error if ended.status is Status.FAILED else self._log.info
         say(
-            f"job.{_EVENTS[ended.status]}",
+            _EVENTS[ended.status],
             reason=ended.reason,
             message=ended.message,
             files=len(ended.files),
@@ -368,14 +368,14 @@ class _Run:
 
 
 _EVENTS: Final[dict[Status | None, str]] = {
-    Status.VALIDATING: "validating",
-    Status.RUNNING: "started",
-    Status.UPLOADING: "uploading",
-    Status.COMPLETED: "completed",
-    Status.FAILED: "failed",
-    Status.CANCELED: "canceled",
-    Status.PENDING: "released",
-    None: "lost",
+    Status.VALIDATING: "job.validating",
+    Status.RUNNING: "job.started",
+    Status.UPLOADING: "job.uploading",
+    Status.COMPLETED: "job.completed",
+    Status.FAILED: "job.failed",
+    Status.CANCELED: "job.canceled",
+    Status.PENDING: "job.released",
+    None: "job.lost",
 }
 
 

@@ -99,10 +99,40 @@ def test_progress_is_told_and_ends_with_the_last_row(start_child: Start, zoo: Zo
     events = child.events()
 
     assert {"event": "ready"} == events[0]
-    assert {"event": "progress", "step": 30, "total_steps": 30, "step_name": "rows"} == events[-1]
-    steps = [event["step"] for event in events[1:]]
+    progress = [event for event in events if event["event"] == "progress"]
+    assert {"event": "progress", "step": 30, "total_steps": 30, "step_name": "rows"} == progress[-1]
+    steps = [event["step"] for event in progress]
     assert sorted(steps) == steps
     assert len(steps) < 10, "not one event a row"
+
+
+def test_the_totals_of_its_model_calls_are_told_and_no_single_call_unless_asked_for(
+    start_child: Start, zoo: Zoo
+) -> None:
+    child = start_child().order(parameters=_inference(30), models=[_model(zoo)])
+
+    events = child.events()
+
+    (last,) = [event for event in events if event["event"] == "calls"][-1:]
+    assert {"ok": 30} == last["kinds"]
+    assert {"prompt_tokens", "completion_tokens", "cost_usd", "seconds", "refused", "model", "life"} < set(last)
+    assert [] == [event for event in events if event["event"] == "call"]
+
+
+def test_each_call_is_told_where_somebody_keeps_spans_and_carries_its_span(start_child: Start, zoo: Zoo) -> None:
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    child = start_child().order(
+        parameters=_inference(5),
+        models=[_model(zoo)],
+        traceparent=f"00-{trace_id}-{parent}-01",
+        tells_spans=True,
+    )
+
+    told = [event for event in child.events() if event["event"] == "call"]
+
+    assert {f"00-{trace_id}-{event['span_id']}-01" for event in told} == zoo.traceparents
+    assert 5 == len(zoo.traceparents)
+    assert {("ok", 200)} == {(event["kind"], event["status"]) for event in told}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

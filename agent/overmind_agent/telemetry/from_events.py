@@ -18,7 +18,10 @@ Event = Mapping[str, Any]
 # So many claims are remembered for the time until they start.
 MOST_CLAIMS: Final = 1000
 PHASES: Final = ("validating", "running", "uploading")
-_ENDS: Final = {f"job.{outcome}": outcome for outcome in ("completed", "failed", "canceled", "released", "lost")}
+ENDS: Final = {f"job.{outcome}": outcome for outcome in ("completed", "failed", "canceled", "released", "lost")}
+
+SPECIAL: Final = frozenset({"job.started", "job.file_uploaded", "job.strays_killed", "outbox.delivered"})
+"""Events with a method of their own; those of ENDS share one."""
 
 PLAIN: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "job.claimed": ("jobs_claimed", ("job_type",)),
@@ -63,7 +66,7 @@ class EventCounter:
             "job.file_uploaded": self._file_uploaded,
             "job.strays_killed": self._strays_killed,
             "outbox.delivered": self._delivered,
-            **dict.fromkeys(_ENDS, self._job_ended),
+            **dict.fromkeys(ENDS, self._job_ended),
         }
 
     def hear(self, level: str, event: Event) -> None:
@@ -91,7 +94,7 @@ class EventCounter:
 
     def _job_ended(self, event: Event) -> None:
         self._claimed_at_s.pop(str(event.get("job_id")), None)
-        outcome, job_type = _ENDS[event["event"]], event.get("job_type")
+        outcome, job_type = ENDS[event["event"]], event.get("job_type")
         self._meters.count("jobs_finished", {"job_type": job_type, "outcome": outcome})
         if outcome == "failed":
             self._meters.count("job_failures", {"reason": event.get("reason")})

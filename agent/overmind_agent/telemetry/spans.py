@@ -24,9 +24,9 @@ MOST_JOBS: Final = 1000
 # A call that a job tells of has ended a moment ago.
 MOST_CALL_S: Final = 86_400.0
 
-_BEGINNINGS: Final = frozenset({"job.claimed", "job.resumed"})
-_PHASES: Final = {"job.validating": "validating", "job.started": "running", "job.uploading": "uploading"}
-_ENDS: Final = {f"job.{outcome}": outcome for outcome in ("completed", "failed", "canceled", "released", "lost")}
+BEGINNINGS: Final = frozenset({"job.claimed", "job.resumed"})
+PHASES: Final = {"job.validating": "validating", "job.started": "running", "job.uploading": "uploading"}
+ENDS: Final = {f"job.{outcome}": outcome for outcome in ("completed", "failed", "canceled", "released", "lost")}
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 
@@ -90,12 +90,12 @@ class JobSpans:
         name, job_id, attempt = str(event.get("event")), event.get("job_id"), event.get("attempt")
         if not isinstance(job_id, str) or not isinstance(attempt, int):
             return
-        if name in _BEGINNINGS:
+        if name in BEGINNINGS:
             self._begin((job_id, attempt))
-        elif name in _PHASES:
-            self._enter((job_id, attempt), _PHASES[name])
-        elif name in _ENDS:
-            self._end((job_id, attempt), _ENDS[name], event)
+        elif name in PHASES:
+            self._enter((job_id, attempt), PHASES[name])
+        elif name in ENDS:
+            self._end((job_id, attempt), ENDS[name], event)
 
     def called(self, job_id: str, attempt: int, told: Mapping[str, Any]) -> None:
         """A job tells of a call that has ended; untrusted."""
