@@ -131,14 +131,17 @@ def find_rows(
             column that no row has.
     """
     source = _found(place, context, most)
-    if place.items is not None and not place.mapping.told() and _has_our_names(place.items):
-        return source
     mapped = columns.map_columns(source.names(), place.mapping.told(), wanted=wanted)
+    if place.items is not None and not place.mapping.told() and _has_our_names(place.items, wanted):
+        # Whoever writes rows into the parameters with our names means our names, and nothing else by others.
+        mapped = ColumnMap(tuple(guess for guess in mapped.guesses if guess.column == guess.field))
     return RowSource(source.items, source.file, most, mapped)
 
 
-def _has_our_names(items: list[Any]) -> bool:
-    return all("input" in item for item in items[:_SAMPLED] if isinstance(item, Mapping))
+def _has_our_names(items: list[Any], wanted: tuple[columns.Field, ...]) -> bool:
+    looked_at = [item for item in items[:_SAMPLED] if isinstance(item, Mapping)]
+    has_output = "output" not in wanted or any("output" in item for item in looked_at)
+    return has_output and all("input" in item for item in looked_at)
 
 
 def _found(place: RowPlace, context: Context, most: int) -> RowSource:

@@ -358,6 +358,13 @@ def test_the_data_card_counts_what_was_planted(make_context: Make) -> None:
     assert [200, 100, 40] == [row["rows"] for row in card["smallest_gain"]]
 
 
+@pytest.mark.parametrize("name", ["output", "response"])
+def test_outputs_with_their_inputs_may_stand_in_the_parameters(make_context: Make, name: str) -> None:
+    result = _run(make_context(), items=[{"input": f"q{n}", name: f"a{n}", "label": "x"} for n in range(3)])
+
+    assert (3, 0) == (result.outcome["rows_accepted"], result.outcome["rows_rejected"])
+
+
 def test_rows_that_are_nearly_one_are_flagged(make_context: Make) -> None:
     text = " ".join(f"word{n}" for n in range(60))
     context = make_context(
