@@ -29,7 +29,7 @@ REPORT = Report(
     ),
 )
 ALLOWED = {
-    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "table", "caption", "thead"),
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "section", "table", "div", "thead"),
     *("tbody", "tr", "th", "td", "figure", "figcaption", "details", "summary", "svg", "g", "rect", "text", "line"),
     *("circle", "path"),
 }
@@ -171,3 +171,13 @@ def test_the_drawing_library_is_loaded_by_the_first_figure() -> None:
     said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
 
     assert "False\n" == said.stdout
+
+
+def test_a_column_of_numbers_is_set_to_the_right_with_its_heading() -> None:
+    table = Table("t", ("name", "share", "mixed"), (("a", None, 1), ("b", 0.5, "x")))
+
+    page = rendered(Report("r", "", (Section("s", (table,)),)))["report.html"].decode()
+
+    assert '<th scope="col">name</th><th scope="col" class="number">share</th><th scope="col">mixed</th>' in page
+    assert '<tr><td>b</td><td class="number">0.5</td><td>x</td></tr>' in page
+    assert '<td class="number">1</td>' in page

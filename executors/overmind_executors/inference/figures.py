@@ -114,5 +114,5 @@ class Figures:
         if self._unpriced:
             texts.append(f"no price is known for {self._unpriced} outputs: cost_usd is null, not 0")
         if truncated := self._outcomes[Kind.TRUNCATED]:
-            texts.append(f"{truncated} outputs were cut short at the limit of tokens")
+            texts.append(f"outputs that were cut short at the limit of tokens: {truncated}")
         return texts

@@ -68,7 +68,7 @@ def _lead(facts: Facts) -> str:
 
 
 def _outcomes(facts: Facts) -> Section:
-    found = facts["outcomes"]
+    found = dict(sorted(facts["outcomes"].items(), key=lambda pair: (-pair[1], pair[0])))
     rows = tuple((kind, _MEANINGS.get(kind, ""), count) for kind, count in found.items())
     parts: list[Any] = [Table("Rows by outcome", ("outcome", "meaning", "rows"), rows)]
     if len(found) > 1:
@@ -119,6 +119,7 @@ def _told(facts: Facts) -> Iterator[tuple[Cell, ...]]:
     if price := usage["prices"]:
         yield "US dollars for a million tokens in", price["input_price"]
         yield "US dollars for a million tokens out", price["output_price"]
-        yield "prices from", " of ".join(filter(None, (price["source"], price["as_of"])))
+        source = "the host's configuration" if price["source"] == "host" else price["source"]
+        yield "prices from", ", of ".join(filter(None, (source, price["as_of"])))
     for name, value in facts["latency_ms"].items():
         yield f"milliseconds for an output, {name}", value

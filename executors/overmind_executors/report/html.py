@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
@@ -16,11 +17,13 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto
   color: #1a1a1a; background: #fff; }
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 .lead { font-size: 1.1rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
-td.number { text-align: right; white-space: nowrap; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+.caption { font-weight: 600; margin: 0 0 .3rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; max-width: 30rem; overflow-wrap: break-word; }
+th { vertical-align: bottom; }
+th.number, td.number { text-align: right; white-space: nowrap; }
 figure { margin: 1.5rem 0; } svg { max-width: 100%; height: auto; }
 figcaption { font-weight: 600; }
 summary { cursor: pointer; font-size: .9rem; }
@@ -73,12 +76,30 @@ def _figure(figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(plain(name))}</th>' for name in table.columns)
-    rows = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    caption = f"<caption>{escape(plain(table.caption))}</caption>"
-    return f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    classes = [_class_of(column) for column in zip(*table.rows, strict=True)] or [""] * len(table.columns)
+    head = "".join(
+        f'<th scope="col"{style}>{escape(plain(name))}</th>'
+        for name, style in zip(table.columns, classes, strict=True)
+    )
+    rows = "\n".join(f"<tr>{_cells(row, classes)}</tr>" for row in table.rows)
+    caption = escape(plain(table.caption))
+    # The caption stands above what can be scrolled: a narrow table would break it into many lines.
+    return (
+        f'<div class="wide">\n<p class="caption">{caption}</p>\n<table aria-label="{caption}">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+    )
 
 
-def _cell(cell: Cell) -> str:
-    number = ' class="number"' if isinstance(cell, int | float) and not isinstance(cell, bool) else ""
-    return f"<td{number}>{escape(shown(cell))}</td>"
+def _class_of(column: Iterable[Cell]) -> str:
+    """A column with a number in it, and beside numbers nothing but gaps, is set to the right, its heading too."""
+    cells = [cell for cell in column if cell is not None]
+    return ' class="number"' if cells and all(map(_is_number, cells)) else ""
+
+
+def _cells(row: Iterable[Cell], classes: Iterable[str]) -> str:
+    numbers = (style or _class_of([cell]) for cell, style in zip(row, classes, strict=True))
+    return "".join(f"<td{style}>{escape(shown(cell))}</td>" for cell, style in zip(row, numbers, strict=True))
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
