@@ -124,6 +124,7 @@ class Zoo:
     """
     Args:
         models: more of them, by name.
+        port: 0 for a free one.
 
     Attributes:
         calls: how often each last message's text was asked about.
@@ -133,7 +134,7 @@ class Zoo:
         peak: the most requests that were in the zoo at once.
     """
 
-    def __init__(self, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(self, models: Mapping[str, Model] | None = None, *, port: int = 0) -> None:
         self.models = {**MODELS, **(models or {})}
         self.calls: Counter[str] = Counter()
         self.bodies: list[Body] = []
@@ -150,7 +151,7 @@ class Zoo:
         self._answers_left: int | None = None
         self._gate = 0
         self._faults: dict[str, deque[tuple[Fault, int | None]]] = defaultdict(deque)
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.zoo = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 

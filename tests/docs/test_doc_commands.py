@@ -1,0 +1,81 @@
+"""What the docs have a reader type is typed, and prints what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from doc_pages import PAGES, ROOT, Step, differs, steps
+from doc_session import Session
+
+# The beginning of a command that is not run, and why.
+NOT_RUN: Final = {
+    "make demo": "takes a minute and the weights of a language model; run by hand",
+    "make test": "is what runs this",
+    "pip install": "installs from an index; the packages are there",
+    "overmind-agent run ": "never ends; on other pages it runs behind the others",
+    "export OVERMIND_DATABASE_URL": "a PostgreSQL server; tests/controlplane has one",
+    "overmind-control-plane serve --data /srv/overmind": "the same",
+    "python3 -m venv /opt": "root, and an index of packages",
+    "install -m": "root's folders",
+    "systemd-sysusers": "root, and a running systemd; tests/packaging asks its tools",
+    "runuser": "root",
+    "dask ": "machines of a cluster; tests/executors has one",
+}
+# What stands in a page for something of the reader's own.
+STANDS_FOR: Final = {
+    "https://llm.example/v1": "http://127.0.0.1:8471/v1",
+    "https://overmind.example": "http://127.0.0.1:8470",
+}
+# They are started behind the others, also where a page leaves its shell to them.
+SERVERS: Final = ("overmind-control-plane serve", "overmind-local-model")
+
+
+def _reason_not_to_run(command: str) -> str | None:
+    found = (reason for beginning, reason in NOT_RUN.items() if f"{command} ".startswith(beginning))
+    return next(found, None)
+
+
+def _to_do(page: Path) -> list[Step]:
+    return [step for step in steps(page) if step.file or _reason_not_to_run(step.text) is None]
+
+
+def _meant(text: str) -> str:
+    for stand_in, real in STANDS_FOR.items():
+        text = text.replace(stand_in, real)
+    return text
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(not s.file for s in _to_do(page))], ids=lambda p: p.stem
+)
+def test_a_page_prints_what_it_says(page: Path, tmp_path: Path) -> None:
+    with Session(tmp_path) as session:
+        for step in _to_do(page):
+            where, text = f"{page.relative_to(ROOT)}:{step.line}", _meant(step.text)
+            if step.file:
+                session.write(step.file, text)
+                continue
+            is_server = text.startswith(SERVERS)
+            printed = session.serve(text) if is_server else session.run(text)
+            if step.shown or (step.shown is not None and not is_server):
+                assert "" == differs(step.shown, printed), f"{where}: {step.text}"
+
+
+def test_what_is_not_run_stands_in_some_page() -> None:
+    shown = [step.text for page in PAGES for step in steps(page) if not step.file]
+
+    assert [] == [beginning for beginning in NOT_RUN if not any(f"{text} ".startswith(beginning) for text in shown)]
+
+
+def test_what_a_page_shows_may_differ_in_what_varies_and_in_nothing_else() -> None:
+    shown = 'ok {"id":"5d1b1f3a-0000-4000-8000-000000000000","n":3,"s":"done"}\n…\nlast … one'
+
+    assert "" == differs(
+        shown, 'ok {"id":"6d1b1f3a-0000-4000-8000-00000000000f","n":-7.5,"s":"done"}\na\nb\nlast 2 one'
+    )
+    assert "" != differs(shown, shown.replace("done", "failed"))
+    assert "" != differs(shown, shown + "\nmore")
+    assert "" != differs(shown, re.sub(r'"n":3,', "", shown))
