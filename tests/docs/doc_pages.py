@@ -27,7 +27,7 @@ _VARIES: Final = [
     (re.compile(r"\b[0-9a-f]{40,}\b"), "<digest>"),
     (re.compile(r"\bovr_\w+"), "<token>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]+(?:Z|\+00:00)"), "<time>"),
-    (re.compile(r"(?<![\w])[-+]?\d[\d,]*(?:\.\d+)*(?:e-?\d+)?"), "<n>"),
+    (re.compile(r"(?<!\w)[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)*(?:e-?\d+)?"), "<n>"),
     (re.compile(r"[ \t]+"), " "),
 ]
 
