@@ -258,6 +258,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         """Quiet."""
 
+    def do_GET(self) -> None:
+        """Which models there are: what a doctor asks."""
+        self._send(200, json.dumps({"data": [{"id": name} for name in self.server.zoo.models]}).encode(), {})
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         zoo = self.server.zoo

@@ -1,8 +1,9 @@
 """
-What stands in for the chat models of the docs: the small one, whose weights nobody wants to wait for, and a provider's.
+What stands in for the chat models of the docs: the small one, for whose weights nobody wants to wait, and a
+provider's.
 
-`python doc_models.py` serves them on the port that `overmind-local-model` has. Each knows the label of every review in
-`examples/`, and is right as often as its name is worth.
+`python doc_models.py` serves them on the port that `overmind-local-model` has. Each knows the label of every review
+in `examples/`, and is right as often as its name is worth.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 What a page of the docs shows: files to write, scripts, and commands with what they print.
 
-A fence `console` has commands (`$ …`, for root `# …`) and their output; `…` alone on a line stands for any lines, and within
-a line for any text. A fence `sh` is a script. A fence whose paragraph before it begins with the name of a file in backticks is
-that file.
+A fence `console` has commands (`$ …`, for root `# …`) and their output, unless it shows none at all; `…` alone on a
+line stands for any lines, and within a line for any text. A fence `sh` is a script. A fence whose paragraph before
+it begins with the name of a file in backticks is that file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def steps(page: Path) -> list[Step]:
         language, content = fence[1], fence[2]
         named = _NAMED.match(text[: fence.start()].rstrip("\n").rpartition("\n\n")[2])
         if language == "console":
-            found += _commands(content, line)
+            typed = [*_commands(content, line)]
+            found += typed if any(step.shown for step in typed) else [replace(step, shown=None) for step in typed]
         elif language in _FILES and named:
             found.append(Step(line, content, file=named[1]))
         elif language == "sh":

@@ -7,6 +7,7 @@ The network has nothing but a loopback device, so that a page may name the ports
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,12 @@ _LO_UP: Final = (
     "import fcntl, socket, struct; "
     "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 0x41))"  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
 )
+
+
+def _unshare() -> str:
+    found = shutil.which("unshare")
+    assert found, "unshare is missing; on Debian: apt-get install util-linux"
+    return found
 
 
 class Session:
@@ -46,7 +53,7 @@ class Session:
             "LANG": "C.UTF-8",
         }
         self._shell = subprocess.Popen(
-            ["unshare", "--user", "--map-root-user", "--net", "bash", "--norc", "-s"],
+            [_unshare(), "--user", "--map-root-user", "--net", "bash", "--norc", "-s"],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,
@@ -79,29 +86,32 @@ class Session:
             path.chmod(0o755)
 
     def run(self, command: str) -> str:
-        """What *command* prints, on both of its outputs."""
+        """What *command* prints, on both of its outputs. It has to go well."""
         mark = f"end of {uuid.uuid4()}"
         shell = self._shell
         assert shell.stdin is not None
         assert shell.stdout is not None
-        shell.stdin.write(f"{command}\necho; echo '{mark}'\n")
+        shell.stdin.write(f'{command}\necho "\n{mark} $?"\n')
         shell.stdin.flush()
         alarm = threading.Timer(DEADLINE_S, shell.kill)
         alarm.start()
         printed = ""
         for line in shell.stdout:
-            if line.rstrip() == mark:
+            if line.startswith(mark):
+                code = line.removeprefix(mark).strip()
                 break
             printed += line
         else:
             raise AssertionError(f"the shell ended, or {DEADLINE_S:g} s went by, in {command!r}: {printed}")
         alarm.cancel()
+        assert "0" == code, f"{command!r} ended with {code}: {printed}"
         return printed.rstrip("\n")
 
     def serve(self, command: str) -> str:
-        """Start *command* behind the others; the first line of what it says, which is that it listens."""
-        log = "behind.log"
+        """Start *command* behind the others, in the place of its like; its first line, which is that it listens."""
         words = command.partition("#")[0].partition(">")[0].rstrip(" &")
-        self.run(f"rm -f {log}; {words} > {log} 2>&1 &")
-        self.run(f"until grep -q '^listening on' {log} || ! kill -0 $!; do sleep 0.05; done")
-        return self.run(f"head -n 1 {log}")
+        name = words.split()[0].replace("-", "_")
+        self.run(f"test -z ${name} || {{ kill ${name}; wait ${name} || true; }}")
+        self.run(f"{words} > {name}.log 2>&1 & {name}=$!")
+        self.run(f"until grep -q '^listening on' {name}.log || ! kill -0 ${name}; do sleep 0.05; done")
+        return self.run(f"head -n 1 {name}.log")

@@ -15,7 +15,7 @@ NOT_RUN: Final = {
     "make demo": "takes a minute and the weights of a language model; run by hand",
     "make test": "is what runs this",
     "pip install": "installs from an index; the packages are there",
-    "overmind-agent run ": "never ends; on other pages it runs behind the others",
+    "overmind-agent run  ": "never ends; on another page it runs behind the others",
     "export OVERMIND_DATABASE_URL": "a PostgreSQL server; tests/controlplane has one",
     "overmind-control-plane serve --data /srv/overmind": "the same",
     "python3 -m venv /opt": "root, and an index of packages",
@@ -28,6 +28,25 @@ NOT_RUN: Final = {
 STANDS_FOR: Final = {
     "https://llm.example/v1": "http://127.0.0.1:8471/v1",
     "https://overmind.example": "http://127.0.0.1:8470",
+    "ovr_…": "$(cat ready.token)",
+    "--wait 60": "--wait 0",  # nobody has a job for it
+}
+# What a page's reader has beforehand, since other pages told so.
+_A_CONTROL_PLANE: Final = (
+    "overmind-control-plane project create ready --data ./ready",
+    "(umask 077; overmind-control-plane token create --data ./ready --project ready --role agent > ready.token)",
+    "overmind-control-plane serve --data ./ready",
+    "export OVERMIND_AGENT_AGENT__STATE_DIR=$PWD/state",
+)
+BEFOREHAND: Final = {
+    "README": _A_CONTROL_PLANE,
+    "operating": (
+        *_A_CONTROL_PLANE,
+        "overmind-local-model",
+        "export OVERMIND_API_URL=http://127.0.0.1:8470 OVERMIND_API_KEY=$(cat ready.token)",
+        "export OVERMIND_AGENT_MODELS__LOCAL__BASE_URL=http://127.0.0.1:8471/v1",
+        "export OVERMIND_AGENT_MODELS__LOCAL__MODEL=smollm2",
+    ),
 }
 # They are started behind the others, also where a page leaves its shell to them.
 SERVERS: Final = ("overmind-control-plane serve", "overmind-local-model")
@@ -48,19 +67,24 @@ def _meant(text: str) -> str:
     return text
 
 
+def _type(session: Session, command: str) -> str:
+    return session.serve(command) if command.startswith(SERVERS) else session.run(command)
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(not s.file for s in _to_do(page))], ids=lambda p: p.stem
 )
 def test_a_page_prints_what_it_says(page: Path, tmp_path: Path) -> None:
     with Session(tmp_path) as session:
+        for command in BEFOREHAND.get(page.stem, ()):
+            _type(session, command)
         for step in _to_do(page):
             where, text = f"{page.relative_to(ROOT)}:{step.line}", _meant(step.text)
             if step.file:
                 session.write(step.file, text)
                 continue
-            is_server = text.startswith(SERVERS)
-            printed = session.serve(text) if is_server else session.run(text)
-            if step.shown or (step.shown is not None and not is_server):
+            printed = _type(session, text)
+            if step.shown or (step.shown is not None and not text.startswith(SERVERS)):
                 assert "" == differs(step.shown, printed), f"{where}: {step.text}"
 
 

@@ -5,8 +5,8 @@ For the author of an executor: runs of a job's work in this process, over folder
     result = bench.run({"ignore_case": True}, given=b"a line")
     assert {"words": 2} == result.outcome
 
-A second `run` is the next start of the same job: `state` is as the first left it, `output` is empty again. That the real
-child process, limits and uploads go with it is for a test with a daemon and a control plane to show.
+A second `run` is the next start of the same job: `state` is as the first left it, `output` is empty again. What a
+child process, limits and uploads make of it a test with a daemon and a control plane shows.
 """
 
 from __future__ import annotations

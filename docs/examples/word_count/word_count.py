@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ def _write(checkpoint: Path, lines: int, words: Counter[str]) -> None:
     """All of it or nothing: the child may be killed in the midst."""
     beside = checkpoint.with_suffix(".new")
     beside.write_text(json.dumps({"lines": lines, "words": words}), encoding="utf-8")
-    os.replace(beside, checkpoint)
+    beside.replace(checkpoint)
 
 
 def _result(output: Path, words: Counter[str], most: int) -> Result:
