@@ -14,7 +14,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,data,llm,local-llm,metrics,otlp,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: browser pictures venv demo test chaos bite validity lint format clean systemd
+.PHONY: browser pictures venv demo test chaos bite validity lint format clean systemd tools
 
 venv: $(STAMP)
 
@@ -44,6 +44,12 @@ browser:
 		echo "there is no Chromium to look at the page with; on Debian: apt-get install chromium-headless-shell" >&2; \
 		exit 1; }
 
+# What the commands in the docs are typed with.
+tools:
+	@for tool in jq curl openssl unshare; do command -v $$tool >/dev/null || { \
+		echo "$$tool is missing, and the docs are run with it; on Debian: apt-get install jq curl openssl util-linux" >&2; \
+		exit 1; }; done
+
 pictures: venv browser
 	$(BIN)/python tests/page/pictures.py
 
@@ -52,7 +58,7 @@ lint: venv
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: venv systemd browser lint
+test: venv systemd browser tools lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 ifndef SEED

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-DEADLINE_S: Final = 20.0
+DEADLINE_S: Final = 40.0
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 # What a reader has in a checkout.
@@ -93,7 +93,7 @@ class Session:
         assert shell.stdout is not None
         shell.stdin.write(f'{command}\necho "\n{mark} $?"\n')
         shell.stdin.flush()
-        alarm = threading.Timer(DEADLINE_S, shell.kill)
+        alarm = threading.Timer(DEADLINE_S, os.killpg, (shell.pid, signal.SIGKILL))
         alarm.start()
         printed = ""
         for line in shell.stdout:

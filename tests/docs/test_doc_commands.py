@@ -22,7 +22,6 @@ NOT_RUN: Final = {
     "install -m": "root's folders",
     "systemd-sysusers": "root, and a running systemd; tests/packaging asks its tools",
     "runuser": "root",
-    "dask ": "machines of a cluster; tests/executors has one",
 }
 # What stands in a page for something of the reader's own.
 STANDS_FOR: Final = {
