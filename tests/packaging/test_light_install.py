@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = ("scipy", "numpy", "statsmodels", "pandas", "gepa", "sqlalchemy", "fastapi")
+LEFT_OUT = (
+    "scipy",
+    "numpy",
+    "statsmodels",
+    "pandas",
+    "gepa",
+    "sqlalchemy",
+    "fastapi",
+    "prometheus_client",
+    "opentelemetry",
+)
 
 
 @pytest.fixture
@@ -48,6 +58,14 @@ def _configured(tmp_path: Path, job_types: str) -> None:
     )
     (tmp_path / "token").write_text("ovr_" + "a" * 40)
     (tmp_path / "token").chmod(0o600)
+
+
+def test_the_daemon_is_there_without_any_extra(light: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import overmind_agent.service"], env=light, capture_output=True, timeout=60
+    )
+
+    assert (0, b"") == (done.returncode, done.stderr)
 
 
 def test_types_that_nobody_asked_for_are_left_out_and_the_check_says_how_to_have_them(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from overmind_agent import __version__
 from overmind_agent.control.view import AgentView
@@ -14,8 +15,10 @@ from overmind_agent.disk import least_free_bytes
 from overmind_agent.errors import JournalError
 from overmind_agent.loops import Pulses
 from overmind_agent.telemetry.health import Health
-from overmind_agent.telemetry.meters import Sample
 from overmind_config.logs import Logs
+
+if TYPE_CHECKING:  # an extra, which a daemon that nobody reads does without
+    from overmind_agent.telemetry.meters import Sample
 
 
 class Looking:
