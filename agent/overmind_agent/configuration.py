@@ -71,6 +71,15 @@ def _not_allowed(settings: Settings) -> list[Problem]:
     ]
 
 
+def token_place(flags: Mapping[str, Any], config: Path | None) -> str:
+    """Where the control plane's token comes from: a variable such as `$OVERMIND_API_KEY`, or a file."""
+    loaded = load(flags, config=config, needs_control_plane=False)
+    if (variable := loaded.origins.get("control_plane.token")) is not None:
+        return f"{variable}, which is taken before any token_file"
+    plane = loaded.settings.control_plane
+    return f"{plane.token_file} (control_plane.token_file, {loaded.origins.get('control_plane.token_file')})"
+
+
 def usable(settings: Settings) -> list[str]:
     """The job types of *settings* that this installation can do."""
     known = registry.job_types()

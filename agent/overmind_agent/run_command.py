@@ -88,7 +88,7 @@ def run(
             Service(settings, outside, structlog.get_logger()).run()
         return cli.OK
     except Exception as error:
-        return _explain(error)
+        return _explain(error, lambda: configuration.token_place(flags, config))
 
 
 def _until(settings: Settings, read: Callable[[], Settings], bounds: Bounds) -> int:
@@ -195,22 +195,21 @@ def _outside(
     )
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, token_place: Callable[[], str]) -> int:
     """One line about *error*, a traceback if it is a bug of ours; returns the exit code."""
     for kind, code in EXIT_CODES:
         if isinstance(error, kind):
-            _say(_advice(error))
+            _say(_advice(error, token_place))
             return code
     traceback.print_exception(error)
     _say(f"this is a bug: {type(error).__name__}: {error}")
     return cli.BUG
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, token_place: Callable[[], str]) -> str:
     if isinstance(error, AuthError):
-        return (
-            f"the control plane does not accept the token ({error}); put a valid one into control_plane.token_file"
-        )
+        place = token_place()
+        return f"the control plane does not accept the token in {place} ({error}); put a valid one there"
     if isinstance(error, RejectedError):
         return f"control_plane.url answers, but not as a control plane does ({error}); is it the right address?"
     if isinstance(error, (ControlPlaneError, ProtocolError)):

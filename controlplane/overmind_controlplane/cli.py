@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Its exit code: 0 done, 1 refused, 64 usage, 69 no such address or no database, 73 data folder in use,
         78 the database was used by a newer version.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except ModuleNotFoundError as error:
@@ -103,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     restored = commands.add_parser("restored", help="say that a backup of the database was put back")
     _add_shared(restored, _restored)
     job_cli.add(commands, os.environ)
+    completion = commands.add_parser("completion", help="a script for the shell that completes commands")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=lambda arguments: _completion(parser, arguments.shell))
     return parser
 
 
@@ -278,6 +282,13 @@ def _restored(arguments: argparse.Namespace) -> int:
     with open_database(arguments.data, arguments.database).write() as session:
         count = Board.fence_off(session)
     _show({"jobs": count} if arguments.json else f"fenced off whoever holds one of {count} jobs from before")
+    return 0
+
+
+def _completion(parser: argparse.ArgumentParser, shell: str) -> int:
+    import shtab
+
+    _show(shtab.complete(parser, shell))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,12 +110,15 @@ def _token(path: Path | None, environment: Mapping[str, str]) -> str:
     """
     Raises:
         OSError: the file cannot be read.
-        ValueError: there is no token.
+        ValueError: there is no token, or others may read it.
     """
+    if path is not None and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+        raise ValueError(f"{path} is open to other users (mode {mode:04o}); run chmod 600 {path}")
     token = (path.read_text(encoding="utf-8") if path else environment.get(TOKEN_VARIABLE, "")).strip()
     if not token or not token.isascii() or not token.isprintable():
         place = str(path) if path else f"--token-file is not given, and ${TOKEN_VARIABLE}"
         raise ValueError(
-            f"{place} holds no token; make one with: overmind-control-plane token create --role submit"
+            f"{place} holds no token; make one with: "
+            "overmind-control-plane token create --data DIR --project NAME --role submit"
         )
     return token

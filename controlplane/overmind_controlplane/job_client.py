@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 
 import requests
 
+from overmind_agent.jobs import FUNCTION_SCOPE
 from overmind_controlplane.dialects import JOB_TYPES, function_of
 
 TIMEOUT_S: Final = (10, 60)
 _CHUNK: Final = 1 << 20
 _PAGE: Final = 100
+_TYPE: Final = "job_type:"
 
 
 class JobCommandError(Exception):
@@ -88,6 +90,23 @@ class JobClient:
             found = self._call("GET", "/api/v2/jobs", params={"sort": "-created", "size": _PAGE, "page": page})
             yield from found["items"]
             page, pages = page + 1, found["pages"]
+
+    def announced_types(self) -> frozenset[str] | None:
+        """
+        The job types and functions that the project's agents say they run; None when an agent does not say, or when
+        there are more agents than one page shows.
+        """
+        found = self._call("GET", "/api/v2/agents", params={"size": _PAGE})
+        types: set[str] = set()
+        for agent in found["items"]:
+            said = {word.removeprefix(_TYPE) for word in agent["capabilities"] or () if word.startswith(_TYPE)}
+            if not said:
+                return None
+            types |= said
+            modules = agent["modules_history"][-1:]
+            names = (version["module_name"] for latest in modules for version in latest["module_versions"])
+            types |= {name for name in names if not name.startswith(FUNCTION_SCOPE)}
+        return frozenset(types) if found["pages"] <= 1 else None
 
     def job(self, job_id: str) -> Mapping[str, Any]:
         """The job; if it is of one of the five types, with `lab`: the same as the jobs REST shows it."""

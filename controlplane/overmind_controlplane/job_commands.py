@@ -27,10 +27,20 @@ def submit(client: JobClient, arguments: argparse.Namespace) -> int:
     if arguments.input is not None and not arguments.input.is_file():
         raise JobCommandError(f"--input {arguments.input}: there is no such file", USAGE)
     job_id = client.submit(arguments.type, parameters, arguments.input)
+    _say_if_nobody_runs(client, arguments.type)
     if not arguments.wait:
         _say(json.dumps({"id": job_id}) if arguments.json else job_id)
         return OK
     return _follow(client, job_id)
+
+
+def _say_if_nobody_runs(client: JobClient, job_type: str) -> None:
+    """A job that no agent takes waits without a word; its type may be a slip of the pen."""
+    types = client.announced_types()
+    if types is not None and job_type not in types:
+        known = f"they announce {', '.join(sorted(types))}" if types else "there is no agent yet"
+        told = f"no agent of this project announces the type {job_type}; {known}: the job waits until one does"
+        sys.stderr.write(f"overmind-control-plane: {job_display.printable(told)}\n")
 
 
 def list_jobs(client: JobClient, arguments: argparse.Namespace) -> int:

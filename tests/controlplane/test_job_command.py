@@ -325,3 +325,37 @@ def test_help_has_examples_and_loads_nothing_heavy() -> None:
 
     assert (0, "[]") == (ended.returncode, ended.stderr)
     assert "job submit --type inference --parameters task.json --input rows.jsonl --wait" in ended.stdout
+
+
+def test_a_type_that_no_agent_announces_is_said(project: Project, task: Path) -> None:
+    """The job waits all the same: an agent that has it may come."""
+    nobody = run(project, "submit", "--type", "inference", "--parameters", str(task))
+    project.agent.register("lease", "job_type:inference")
+
+    known = run(project, "submit", "--type", "inference", "--parameters", str(task))
+    slip = run(project, "submit", "--type", "judge_scoring", "--parameters", str(task))
+
+    assert (0, 0, 0) == (nobody.returncode, known.returncode, slip.returncode)
+    assert "there is no agent yet" in nobody.stderr
+    assert "" == known.stderr
+    assert "no agent of this project announces the type judge_scoring; they announce inference" in slip.stderr
+
+
+def test_a_token_that_others_may_read_is_refused(project: Project, tmp_path: Path) -> None:
+    path = tmp_path / "submit.token"
+    path.write_text(project.tokens.submit)
+    path.chmod(0o644)
+
+    open_to_all = run(project, "list", "--token-file", str(path))
+    path.chmod(0o600)
+    own = run(project, "list", "--token-file", str(path))
+
+    assert (78, 0) == (open_to_all.returncode, own.returncode)
+    assert f"run chmod 600 {path}" in open_to_all.stderr
+
+
+def test_where_a_token_is_missing_the_whole_command_is_named(project: Project) -> None:
+    ended = run(project, "list", token=" ")
+
+    assert 78 == ended.returncode
+    assert "token create --data DIR --project NAME --role submit" in ended.stderr

@@ -21,7 +21,7 @@ from typing import Any, Final
 from overmind_agent import cli
 from overmind_agent.control import journal_reader, showing
 from overmind_agent.control.client import NoAnswer, NotAllowed, NotRunning, ask
-from overmind_agent.control.journal_reader import NoJournal, Reading, age_s
+from overmind_agent.control.journal_reader import NoJournal, NoneYet, Reading, age_s
 from overmind_agent.control.line import RELOAD_S, Refusal
 from overmind_agent.control.plain_text import one_line
 from overmind_config.state_place import state_dir
@@ -46,6 +46,8 @@ def run(options: Options) -> int:
         return _fail(options, "not_allowed", str(error), cli.NO_PERMISSION)
     except NoAnswer as error:
         return _fail(options, "no_answer", str(error), cli.UNAVAILABLE)
+    except NoneYet as error:
+        return _fail(options, "not_running", str(error), NOT_RUNNING)
     except NoJournal as error:
         return _fail(options, "no_journal", str(error), cli.CANT_CREATE)
     except BrokenPipeError:  # whoever read it has seen enough

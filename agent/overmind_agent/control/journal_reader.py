@@ -19,6 +19,10 @@ class NoJournal(Exception):
     """There is none, or it cannot be read; the message says which."""
 
 
+class NoneYet(NoJournal):
+    """No agent has worked there."""
+
+
 @dataclass(frozen=True)
 class KnownJob:
     """A job that is to be gone on with; *state* is `held` or, before its claim was answered, `intended`."""
@@ -81,7 +85,7 @@ def age_s(moment: str) -> float:
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         if not path.exists():
-            raise NoJournal(f"no agent has worked on {path.parent} yet")
+            raise NoneYet(f"no agent has worked on {path.parent} yet")
         address = f"file:{quote(str(path))}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as db:
             yield db
