@@ -40,3 +40,11 @@ def submitter(plane: ControlPlaneProcess) -> Iterator[Submitter]:
     made = Submitter(plane.url, plane.submit_token)
     yield made
     made.close()
+
+
+# What `make chaos` tries and `make test` has no share of: they need more than Python, and minutes.
+WHOLE_ONLY = ("test_clock.py", "test_system_calls.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path.name in WHOLE_ONLY and not config.getoption("--chaos") else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host import Host, Submitter, inference, reviews, wait_until
+from host import Agent, Host, Submitter, inference, reviews, wait_until
 from plane_files import make_job
 
 from overmind_agent.testing import fail_points
@@ -25,6 +25,7 @@ min_free_bytes = 0
 nice = 0
 """
 BUG = 70
+ONE = ("--once", "--wait", "3")
 STARTS = 5  # of an agent, until its job is at its end
 
 
@@ -75,7 +76,7 @@ class Bench:
     """A folder for hosts, one for each point; *token* is an agent's."""
 
     def __init__(self, folder: Path, url: str, token: str, models: str, submitter: Submitter) -> None:
-        self._folder = folder
+        self.folder = folder
         self._parts = (url, token, models)
         self._submitter = submitter
 
@@ -83,13 +84,24 @@ class Bench:
         """Those of an undisturbed run."""
         swept = self.sweep(kind, "0=kill", whose)
         assert "Completed" == swept.history[-1]
-        return (self._folder / f"{kind}-{whose}-0-kill" / "boundaries").read_text().splitlines()
+        return (self.folder / f"{kind}-{whose}-0-kill" / "boundaries").read_text().splitlines()
 
     def sweep(self, kind: str, plan: str, whose: str = "agent") -> Swept:
         """One job, disturbed as *plan* says, to its end."""
-        host = Host(self._folder / f"{kind}-{whose}-{plan.replace('=', '-')}", *self._parts, more=AGENT)
+        host = Host(self.folder / f"{kind}-{whose}-{plan.replace('=', '-')}", *self._parts, more=AGENT)
+        log = host.folder / "boundaries"
+        environment = fail_points.environment(plan, whose=whose, log=log)
+        environment["PYTHONPATH"] += f":{PYTHON_PATH}"
+        return self._whole(host, kind, plan, lambda: host.start(*ONE, **environment))
+
+    def sweep_within(self, kind: str, name: str, within: Sequence[str]) -> Swept:
+        """One job whose agent is first started by the command *within*, to its end; *name* is the point's."""
+        host = Host(self.folder / f"{kind}-{name}", *self._parts, more=AGENT)
+        return self._whole(host, kind, name, lambda: host.start(*ONE, within=within, PYTHONPATH=str(PYTHON_PATH)))
+
+    def _whole(self, host: Host, kind: str, plan: str, start: Callable[[], Agent]) -> Swept:
         try:
-            return self._sweep(host, kind, plan, whose)
+            return self._sweep(host, kind, plan, start)
         finally:
             host.stop_all()
 
@@ -99,12 +111,10 @@ class Bench:
             return whom.submit(kind.parameters(ledger), job_type=kind.job_type)
         return make_job(whom.url, whom.token, b"", "input.txt", kind.parameters(ledger), job_type=kind.job_type)
 
-    def _sweep(self, host: Host, kind: str, plan: str, whose: str) -> Swept:
+    def _sweep(self, host: Host, kind: str, plan: str, start: Callable[[], Agent]) -> Swept:
         ledger, log = host.folder / "ledger", host.folder / "boundaries"
         job_id = self._submit(KINDS[kind], ledger)
-        armed = fail_points.environment(plan, whose=whose, log=log)
-        path = {"PYTHONPATH": f"{armed['PYTHONPATH']}:{PYTHON_PATH}"}
-        first = host.start("--once", "--wait", "3", **{**armed, **path})
+        first = start()
         code = first.exit_code()
         had_result = (host.state / "jobs" / job_id / "result.json").exists()
         begun = _begun(ledger, job_id)

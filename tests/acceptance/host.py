@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +135,10 @@ class Host:
         path.touch(mode=0o600)
         path.write_text(token)
 
-    def start(self, *arguments: str, **environment: str) -> Agent:
-        """Start `overmind-agent run` with the host's configuration."""
+    def start(self, *arguments: str, within: Sequence[str] = (), **environment: str) -> Agent:
+        """Start `overmind-agent run` with the host's configuration, as an argument of the command *within*."""
         clean = {"PATH": os.environ["PATH"], "SECRET_OF_THE_HOST": "not for jobs", **environment}
-        agent = Agent(["run", "--config", str(self.config), *arguments], clean)
+        agent = Agent(["run", "--config", str(self.config), *arguments], clean, within=within)
         self._started.append(agent)
         return agent
 
