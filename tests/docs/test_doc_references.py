@@ -1,0 +1,66 @@
+"""What the docs refer to is there: tests by their names, pages and headings by their links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from doc_pages import PAGES, ROOT
+
+_TEST: Final = re.compile(r"\b(test_\w+)\.py(?:::(test_\w+))?")
+_LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING: Final = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_NAMED: Final = re.compile(r"^(?:    )?def (test_\w+)", re.MULTILINE)
+
+
+def _tests() -> dict[str, set[str]]:
+    """The tests of each module, by its name, which is used once."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    return {path.stem: set(_NAMED.findall(path.read_text(encoding="utf-8"))) for path in files}
+
+
+TESTS: Final = _tests()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    named = _TEST.findall(page.read_text(encoding="utf-8"))
+
+    assert [] == [name for name in named if name[0] not in TESTS or name[1] not in {"", *TESTS[name[0]]}]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+
+    assert [] == [link for link in links if not _leads_somewhere(page, link)]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    if not target.exists():
+        return False
+    return not anchor or anchor in {_anchor(heading) for heading in _HEADING.findall(target.read_text("utf-8"))}
+
+
+def _anchor(heading: str) -> str:
+    """What a heading is called in a link, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_property_has_a_test_or_says_what_is_missing() -> None:
+    rows = re.findall(r"^\| (\d+) \|(.*)$", (ROOT / "docs" / "properties.md").read_text("utf-8"), re.MULTILINE)
+
+    assert [str(number) for number in range(1, 20)] == [number for number, _ in rows]
+    assert [] == [number for number, row in rows if not _TEST.search(row)]
+
+
+def test_every_page_is_in_the_readmes_list() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [] == [
+        page.name for page in PAGES if page.parent.name == "docs" and f"](docs/{page.name})" not in readme
+    ]
