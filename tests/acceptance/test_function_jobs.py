@@ -123,3 +123,16 @@ def test_a_host_that_asks_for_a_sandbox_and_has_none_takes_no_function(
     assert "failed" == grade
     assert "no_job" == agent.summary["outcome"]
     assert ["Pending"] == submitter.history(job_id)[-1:]
+
+
+def test_an_agent_that_is_killed_takes_its_functions_with_it(
+    words: Host, plane: ControlPlaneProcess, tmp_path: Path
+) -> None:
+    _ask(plane, tmp_path, "hang")
+    agent = words.start("--once", "--wait", "20")
+    agent.wait_for("job.started")
+    wait_until(lambda: len(words.children()) >= 2)
+
+    agent.process.kill()
+
+    wait_until(lambda: not words.children())

@@ -34,7 +34,7 @@ _UID: Final = "1000"
 _OLDEST: Final = "bubblewrap 0.8 or later"
 _APART: Final = (
     *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
-    *("--cap-drop", "ALL", "--uid", _UID, "--gid", _UID, "--hostname", "sandbox"),
+    *("--cap-drop", "ALL", "--uid", _UID, "--gid", _UID),
 )
 # Of the system's settings, those without which programs do not start or show the wrong time.
 _SETTINGS: Final = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/ssl/certs", "/etc/mime.types")
