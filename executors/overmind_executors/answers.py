@@ -26,6 +26,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
     CONTENT_FILTER = "content_filter"
     INVALID_RESPONSE = "invalid_response"
+    SCHEMA_MISMATCH = "schema_mismatch"
     TIMEOUT = "timeout"
     NETWORK_ERROR = "network_error"
     RATE_LIMITED = "rate_limited"

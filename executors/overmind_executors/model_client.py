@@ -38,7 +38,8 @@ _MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
     Kind.TIMEOUT: (Signal.REFUSED_CONCURRENCY, Health.UNKNOWN),
     Kind.NETWORK_ERROR: (Signal.NOTHING, Health.FAILED),
     Kind.PROVIDER_ERROR: (Signal.NOTHING, Health.FAILED),
-    # Of programs, which are not asked here.
+    # Of what becomes of an answer later, and of programs, which are not asked here.
+    Kind.SCHEMA_MISMATCH: (Signal.TAKEN, Health.ANSWERED),
     Kind.CRASH: (Signal.NOTHING, Health.UNKNOWN),
     Kind.IMPORT_ERROR: (Signal.NOTHING, Health.UNKNOWN),
     Kind.MEMORY_LIMIT: (Signal.NOTHING, Health.UNKNOWN),

@@ -14,6 +14,7 @@ from overmind_executors.forecast import (
     Estimate,
     Range,
 )
+from overmind_executors.inference.output_schema import REPAIR
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.pacing import RetryPolicy
@@ -60,12 +61,13 @@ class Estimator:
         times = self._task.repetitions
         rows = self._requests * times
         # A retry takes one from the budget of retries, a good answer gives half a one back.
-        most_calls = rows + self._policy.budget + rows // 2
+        needed = 2 * rows if self._task.may_repair else rows
+        most_calls = needed + self._policy.budget + needed // 2
         again = most_calls / rows if rows else 1.0
         asked = Range(
             times * (self._characters // FEWEST),
             times * (self._characters // TYPICAL),
-            math.ceil(again * times * (self._bytes + MESSAGE_TOKENS * self._messages)),
+            self._most_asked(again * times),
         )
         most = math.ceil(again * times * self._most_answers) if self._is_bounded else None
         said = Range(0, times * self._answers, most)
@@ -74,6 +76,16 @@ class Estimator:
             Range(asked.low, asked.typical + said.typical, _sum(asked.ceiling, said.ceiling)),
             self._money(asked, said),
         )
+
+    def _most_asked(self, times: float) -> int | None:
+        """Tokens; who is asked once more is shown the schema and what it said, of which nobody knows the length."""
+        shown = 0
+        if self._task.may_repair:
+            if not self._is_bounded:
+                return None
+            schema = len(strict_json.dumps(self._task.output_schema).encode())
+            shown = self._most_answers + self._requests * (schema + len(REPAIR) + 3 * MESSAGE_TOKENS)
+        return math.ceil(times * (self._bytes + MESSAGE_TOKENS * self._messages + shown))
 
     def _money(self, asked: Range, said: Range) -> Range | None:
         if self._prices is None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from overmind_executors import report, strict_json
 from overmind_executors.allowed_models import refuse_barred
+from overmind_executors.answers import Answer
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -30,6 +31,7 @@ from overmind_executors.inference.output import (
     Done,
     OutputFiles,
 )
+from overmind_executors.inference.output_schema import OutputSchema
 from overmind_executors.inference.parameters import Comparison, InferenceParameters, ModelTarget, parameters_class
 from overmind_executors.inference.programs import Program, open_program
 from overmind_executors.inference.report import report_of
@@ -77,6 +79,7 @@ class InferenceExecutor:
         seen = survey(source, task, context.stop, look=estimator.look)
         estimate = estimator.estimate()
         refuse_if_short(estimate, task)
+        form = OutputSchema(task.output_schema, repairs=task.may_repair) if task.output_schema is not None else None
         is_right = judgement(task.comparison or Comparison(), seen.labels)
         context.log.info("rows.surveyed", rows=seen.total, model=task.target.model, estimate=estimate.as_json())
         compared_by = (task.comparison or Comparison()).kind
@@ -85,7 +88,7 @@ class InferenceExecutor:
             _open(task, endpoint, context, policy) as model,
             OutputFiles(context.output, figures.add) as files,
         ):
-            asking = _Asking(task, model, is_right)
+            asking = _Asking(task, model, is_right, form)
             endings = asking.all_rows(source, seen.total * task.repetitions, context, files)
             facts = summary(
                 task,
@@ -110,7 +113,10 @@ class InferenceExecutor:
 class _Asking:
     """One run over all rows."""
 
-    def __init__(self, task: InferenceParameters, model: PaidModel | Program, is_right: Judgement) -> None:
+    def __init__(
+        self, task: InferenceParameters, model: PaidModel | Program, is_right: Judgement, form: OutputSchema | None
+    ) -> None:
+        self._form = form
         self._task = task
         self._model = model
         self._is_right = is_right
@@ -153,19 +159,24 @@ class _Asking:
                 row, repetition, INVALID_ROW, message=f"line {row.line}: input is a list, but not of messages"
             )
         shared = digest_of(body) if self._task.share_equal_rows and is_shareable(body) else None
-        answer = self._model.ask(
-            body,
-            row_id=row.id,
-            repetition=repetition,
-            timeout_s=self._task.item_timeout_s,
-            is_shared=shared is not None,
-        )
+
+        def ask(what: Mapping[str, Any]) -> Answer | NotAsked:
+            return self._model.ask(
+                what,
+                row_id=row.id,
+                repetition=repetition,
+                timeout_s=self._task.item_timeout_s,
+                is_shared=shared is not None,
+            )
+
+        answer, is_repaired = self._form.answer(ask, body) if self._form else (ask(body), False)
         if isinstance(answer, NotAsked):
             return Done(row, repetition, answer.reason, message=f"not asked: {answer.reason}")
         right = None
         if answer.kind.has_output and row.expected is not None:
             right = self._is_right(answer.output, row.expected)
-        return Done(row, repetition, answer.kind.value, answer, is_right=right, shared=shared)
+        kind = answer.kind.value
+        return Done(row, repetition, kind, answer, is_right=right, shared=shared, is_repaired=is_repaired)
 
     def _credit(self, done: Done) -> Done:
         """*done*; where equal rows share a call, it is the first one of them, in their order, that has paid."""

@@ -32,7 +32,7 @@ class Figures:
         self._ok = self._failed = self._skipped = 0
         self._compared = self._correct = 0
         self._prompt_tokens = self._completion_tokens = 0
-        self._retries = self._refusals = self._shared = self._unpriced = 0
+        self._retries = self._repairs = self._refusals = self._shared = self._unpriced = 0
         self._errors: list[dict[str, Any]] = []
         self._costs = array("d")
         self._latencies_ms = array("d")
@@ -58,7 +58,8 @@ class Figures:
     def _add_answer(self, about: Mapping[str, Any], *, is_ok: bool) -> None:
         self._prompt_tokens += about["prompt_tokens"] or 0
         self._completion_tokens += about["completion_tokens"] or 0
-        self._retries += max(0, about["attempts"] - 1)
+        self._retries += max(0, about["attempts"] - 1 - about["repaired"])
+        self._repairs += about["repaired"] and not about["shared"]
         self._refusals += about["refusals"]
         self._shared += about["shared"]
         if is_ok:
@@ -89,6 +90,7 @@ class Figures:
             },
             "shared_rows": self._shared,
             "retries": self._retries,
+            "repairs": self._repairs,
             "refusals": self._refusals,
             "repetitions": self._repetitions,
             "errors": self._errors,

@@ -30,6 +30,7 @@ class Done:
         is_right: None when nothing was compared.
         shared: a digest of the request, when equal rows share a call.
         is_paid_elsewhere: an earlier row has the call that this answer is from.
+        is_repaired: the model was asked once more, for its first output did not have the form.
     """
 
     row: Row | BrokenRow
@@ -40,6 +41,7 @@ class Done:
     is_right: bool | None = None
     shared: bytes | None = None
     is_paid_elsewhere: bool = False
+    is_repaired: bool = False
 
     @property
     def is_ok(self) -> bool:
@@ -118,6 +120,7 @@ def _about_row(done: Done) -> Mapping[str, Any]:
         "expected_output": expected,
         "correct": done.is_right,
         "shared": done.is_paid_elsewhere,
+        "repaired": done.is_repaired,
     }
 
 

@@ -153,6 +153,8 @@ class InferenceParameters(RowPlace):
         item_timeout_s: how long one call may take in all.
         stop_after_errors: that many failed rows in a row end the work.
         refuse_over_budget: call nothing when the estimate is beyond the budget; else go as far as it lasts.
+        output_schema: a JSON schema; an output that is not JSON of that form fails its row, as `schema_mismatch`.
+        repair: ask once more, naming the fault, before that.
         share_equal_rows: one call for all rows whose requests are equal and have a temperature of 0.
     """
 
@@ -167,6 +169,8 @@ class InferenceParameters(RowPlace):
     budget: Limits = Limits()
     refuse_over_budget: bool = False
     share_equal_rows: bool = False
+    output_schema: dict[str, Any] | None = None
+    repair: bool = True
 
     @model_validator(mode="after")
     def _holds_together(self) -> InferenceParameters:
@@ -175,6 +179,11 @@ class InferenceParameters(RowPlace):
         if self.share_equal_rows and self.target.temperature not in (None, 0):
             raise ValueError("share_equal_rows needs target.temperature 0: else equal rows have different answers")
         return self
+
+    @property
+    def may_repair(self) -> bool:
+        """Whether a row may be asked once more than its retries."""
+        return self.output_schema is not None and self.repair and isinstance(self.target, ModelTarget)
 
     @property
     def most_items(self) -> int:

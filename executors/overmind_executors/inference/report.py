@@ -17,6 +17,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "refused": "the model refused",
     "content_filter": "the provider's filter took the answer away",
     "invalid_response": "the answer is not what was asked for",
+    "schema_mismatch": "the output is not JSON of the form that was asked for",
     "timeout": "no answer in time",
     "network_error": "the connection failed",
     "rate_limited": "the provider had no room for the call",
@@ -110,6 +111,8 @@ def _told(facts: Facts) -> Iterator[tuple[Cell, ...]]:
     usage = facts["usage"]
     yield "calls", usage["model_calls"]
     yield "repeated calls", facts["retries"]
+    if facts["repairs"]:
+        yield "rows that were asked once more for an output of the right form", facts["repairs"]
     yield "calls that the provider had no room for", facts["refusals"]
     if facts["shared_rows"]:
         yield "rows that share another row's call", facts["shared_rows"]
