@@ -16,6 +16,8 @@ from overmind_agent.lifecycle import LIFECYCLE
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
+# A short job has said all that it has to say within such a time, and that goes out in one exchange instead of four.
+GATHER_S: Final = 0.05
 # An outage may last for days, and there may be many of us.
 BASE_S: Final = 1.0
 CAP_S: Final = 60.0
@@ -57,6 +59,7 @@ class Delivery:
         """Deliver until *closing*."""
         while not closing.is_set():
             self._outbox.wait_for_post(IDLE_S)
+            self._outbox.gather(GATHER_S)
             self._clock.sleep(self.deliver())
 
     def deliver(self) -> float:

@@ -135,6 +135,11 @@ class OutboxTable(JournalFile):
             if not self._is_waiting():
                 self._outbox_changed.wait(timeout_s)
 
+    def gather(self, timeout_s: float) -> None:
+        """See Outbox."""
+        with self._outbox_changed:
+            self._outbox_changed.wait_for(self._is_urgent, timeout_s)
+
     def wake(self) -> None:
         """See Outbox."""
         with self._outbox_changed:
@@ -146,8 +151,15 @@ class OutboxTable(JournalFile):
             return self._outbox_changed.wait_for(lambda: not self._is_waiting(), timeout_s)
 
     def _is_waiting(self) -> bool:
-        query = "SELECT 1 FROM outbox WHERE fate IS NULL LIMIT 1"
+        return bool(self._waiting("LIMIT 1"))
+
+    def _is_urgent(self) -> bool:
+        waiting = self._waiting()
+        return not waiting or any(not LIFECYCLE[status].is_held for status in waiting)
+
+    def _waiting(self, most: str = "") -> list[Status]:
+        query = f"SELECT status FROM outbox WHERE fate IS NULL {most}"  # noqa: S608 - two words of our own
         try:
-            return self._db.execute(query).fetchone() is not None
+            return [Status(name) for (name,) in self._db.execute(query)]
         except sqlite3.Error as error:
             raise JournalError(f"the journal cannot be read: {error}") from error

@@ -216,6 +216,9 @@ class Outbox(Protocol):
     def wait_for_post(self, timeout_s: float) -> None:
         """Sleep until something waits to be sent, at most *timeout_s* seconds or until `wake`."""
 
+    def gather(self, timeout_s: float) -> None:
+        """Let more gather behind what waits: for *timeout_s* seconds, or until the last word about a job waits."""
+
     def wake(self) -> None:
         """End a `wait_for_post`."""
 

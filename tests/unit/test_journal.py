@@ -254,6 +254,37 @@ def test_who_waits_for_a_post_is_woken_by_it(journal: SqliteJournal) -> None:
     assert [[(JOB_ID, 1, 1, Status.VALIDATING)]] == found
 
 
+def test_what_gathers_is_waited_for_until_a_last_word_comes(journal: SqliteJournal) -> None:
+    held(journal)
+    journal.post(a_claim(), Status.VALIDATING)
+    found: list[list[tuple[str, int, int, Status]]] = []
+
+    def gather() -> None:
+        journal.gather(10)
+        found.append(waiting(journal))
+
+    waiter = threading.Thread(target=gather)
+    waiter.start()
+    for status in WAY[1:]:
+        journal.post(a_claim(), status)
+    waiter.join(5)
+
+    assert [[(JOB_ID, 1, n, status) for n, status in enumerate(WAY, start=1)]] == found
+
+
+@pytest.mark.parametrize("last", [Status.FAILED, Status.CANCELED, Status.PENDING, None], ids=str)
+def test_a_last_word_and_nothing_at_all_wait_for_no_other(journal: SqliteJournal, last: Status | None) -> None:
+    held(journal)
+    if last is not None:
+        journal.post(a_claim(), last)
+    waiter = threading.Thread(target=journal.gather, args=[60])
+
+    waiter.start()
+    waiter.join(5)
+
+    assert not waiter.is_alive()
+
+
 def test_who_waits_for_an_empty_outbox_is_woken_by_the_last_delivery(journal: SqliteJournal) -> None:
     held(journal)
     journal.post(a_claim(), Status.VALIDATING)
