@@ -214,9 +214,9 @@ def _rule(facts: Facts, task: BacktestingParameters) -> Section:
         f"faster by {100 * rule.min_saving:g} %. Each one-sided test at {100 * rule.alpha:g} %, over all "
         "candidates together."
     )
-    times = facts["repetitions"]
+    times = "once" if facts["repetitions"] == 1 else f"{facts['repetitions']} times"
     asked = (
-        f"{facts['rows']} rows, {'once' if times == 1 else f'{times} times'} each; models were asked row by row in random "
+        f"{facts['rows']} rows, {times} each; models were asked row by row in random "
         f"order, seed {task.seed}. {facts['saved_requests']} requests were saved by racing."
     )
     recorded = (

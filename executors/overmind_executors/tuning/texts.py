@@ -99,7 +99,8 @@ def changes(before: Texts, after: Texts) -> str:
         came, went = _lines(old, after[name])
         if came or went:
             first = "; ".join(line.strip()[:160] for line in came[:3] if line.strip())
-            said.append(f"{name}: {len(came)} line{'s' * (len(came) != 1)} added, {len(went)} removed. New: {first}")
+            lines = "1 line" if len(came) == 1 else f"{len(came)} lines"
+            said.append(f"{name}: {lines} added, {len(went)} removed. New: {first}")
     return "\n".join(said)[:MAX_SUMMARY]
 
 
