@@ -131,6 +131,7 @@ class Zoo:
         bodies: every request's body, in the order of arrival.
         authorizations, traceparents: the headers of that name that came.
         refused: requests that a limit did not take.
+        pause_s, tells_usage: of a streamed answer: after its first word, and at its end.
         peak: the most requests that were in the zoo at once.
     """
 
@@ -147,6 +148,8 @@ class Zoo:
         self._inside = 0
         self._limit: AtOnce | PerSecond | None = None
         self.latency_s = 0.0
+        self.pause_s = 0.0
+        self.tells_usage = True
         self.refused = 0
         self._answers_left: int | None = None
         self._gate = 0
@@ -295,7 +298,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             case None:
                 text = zoo.models.get(body["model"], echo)(body["messages"])
-                self._send(200, _completion(body, {"role": "assistant", "content": text}, "stop"), {})
+                whole = _completion(body, {"role": "assistant", "content": text}, "stop")
+                if body.get("stream"):
+                    self._stream(json.loads(whole))
+                else:
+                    self._send(200, whole, {})
 
     def _send(self, code: int, content: bytes, headers: Mapping[str, str], *, length: int | None = None) -> None:
         """In one write: two small ones would wait for the client's delayed acknowledgement."""
@@ -309,6 +316,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(head.encode() + content)
         self.close_connection = length is not None
 
+    def _stream(self, whole: Body) -> None:
+        """The same answer in events, word by word; after the first one a pause."""
+        about = {key: whole[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+        words = whole["choices"][0]["message"]["content"].split(" ")
+        deltas: list[Body] = [{"role": "assistant", "content": ""}]
+        deltas += [{"content": word if place == 0 else f" {word}"} for place, word in enumerate(words)]
+        events = [{**about, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        events.append({**about, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if whole.get("usage") and self.server.zoo.tells_usage:
+            events.append({**about, "choices": [], "usage": whole["usage"]})
+        lines = [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
+        head = b"HTTP/1.1 200 x\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with contextlib.suppress(OSError):
+            self.wfile.write(head + b"".join(map(_chunk, lines[:2])))
+            self.server.zoo.closing.wait(self.server.zoo.pause_s)
+            self.wfile.write(b"".join(map(_chunk, [*lines[2:], b""])))
+
     def _drip(self, in_headers: bool) -> None:
         start = b"HTTP/1.1 200 OK\r\n" + (b"" if in_headers else b"Content-Length: 100000\r\n\r\n")
         with contextlib.suppress(OSError):
@@ -316,6 +340,10 @@ class _Handler(BaseHTTPRequestHandler):
             while not self.server.zoo.closing.wait(0.05):
                 self.wfile.write(b"x")
         self.close_connection = True
+
+
+def _chunk(content: bytes) -> bytes:
+    return f"{len(content):x}\r\n".encode() + content + b"\r\n"
 
 
 def _completion(body: Body, message: Body, finish_reason: str) -> bytes:

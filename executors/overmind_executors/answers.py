@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from overmind_executors import strict_json
+from overmind_executors import streamed, strict_json
 from overmind_executors.refusals import is_about_money
 from overmind_executors.timed_http import Reply
 
@@ -67,6 +67,7 @@ class Answer:
         body: the provider's JSON, as it was; None unless there is an output.
         output: text, or `{"content", "tool_calls"}` when the model called tools.
         message: of a failure, for people.
+        first_token_ms: of a streamed answer, until something of it was there.
         latency_ms: of the call itself, without any waiting for our own limits.
         started_at: ISO 8601, UTC.
         attempts, refusals: calls made for this answer, and how many of them the provider had no room for.
@@ -85,6 +86,7 @@ class Answer:
     started_at: str = ""
     attempts: int = 1
     refusals: int = 0
+    first_token_ms: float | None = None
 
     def to_json(self) -> str:
         """For the journal."""
@@ -119,10 +121,21 @@ def read(reply: Reply, *, secret: str, wants_json: bool) -> Answer:
         secret: taken out of the text wherever it stands; a provider may quote a key.
         wants_json: whether the request asked for JSON, so that any other output is invalid.
     """
-    text = reply.body.decode("utf-8", errors="replace")
+    first_s = None
+    if streamed.is_streamed(reply):
+        made, first_s = streamed.whole(reply)
+        text = strict_json.dumps(made) if made is not None else "the stream was cut"
+    else:
+        text = reply.body.decode("utf-8", errors="replace")
     text = text.replace(secret, "[redacted]") if secret else text
     request_id = reply.headers.get("x-request-id", "")[:128]
-    facts = Answer(Kind.OK, status=reply.status, request_id=request_id, latency_ms=round(reply.latency_s * 1000, 3))
+    facts = Answer(
+        Kind.OK,
+        status=reply.status,
+        request_id=request_id,
+        latency_ms=round(reply.latency_s * 1000, 3),
+        first_token_ms=None if first_s is None else round(first_s * 1000, 3),
+    )
     try:
         body = strict_json.loads(text, levels=strict_json.MAX_DEPTH - _WRAPPING_LEVELS)
     except strict_json.NotJson as error:

@@ -35,12 +35,19 @@ _RING_AGAIN_S: Final = 0.05
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, whole. `latency_s` is from the first byte sent to the last byte read."""
+    """
+    An answer, whole.
+
+    Attributes:
+        latency_s: from the first byte sent to the last byte read.
+        arrivals: how many bytes of the body were there after how many seconds, for each piece that came.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     latency_s: float
+    arrivals: tuple[tuple[int, float], ...] = ()
 
 
 class CallFailed(Exception):
@@ -268,12 +275,15 @@ class TimedHttp:
             verify=self._verify,
             proxies=self._proxies,
         ) as answer:
-            content = bytearray()
+            content, arrivals = bytearray(), list[tuple[int, float]]()
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 content += chunk
+                arrivals.append((len(content), time.monotonic() - began))
                 if len(content) > MAX_ANSWER_BYTES:
                     raise AnswerTooLarge(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-            return Reply(answer.status_code, answer.headers, bytes(content), time.monotonic() - began)
+            return Reply(
+                answer.status_code, answer.headers, bytes(content), time.monotonic() - began, tuple(arrivals)
+            )
 
     def _adapter(self) -> _Adapter:
         if not hasattr(self._own, "adapter"):

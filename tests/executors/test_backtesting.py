@@ -343,6 +343,24 @@ def test_two_settings_of_one_model_are_two_candidates(make: Make, zoo: Zoo) -> N
     assert {"temperature": 0.0} == facts["identities"]["plain"]["settings"]
 
 
+def test_streamed_answers_are_the_same_and_tell_when_their_first_word_came(make: Make, zoo: Zoo) -> None:
+    zoo.pause_s = 0.02
+    context = make()
+
+    facts = _run(context, stream=True).outcome
+
+    told = facts["backtest_results"]["baseline_metrics"]
+    assert {True} == {body["stream"] for body in zoo.bodies}
+    assert 30 == told["answered"]
+    assert told["total_output_tokens"] > 30
+    for line in _lines(context):
+        cell = line["models"]["good"]
+        assert cell["output"].endswith(line["input"])
+        assert cell["first_token_ms"] + 15 <= cell["latency_ms"]
+    assert 0 < told["first_token_ms"]["p50"]["value"] < told["latency_ms"]["p50"]["value"]
+    assert "To the first token" in (context.output / "report.md").read_text()
+
+
 def _recorded(count: int, *, share: float = 0.5, **more: Any) -> list[dict[str, Any]]:
     """Rows with the outputs that the incumbent had made before."""
     answer = knows("old", share)

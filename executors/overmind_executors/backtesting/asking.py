@@ -29,6 +29,8 @@ _OF_AN_OUTPUT: Final = frozenset(
     | {"tool_calls", "trajectory", "turns", "turn_count", "custom_id", "datapoint_id"}
 )
 
+_STREAMED: Final[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -81,6 +83,8 @@ class RowAsker:
         model, row = self._models[name], piece.row
         try:
             body = {**body_of(row, self._prompts[name]), **effort_of(self._task.model_of(name), model)}
+            if self._task.stream:
+                body |= _STREAMED
         except MissingField as missing:
             return _unasked("missing_input_field", f"no field {str(missing)!r}")
         except NotMessages:
@@ -180,6 +184,7 @@ def _about(answer: Answer) -> dict[str, Any]:
         "answered": answer.kind.has_output,
         "output": answer.output,
         "latency_ms": answer.latency_ms if answer.kind.has_output else None,
+        "first_token_ms": answer.first_token_ms if answer.kind.has_output else None,
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "cost_usd": answer.cost_usd,
@@ -190,7 +195,7 @@ def _about(answer: Answer) -> dict[str, Any]:
 
 def _unasked(reason: str, message: str) -> dict[str, Any]:
     nothing = dict.fromkeys(
-        ("output", "latency_ms", "prompt_tokens", "completion_tokens", "cost_usd", "started_at")
+        ("output", "latency_ms", "first_token_ms", "prompt_tokens", "completion_tokens", "cost_usd", "started_at")
     )
     head = {"outcome": reason, "message": message, "asked": False, "answered": False}
     return {**head, **nothing, "attempts": 0, **_not_scored(skipped(reason))}

@@ -40,12 +40,15 @@ class _Sums:
         self.tokens = [0, 0]
         self.retries = self.judge_calls = self.gate_failures = 0
         self.judge_cost: float | None = 0.0
+        self.first_tokens: list[float] = []
 
     def add(self, cell: Mapping[str, Any]) -> None:
         self.outcomes[cell["outcome"]] += 1
         if cell["answered"]:
             self.scoring[cell["scoring"]] += 1
         self.gate_failures += cell["gate_failed"]
+        if cell.get("first_token_ms") is not None:
+            self.first_tokens.append(cell["first_token_ms"])
         self.tokens[0] += cell["prompt_tokens"] or 0
         self.tokens[1] += cell["completion_tokens"] or 0
         self.retries += max(0, cell["attempts"] - 1)
@@ -141,16 +144,21 @@ def _model(evidence: Evidence, name: str, sums: _Sums, task: BacktestingParamete
         "total_input_tokens": sums.tokens[0],
         "total_output_tokens": sums.tokens[1],
         "retries": sums.retries,
-        "latency_ms": {
-            "mean": rounded(math.fsum(latencies) / len(latencies), 3) if latencies else None,
-            **{key: _percentile(latencies, share, task.rule) for key, share in _PERCENTILES.items()},
-        },
+        "latency_ms": _times(latencies, task.rule),
+        "first_token_ms": _times(sorted(sums.first_tokens), task.rule) if task.stream else None,
     }
 
 
 def _evaluator(tally: Tally) -> dict[str, Any]:
     coverage = tally.coverage()
     return {"mean": rounded(tally.mean()), "scored": coverage["scored"], "error": coverage[Outcome.ERROR.value]}
+
+
+def _times(ascending: Sequence[float], rule: Rule) -> dict[str, Any]:
+    return {
+        "mean": rounded(math.fsum(ascending) / len(ascending), 3) if ascending else None,
+        **{key: _percentile(ascending, share, rule) for key, share in _PERCENTILES.items()},
+    }
 
 
 def _percentile(ascending: Sequence[float], share: float, rule: Rule) -> dict[str, Any]:

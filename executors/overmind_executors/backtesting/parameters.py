@@ -54,6 +54,7 @@ class BacktestingParameters(RowPlace):
         evaluators, judge: what an answer is worth; the judge's word where there is one, else the evaluators' mean.
         rule: by which a switch is advised.
         racing: take hopeless candidates out early; None asks everybody about every row.
+        stream: ask for streamed answers, so that the time to the first token is known.
         repetitions: how often each model is asked about each row.
         max_items: that many rows, drawn with *seed*; 0 for all.
         segment_fields: of the row; each value is a segment, each entry of a list too.
@@ -71,6 +72,7 @@ class BacktestingParameters(RowPlace):
     judge: JudgeParameters | None = None
     rule: Rule = Rule()
     racing: Racing | None = None
+    stream: bool = False
     repetitions: Annotated[int, Field(ge=1, le=20)] = 1
     max_items: Annotated[int, Field(ge=0)] = 0
     seed: int = 0

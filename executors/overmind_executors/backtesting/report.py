@@ -94,17 +94,7 @@ def _models(facts: Facts) -> Section:
         (name, one["usd_per_1000_requests"], one["usd_per_1000_successes"], one["judge_usd"])
         for name, one in models
     )
-    latency = tuple(
-        (
-            name,
-            *(
-                cell
-                for key in ("p50", "p95", "p99")
-                for cell in (one["latency_ms"][key]["value"], *_ends(one["latency_ms"][key]["interval"]))
-            ),
-        )
-        for name, one in models
-    )
+    latency, first = (_times(facts, which) for which in ("latency_ms", "first_token_ms"))
     heads = tuple(head for key in ("p50", "p95", "p99") for head in (key, f"{key} low", f"{key} high"))
     return Section(
         "Each model",
@@ -113,8 +103,25 @@ def _models(facts: Facts) -> Section:
             Table("US dollars", ("model", "1,000 requests", "1,000 successes", "judging"), money),
             "A dash is a price that nobody has given, not nought.",
             Table("Latency, milliseconds", ("model", *heads), latency),
+            *((Table("To the first token, milliseconds", ("model", *heads), first),) if first else ()),
             _LATENCY,
         ),
+    )
+
+
+def _times(facts: Facts, which: str) -> tuple[tuple[Cell, ...], ...]:
+    """A row for each model that has such times, with the ends of their intervals."""
+    return tuple(
+        (
+            name,
+            *(
+                cell
+                for key in ("p50", "p95", "p99")
+                for cell in (one[which][key]["value"], *_ends(one[which][key]["interval"]))
+            ),
+        )
+        for name, one in facts["models"].items()
+        if one[which] is not None
     )
 
 
