@@ -1,14 +1,15 @@
 """
 Logging: one line an event, JSON for machines, coloured for people, the same for our events and the libraries'.
 
-A line is written whole or not at all, and a stream that does not take it never stops the work: the lines that
-were lost are counted, and the next one that gets through is preceded by their number.
+A line is written whole, or ends where its reader stopped reading; and a stream that does not take it never stops the
+work: the lines that were lost are counted, and the next one that gets through is preceded by their number.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Final, TextIO
@@ -185,13 +186,18 @@ def _pretty(colors: bool, bound: Container[str]) -> Sequence[Processor]:
     )
 
 
+READER_S: Final = 1.0
+"""How long a line waits for whoever reads the log."""
+
+
 class LineHandler(logging.Handler):
     """
     Writes one line for each record and survives whatever the stream does.
 
     A terminal is written to through its stream, so that a progress bar that has taken it over can move out of
     the way. Anything else is written to past Python's buffers: what a full disk refused must not stay in them
-    and fail again when the process ends.
+    and fail again when the process ends. A reader that does not read, such as a log collector that hangs, is
+    waited for once and then not any more, until it reads again: a heartbeat must not wait for a log line.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -199,6 +205,8 @@ class LineHandler(logging.Handler):
         self._stream = stream
         self.lost_lines = 0
         self._unreported = 0
+        self._patience_s = READER_S
+        self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write *record*, or count it."""
@@ -224,9 +232,24 @@ class LineHandler(logging.Handler):
             stream.write(line + "\n")
             stream.flush()
             return
-        waiting = memoryview((line + "\n").encode("utf-8", "backslashreplace"))
+        start = "\n" if self._is_cut else ""
+        waiting = memoryview(f"{start}{line}\n".encode("utf-8", "backslashreplace"))
         while waiting:
-            waiting = waiting[os.write(descriptor, waiting) :]
+            self._wait_for_room(descriptor)
+            waiting = waiting[os.write(descriptor, waiting[: select.PIPE_BUF]) :]
+            self._is_cut = bool(waiting)
+
+    def _wait_for_room(self, descriptor: int) -> None:
+        """
+        Raises:
+            TimeoutError: nobody makes room for PIPE_BUF bytes, so that a write would wait for ever.
+        """
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        is_free = bool(poll.poll(self._patience_s * 1000))
+        self._patience_s = READER_S if is_free else 0.0
+        if not is_free:
+            raise TimeoutError
 
     def _current(self) -> TextIO | None:
         """The stream itself, or what stands in its place while a progress bar is drawn."""

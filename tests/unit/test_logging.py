@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -285,3 +287,25 @@ def test_the_process_outlives_its_output(redirect: str, lost: str | None) -> Non
     assert 0 == done.returncode, done.stderr
     assert done.stderr.strip().isdecimal()
     assert lost in (None, done.stderr.strip())
+
+
+def test_a_reader_that_does_not_read_is_not_waited_for() -> None:
+    """As a log collector that hangs: no thread and no heartbeat waits for it, and what was lost is counted."""
+    reading, writing = os.pipe()
+    record = logging.LogRecord("x", logging.INFO, __file__, 0, "x" * 10_000, None, None)
+    with os.fdopen(writing, "w") as stream:
+        handler = logs.LineHandler(stream)
+        began_s = time.monotonic()
+
+        for _ in range(200):
+            handler.emit(record)
+        took_s = time.monotonic() - began_s
+        lost = handler.lost_lines
+        os.read(reading, 1 << 20)
+        handler.emit(record)
+
+    said = os.read(reading, 1 << 20)
+    os.close(reading)
+    assert lost > 190
+    assert took_s < 10
+    assert said.startswith(f"\n{lost} log lines were lost".encode())
