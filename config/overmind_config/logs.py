@@ -1,8 +1,8 @@
 """
 Logging: one line an event, JSON for machines, coloured for people, the same for our events and the libraries'.
 
-A line is written whole, or ends where its reader stopped reading; and a stream that does not take it never stops the
-work: the lines that were lost are counted, and the next one that gets through is preceded by their number.
+A line is written whole, or ends where its reader stopped reading; and a stream that does not take it never stops
+the work: the lines that were lost are counted, and the next one that gets through is preceded by their number.
 """
 
 from __future__ import annotations
