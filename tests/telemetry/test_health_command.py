@@ -199,3 +199,14 @@ def test_a_real_daemon_is_live_while_it_turns_and_not_when_it_was_killed(tmp_pat
     assert (True, False) == (alive["live"], alive["ready"])
     assert ["starting"] == [reason["code"] for reason in alive["reasons"]]
     assert "not_running" == _code(state)
+
+
+def test_a_file_that_cannot_be_removed_is_no_bug(tmp_path: Path) -> None:
+    """The daemon has done its work by then, and its exit code says so; what is left says that nothing lives."""
+    file = HealthFile(tmp_path)
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).mkdir()
+
+    file.close()
+
+    assert not read(tmp_path)["live"]

@@ -33,7 +33,8 @@ class HealthFile:
     def __init__(self, state: Path) -> None:
         self._path = state / NAME
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.posix_fallocate(self._file, 0, SIZE_BYTES)
+        with suppress(OSError):  # on a full disk a report may not fit, which is no reason not to work
+            os.posix_fallocate(self._file, 0, SIZE_BYTES)
         os.ftruncate(self._file, SIZE_BYTES)
         self._boot_id = boot_id()
 
@@ -49,7 +50,8 @@ class HealthFile:
 
     def close(self) -> None:
         """The daemon has ended in order: there is nothing to read any more."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is left says that its process is gone
+            self._path.unlink()
         os.close(self._file)
 
 
