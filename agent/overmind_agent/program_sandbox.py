@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overmind_config.settings import Settings
-from overmind_executors.sandbox.deciding import decide
+from overmind_executors.sandbox.deciding import decide, what_is_missing
 from overmind_executors.sandbox.levels import Sandbox
 
 
@@ -27,4 +27,16 @@ def sandbox_of(settings: Settings) -> Sandbox:
         processes=given.processes,
         disk_bytes=given.disk_bytes,
     )
-    return decide(given.use, wanted) if has_programs(settings) else wanted
+    if not has_programs(settings):
+        return wanted
+    return decide(given.use, wanted, missing=lambda sandbox: _shown(settings) or what_is_missing(sandbox))
+
+
+def _shown(settings: Settings) -> str:
+    """What of ours `sandbox.reads` would show to programs; empty for nothing."""
+    keys = [settings.control_plane.token_file, *(model.api_key_file for model in settings.models.values())]
+    for ours in (settings.agent.state_dir, *keys):
+        for folder in settings.sandbox.reads:
+            if ours is not None and ours.resolve().is_relative_to(folder.resolve()):
+                return f"sandbox.reads has {folder}, and {ours} lies in it; name only what programs need"
+    return ""
