@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from overmind_agent.errors import JobError
 from overmind_agent.jobs import ResultFile
+
+# Why a job fails, by what has too many bytes.
+TOO_LARGE: Final = {"input": "input_too_large", "result": "result_too_large"}
 
 
 @dataclass(frozen=True)
@@ -35,5 +39,5 @@ def _check(what: str, size_bytes: int, most_bytes: int | None) -> None:
     if most_bytes is not None and size_bytes > most_bytes:
         raise JobError(
             f"the {what} has {size_bytes:,} bytes, more than policy.max_{what}_bytes of this host, {most_bytes:,}",
-            reason=f"{what}_too_large",
+            reason=TOO_LARGE[what],
         )
