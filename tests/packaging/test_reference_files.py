@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from overmind_agent import cli
 from overmind_config.keys import known_keys
 from overmind_config.load import load
 from overmind_config.settings import Settings
@@ -116,3 +118,76 @@ def test_the_images_environment_is_understood() -> None:
         loaded.settings.logging.format,
         loaded.settings.agent.state_dir,
     )
+
+
+@pytest.fixture(scope="module")
+def kubernetes() -> dict[str, Any]:
+    """The documents of the Kubernetes manifest, by their kind."""
+    documents = yaml.safe_load_all((ROOT / "config" / "kubernetes.yaml").read_text(encoding="utf-8"))
+    return {document["kind"]: document for document in documents}
+
+
+@pytest.fixture(scope="module")
+def pod(kubernetes: dict[str, Any]) -> dict[str, Any]:
+    """What its pods are."""
+    found: dict[str, Any] = kubernetes["StatefulSet"]["spec"]["template"]["spec"]
+    return found
+
+
+def test_a_pod_may_do_next_to_nothing(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    expected = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+    assert expected == container["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert f"--uid {pod['securityContext']['runAsUser']} " in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert not pod["automountServiceAccountToken"]
+
+
+def test_a_pod_is_given_the_time_that_it_needs(pod: dict[str, Any]) -> None:
+    assert Settings.model_validate({}).agent.stop_timeout_s == pod["terminationGracePeriodSeconds"]
+
+
+def test_the_commands_of_a_pod_are_commands_of_ours(pod: dict[str, Any]) -> None:
+    (container,) = pod["containers"]
+    asked = [container[f"{when}Probe"]["exec"]["command"] for when in ("startup", "liveness", "readiness")]
+    asked.append(container["lifecycle"]["preStop"]["exec"]["command"])
+
+    options = [cli.parser().parse_args(words[1:]) for words in asked]
+
+    assert {"overmind-agent"} == {words[0] for words in asked}
+    assert ["health", "health", "health", "drain"] == [told.command for told in options]
+    assert "run" == cli.parser().parse_args(container["args"]).command
+
+
+def test_a_pods_configuration_is_understood(
+    kubernetes: dict[str, Any], pod: dict[str, Any], tmp_path: Path
+) -> None:
+    (container,) = pod["containers"]
+    environ = {env["name"]: env.get("value", "a-name") for env in container["env"]}
+    config = tmp_path / "agent.toml"
+    config.write_text(kubernetes["ConfigMap"]["data"]["agent.toml"], encoding="utf-8")
+
+    loaded = load(config=config, environ=environ)
+
+    assert ("a-name", (Path("/data"),)) == (loaded.settings.agent.name, loaded.settings.agent.data_roots)
+
+
+def test_every_mount_of_a_pod_has_its_volume(kubernetes: dict[str, Any], pod: dict[str, Any]) -> None:
+    claimed = [claim["metadata"]["name"] for claim in kubernetes["StatefulSet"]["spec"]["volumeClaimTemplates"]]
+    volumes = [volume["name"] for volume in pod["volumes"]] + claimed
+
+    assert sorted(volumes) == sorted(mount["name"] for mount in pod["containers"][0]["volumeMounts"])
+
+
+def test_the_health_check_of_the_image_is_a_command_of_ours() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", text, re.MULTILINE)
+
+    program, *arguments = json.loads(words)
+
+    assert ("overmind-agent", "health") == (program, cli.parser().parse_args(arguments).command)
