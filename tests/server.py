@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import NoReturn
 
 from overmind_controlplane import cli
 from overmind_controlplane.access import Role, make_project, make_token
@@ -21,6 +24,7 @@ from overmind_controlplane.plane import open_database
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
+COMMAND_S = 60.0
 DATABASE_VARIABLE = "OVERMIND_DATABASE_URL"
 _LISTENING = "listening on "
 # Servers are forked from a process that has imported all that they need, which would else take each a second.
@@ -89,7 +93,7 @@ class ControlPlaneProcess:
         said, output = _FORKED.Pipe(duplex=False)
         told = ([*arguments, *self.arguments], self.environment, output, self._log_file)
         with output:
-            self.process = _FORKED.Process(target=_serve, args=told)
+            self.process = _FORKED.Process(target=_be, args=told)
             self.process.start()
         with said:
             self.url = self._first_line(said).removeprefix(_LISTENING)
@@ -146,12 +150,25 @@ class ControlPlaneProcess:
         return line.decode().strip()
 
 
-def _serve(arguments: Sequence[str], environment: Mapping[str, str], output: Connection, log: Path) -> None:
-    """Be the server: what its command does, in a process that is not ours any more."""
+def run_command(*arguments: str, environment: Mapping[str, str] | None = None) -> CompletedProcess[str]:
+    """`overmind-control-plane` with *arguments*, to its end; forked as the servers are."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder) / "out", Path(folder) / "errors"
+        process = _FORKED.Process(target=_be, args=(arguments, environment or dict(os.environ), out, errors))
+        process.start()
+        process.join(COMMAND_S)
+        code = process.exitcode
+        process.kill()
+        assert code is not None, f"{arguments} does not end"
+        return CompletedProcess(arguments, code, out.read_text(), errors.read_text())
+
+
+def _be(arguments: Sequence[str], environment: Mapping[str, str], output: Connection | Path, log: Path) -> NoReturn:
+    """Be what the command is, in a process that is not ours any more."""
     os.environ.clear()
     os.environ.update(environment)
-    with output, log.open("ab") as errors:
-        os.dup2(output.fileno(), 1)
+    with output if isinstance(output, Connection) else output.open("wb") as out, log.open("ab") as errors:
+        os.dup2(out.fileno(), 1)
         os.dup2(errors.fileno(), 2)
     raise SystemExit(cli.main(arguments))
 

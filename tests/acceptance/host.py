@@ -196,9 +196,11 @@ class Host:
 def wait_until(is_so: Callable[[], bool], *, timeout_s: float = TIMEOUT_S) -> None:
     """Look again and again, until it is so."""
     ends_at_s = time.monotonic() + timeout_s
+    gap_s = 0.02
     while not is_so():
         assert time.monotonic() < ends_at_s, "it never came to be so"
-        time.sleep(0.02)
+        time.sleep(gap_s)
+        gap_s = min(0.2, gap_s * 1.2)
 
 
 def reviews(number: int) -> list[dict[str, Any]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from host import Host, Submitter, inference, wait_until
+from host import Agent, Host, Submitter, inference, wait_until
 
 from server import ControlPlaneProcess
 from zoo import Zoo
 
-JOBS = 200
+JOBS = 100
 LIMIT_S = 240.0
 
 
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_two_agents_with_four_slots_each_share_200_jobs(
+def test_two_agents_with_four_slots_each_share_100_jobs(
     tmp_path: Path, plane: ControlPlaneProcess, submitter: Submitter, zoo: Zoo
 ) -> None:
     """No job is run by both: each has one claim, and each row was asked about once."""
@@ -26,7 +26,7 @@ def test_two_agents_with_four_slots_each_share_200_jobs(
 
     agents = [host.start("--slots", "4") for host in hosts]
     try:
-        wait_until(lambda: _completed(submitter) == JOBS, timeout_s=LIMIT_S)
+        wait_until(lambda: sum(map(_completed, agents)) == JOBS, timeout_s=LIMIT_S)
         workers = [{line["job_id"] for line in agent.lines if line["event"] == "job.claimed"} for agent in agents]
     finally:
         for host in hosts:
@@ -39,7 +39,7 @@ def test_two_agents_with_four_slots_each_share_200_jobs(
     assert all(submitter.history(job_id).count("Claimed") == 1 for job_id in job_ids)
 
 
-def _completed(submitter: Submitter) -> int:
-    count = submitter.call("GET", "/api/jobs/", params={"status": "completed"})["count"]
-    assert isinstance(count, int)
-    return count
+def _completed(agent: Agent) -> int:
+    """Asked of the agent's log: a list of the server's jobs, again and again, would take its time from the jobs."""
+    delivered = {"event": "outbox.delivered", "status": "Completed"}.items()
+    return sum(delivered <= line.items() for line in tuple(agent.lines))

@@ -17,14 +17,18 @@ from plane_calls import Api, Project, names
 
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.tables import Row
-from server import ControlPlaneProcess, start_control_plane
+from server import ControlPlaneProcess, run_command, start_control_plane
 
 
 def run(*arguments: str, plane: ControlPlaneProcess | None = None) -> subprocess.CompletedProcess[str]:
     """The command, to its end; on the database of *plane*."""
-    command = [sys.executable, "-m", "overmind_controlplane.cli", *arguments]
-    environment = plane.environment if plane else None
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    return run_command(*arguments, environment=plane.environment if plane else None)
+
+
+def run_anew(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as it is installed."""
+    command = [str(Path(sys.executable).with_name("overmind-control-plane")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_token_is_made_used_and_revoked_while_the_server_runs(plane: ControlPlaneProcess) -> None:
@@ -105,14 +109,14 @@ def test_a_project_has_one_name(plane: ControlPlaneProcess) -> None:
 def test_a_port_that_is_taken_is_said(plane: ControlPlaneProcess, tmp_path: Path) -> None:
     port = plane.url.rpartition(":")[2]
 
-    ended = run("serve", "--data", str(tmp_path / "other"), "--port", port)
+    ended = run_anew("serve", "--data", str(tmp_path / "other"), "--port", port)
 
     assert 69 == ended.returncode
     assert port in ended.stderr
 
 
 def test_help_is_quick_and_has_examples() -> None:
-    ended = run("--help")
+    ended = run_anew("--help")
     heavy = run_python(
         "import overmind_controlplane.cli, sys; print([m for m in ('sqlalchemy', 'fastapi') if m in sys.modules])"
     )

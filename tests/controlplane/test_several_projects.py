@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 
@@ -16,7 +14,7 @@ from overmind_controlplane.access import Role, make_token
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.refusals import Conflict
 from overmind_controlplane.tables import Project as ProjectRow
-from server import ControlPlaneProcess
+from server import ControlPlaneProcess, run_command
 
 
 @pytest.fixture
@@ -176,19 +174,19 @@ def test_only_an_agents_token_has_several_projects(
 
 
 def test_the_command_makes_such_a_token(plane: ControlPlaneProcess) -> None:
-    command = [sys.executable, "-m", "overmind_controlplane.cli"]
     told = [f"{name}-{uuid.uuid4()}" for name in ("a", "b")]
     shared = ("--data", str(plane.data), "--json")
-    made = [run([*command, "project", "create", name, *shared], plane) for name in told]
+    made = [run("project", "create", name, *shared, plane=plane) for name in told]
     asked = [word for name in told for word in ("--project", name)]
 
-    token = run([*command, "token", "create", *asked, "--role", "agent", *shared], plane)
+    token = run("token", "create", *asked, "--role", "agent", *shared, plane=plane)
 
     assert [made[0]["id"], [made[1]["id"]]] == [token["project_id"], token["more_projects"]]
 
 
-def run(command: list[str], plane: ControlPlaneProcess) -> dict[str, object]:
+def run(*arguments: str, plane: ControlPlaneProcess) -> dict[str, object]:
     """The record that it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, env=plane.environment, check=True)
+    done = run_command(*arguments, environment=plane.environment)
+    done.check_returncode()
     record: dict[str, object] = json.loads(done.stdout)
     return record
