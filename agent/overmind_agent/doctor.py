@@ -23,6 +23,9 @@ from urllib.parse import urlsplit
 
 from overmind_agent import disk, wire
 from overmind_agent.configuration import read_functions, usable
+from overmind_agent.control import journal_reader
+from overmind_agent.control.client import NoAnswer, NotAllowed, NotRunning, ask
+from overmind_agent.control.line import Refusal
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError, StateInUse
 from overmind_agent.http_calls import HttpCalls
 from overmind_agent.journal import SqliteJournal
@@ -99,7 +102,8 @@ class Doctor:
         """One finding for each check, in the order in which a person would look."""
         for code, check in self._checks():
             if code in _NEEDS_AN_ANSWER and not self._is_answered:
-                yield Finding(code, "warning", "not asked, since the control plane does not answer")
+                said = "not asked, since the control plane does not answer"
+                yield Finding(code, "warning", said, "see the check of the connection")
                 continue
             try:
                 yield Finding(code, "ok", check())
@@ -113,6 +117,7 @@ class Doctor:
         yield "process_control", self._process_control
         yield "state_dir", self._state_dir
         yield "journal", self._journal
+        yield "control", self._control
         yield "disk", self._disk
         yield "job_types", self._job_types
         yield "functions", self._functions
@@ -166,13 +171,39 @@ class Doctor:
                 journal = SqliteJournal(path, on_set_aside=aside.append)
                 held, waiting = len(journal.held()), len(journal.undelivered())
                 journal.close()
-        except StateInUse as error:
-            raise Failed(str(error), "fine if that is the service itself", grade="warning") from error
+        except StateInUse:
+            return self._journal_in_use()
         except OvermindAgentError as error:
             raise Failed(str(error), "look at the disk and at who owns the folder") from error
         if aside:
             raise Failed(f"it was damaged and is now {aside[0]}", "look there for results that were not sent")
         return f"{held} jobs to go on with, {waiting} with statuses to send"
+
+    def _journal_in_use(self) -> str:
+        """An agent works on it, so it is only read."""
+        state = self._settings.agent.state_dir
+        try:
+            known = journal_reader.read(state)
+        except journal_reader.NoJournal as error:
+            raise Failed(str(error), "look at the disk and at who owns the folder") from error
+        parked = sum(line.why is not None for line in known.outbox)
+        found = f"an agent works on it: {len(known.jobs)} jobs, {len(known.outbox) - parked} statuses to send"
+        if parked:
+            hint = "overmind-agent outbox list says why, outbox retry sends them"
+            raise Failed(f"{found}, {parked} parked", hint, grade="warning")
+        return found
+
+    def _control(self) -> str:
+        state = self._settings.agent.state_dir
+        try:
+            ask(state, "status")
+        except NotRunning:
+            return "no agent is running"
+        except Refusal as error:
+            raise Failed(str(error), "look at the agent's log", grade="warning") from error
+        except (NoAnswer, NotAllowed) as error:
+            raise Failed(str(error), "look at the agent's log; SIGUSR1 makes it say where it stands") from error
+        return "the agent that is running answers"
 
     def _disk(self) -> str:
         state = self._settings.agent.state_dir

@@ -62,9 +62,9 @@ class Reload:
             changed = changed_keys(now, wanted)
             applied = [key for key in changed if is_live(key)]
             self._apply(live_part(now, wanted))
-            told = {"applied": applied, "needs_restart": [key for key in changed if not is_live(key)]}
-            self._log.info("config.reloaded", **told)
-            return told
+            left = [key for key in changed if not is_live(key)]
+            self._log.info("config.reloaded", applied=applied, needs_restart=left)
+            return {"applied": applied, "needs_restart": left}
 
     def in_its_own_thread(self) -> None:
         """For a signal: whoever waits for signals must not wait for files."""

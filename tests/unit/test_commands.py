@@ -22,6 +22,7 @@ from overmind_agent.control.plain_text import of_a_log, one_line
 from overmind_agent.control.server import ControlServer
 from overmind_agent.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
+from overmind_config.toml_lines import lines_of
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202edone\r"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J\u202edone\r"
@@ -359,10 +360,18 @@ def test_every_key_is_shown_with_its_origin_and_no_secret(host: Host) -> None:
 
     rows = {row["key"]: (row["value"], row["origin"]) for row in told["keys"]}
     assert (0, str(host.config)) == (code, told["file"])
-    assert ("2", str(host.config)) == rows["agent.slots"]
+    assert ("2", f"{host.config}:8") == rows["agent.slots"]
     assert ("20", "default") == rows["control_plane.poll_wait_s"]
-    assert ("**********", str(host.config)) == rows["control_plane.proxy"]
+    assert ("**********", f"{host.config}:5") == rows["control_plane.proxy"]
     assert "hunter22" not in host.run("config", "show")[1]
+
+
+def test_a_key_is_found_on_its_line_and_never_on_a_wrong_one(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('# slots = 1\n[agent] # ours\nslots = 2\nweights = [\n"a=1",\n]\n[models.local]\nmodel="x"\n')
+
+    assert {"agent.slots": 3, "agent.weights": 4, "models.local.model": 8} == lines_of(path)
+    assert {} == lines_of(tmp_path / "missing")
 
 
 def test_a_wrong_configuration_is_78_and_names_every_problem(host: Host) -> None:

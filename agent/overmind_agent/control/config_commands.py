@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from overmind_agent import __version__, cli, configuration
@@ -15,6 +16,7 @@ from overmind_agent.control.commands import say
 from overmind_config.load import Loaded, load
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
+from overmind_config.toml_lines import lines_of
 from overmind_executors import registry
 
 
@@ -24,16 +26,30 @@ def show(options: argparse.Namespace) -> int:
         loaded = _loaded(options)
     except SettingsError as error:
         return _wrong(options, error)
-    rows = loaded.rows()
+    rows = [(key, value, _place(origin, key, loaded.file)) for key, value, origin in loaded.rows()]
     if options.json:
         keys = [{"key": key, "value": value, "origin": origin} for key, value, origin in rows]
         _tell({"file": str(loaded.file) if loaded.file else None, "keys": keys})
         return cli.OK
     if options.origin:
-        showing.table(("key", "value", "origin"), rows, folded=("value", "origin"))
+        short = str(loaded.file.parent) + "/" if loaded.file else ""
+        say(f"{loaded.file or 'no file'} was read")
+        showing.table(
+            ("key", "value", "origin"),
+            [(key, value, origin.removeprefix(short)) for key, value, origin in rows],
+            folded=("value",),
+        )
     else:
         showing.table(("key", "value"), [(key, value) for key, value, _ in rows], folded=("value",))
     return cli.OK
+
+
+def _place(origin: str, key: str, file: Path | None) -> str:
+    """*origin*, and the line where it is a file's."""
+    if file is None or origin != str(file):
+        return origin
+    line = lines_of(file).get(key)
+    return f"{origin}:{line}" if line else origin
 
 
 def check(options: argparse.Namespace) -> int:

@@ -1,0 +1,63 @@
+"""The checks: each has a code that stays, and whatever is wrong comes with a hint."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from agent_parts import a_claim
+from overmind_agent.control.server import ControlServer
+from overmind_agent.doctor import Doctor, Finding
+from overmind_agent.http_calls import HttpCalls
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.lifecycle import Status
+from overmind_agent.state_folder import owning
+from overmind_config.settings import Agent, ControlPlane, Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+NOBODY = "http://127.0.0.1:9"
+
+
+def found(state: Path, *, nice: int = 5) -> dict[str, Finding]:
+    """All findings on a host whose control plane does not answer, by their codes."""
+    settings = Settings(control_plane=ControlPlane(url=NOBODY), agent=Agent(state_dir=state, nice=nice))
+    with closing(HttpCalls(NOBODY, lambda: "ovr_x")) as calls:
+        return {finding.code: finding for finding in Doctor(settings, calls).findings()}
+
+
+def test_every_check_is_documented_and_what_is_wrong_has_a_hint(tmp_path: Path) -> None:
+    findings = found(tmp_path / "state")
+
+    documented = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text().split("## The checks")[1], re.MULTILINE))
+    assert {"configuration", "model"} | set(findings) == documented
+    assert len(findings) >= 15
+    assert [] == [code for code, finding in findings.items() if finding.grade != "ok" and not finding.hint]
+    assert ("failed", "warning") == (findings["connection"].grade, findings["token"].grade)
+
+
+def test_a_host_on_which_the_agent_works_is_no_reason_to_warn(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with owning(state):
+        journal = SqliteJournal(state / "journal.sqlite")
+        claim = a_claim()
+        journal.intend(claim.job, "key")
+        journal.hold(claim)
+        journal.post(claim, Status.VALIDATING)
+        server = ControlServer(state, {"status": dict}, structlog.get_logger(), refusal=lambda _peer: None)
+        server.open()
+
+        findings = found(state)
+        server.close()
+        journal.refused(journal.undelivered()[0], "409")
+        parked = found(state)["journal"]
+        journal.close()
+
+    assert ("ok", "an agent works on it: 1 jobs, 1 statuses to send") == (
+        findings["journal"].grade,
+        findings["journal"].message,
+    )
+    assert "the agent that is running answers" == findings["control"].message
+    assert ("warning", True) == (parked.grade, "1 parked" in parked.message)
