@@ -151,6 +151,23 @@ def test_groups_for_processes_are_looked_for_where_they_can_be_made(tmp_path: Pa
     assert [older / "pids", newer, None, None] == found
 
 
+def test_only_groups_whose_maker_is_gone_are_swept(tmp_path: Path) -> None:
+    mine, other = tmp_path / f"overmind-program-{os.getpid()}-1", tmp_path / "user.slice"
+    left = tmp_path / f"overmind-program-{_a_number_of_nobody()}-1"
+    for group in (mine, other, left):
+        group.mkdir()
+
+    pids_group.sweep(tmp_path)
+
+    assert {mine, other} == set(tmp_path.iterdir())
+
+
+def _a_number_of_nobody() -> int:
+    process = subprocess.Popen(["/usr/bin/true"])
+    process.wait()
+    return process.pid
+
+
 def test_a_group_holds_a_process_and_is_removed_after_it(tmp_path: Path) -> None:
     with pids_group.joined(4711, 30, tmp_path):
         (group,) = tmp_path.iterdir()

@@ -83,9 +83,12 @@ class ModelDoor:
                 return
             thread = threading.Thread(target=self._answer, args=(connection,), name="row-model", daemon=True)
             with self._lock:
+                if self._is_closed:
+                    connection.close()
+                    return
                 self._reading.add(connection)
                 self._threads = [*(t for t in self._threads if t.is_alive()), thread]
-            thread.start()
+                thread.start()
 
     def close(self) -> None:
         """Take no further request, and wait for the calls under way: they are paid for."""

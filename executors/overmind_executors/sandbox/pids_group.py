@@ -38,10 +38,12 @@ def home(mounted: Path = _MOUNTED) -> Path | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove groups without a process, which an agent that was killed has left."""
+    """Remove what jobs' processes that were killed have left: groups without a process, whose maker is gone."""
     for group in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            group.rmdir()
+        maker = group.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", maker).exists():
+            with suppress(OSError):
+                group.rmdir()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.answers import Answer, Kind
 from overmind_executors.budget import Limits, Spent
-from overmind_executors.contract import Context, ModelEndpoint
+from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
 from overmind_executors.pacing import RetryPolicy
 from overmind_executors.paid_model import BUDGET_EXHAUSTED, Account, NotAsked, PaidModel
 from overmind_executors.sandbox import inside
@@ -181,6 +181,7 @@ class _Run:
         self._equal: Counter[str] = Counter()
         self._answers: list[Answer] = []
         self._halted: str | None = None
+        self._broken: ExecutionFailed | None = None
 
     def complete(self, body: dict[str, Any]) -> Said:
         """See ModelDoor."""
@@ -190,7 +191,11 @@ class _Run:
             self._equal[digest] += 1
         # The same question twice is two questions: a program may well want two samples.
         row_id = f"{self._row_id}{_AGAIN}{number}" if number else self._row_id
-        answer = self._models.ask(body, row_id=row_id, repetition=self._repetition, timeout_s=self._timeout_s)
+        try:
+            answer = self._models.ask(body, row_id=row_id, repetition=self._repetition, timeout_s=self._timeout_s)
+        except ExecutionFailed as error:  # nothing can be noted any more, so the job fails, and not only this call
+            self._broken = error
+            return failed(503, error.reason, "the host cannot note the call")
         if answer is None:
             return failed(404, "model_not_found", f"the job may ask: {', '.join(self._models.names)}")
         with self._lock:
@@ -204,7 +209,9 @@ class _Run:
         return Said(200, answer.body, _events(answer.body, body) if body.get("stream") else None)
 
     def asked(self) -> Asked:
-        """All of it."""
+        """All of it. Raises ExecutionFailed when a call could not be noted."""
+        if self._broken is not None:
+            raise self._broken
         with self._lock:
             answers = self._answers
             costs = [answer.cost_usd for answer in answers if answer.prompt_tokens is not None or answer.body]

@@ -211,9 +211,11 @@ class Boxed(Bare):
             self.root = self._first_process()
             with contextlib.suppress(ProcessLookupError):
                 self._hold(limits)
-        except BaseException:
+        except BaseException as error:
             self.end()
             self.close()
+            if isinstance(error, OSError):
+                raise NotStarted(f"its limits cannot be set: {error}") from error
             raise
         finally:
             if self.process.returncode is None:
