@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from overmind_executors import json_array, parquet, strict_json
+from overmind_executors import json_array, parquet, strict_json, xlsx
 from overmind_executors.encodings_of_text import SNIFFED_BYTES, Encoding, as_utf8, encoding_of
 from overmind_executors.packed import unpacked, unreadable
 
@@ -57,7 +58,7 @@ class RowFile:
     A file of rows, and how it is read; can be read again and again.
 
     Attributes:
-        file_format: `jsonl`, `json`, `csv` or `parquet`.
+        file_format: `jsonl`, `json`, `csv`, `parquet` or `xlsx`.
     """
 
     path: Path
@@ -74,6 +75,9 @@ class RowFile:
         if self.file_format == "parquet":
             yield from _parquet(self.path)
             return
+        if self.file_format == "xlsx":
+            yield from _xlsx(self.path)
+            return
         with _text_of(self.path, self.encoding) as stream:
             yield from _READERS[self.file_format](stream)
 
@@ -89,6 +93,12 @@ def row_file(path: Path, *, file_format: str = "auto", encoding: str | None = No
     Raises:
         InvalidParameters: a packing that cannot be read, no such encoding, or Parquet told as something else.
     """
+    if xlsx.is_workbook(path):
+        if file_format not in ("auto", "xlsx"):
+            raise unreadable(f"is an Excel workbook, not {file_format}", "wrong_format")
+        return RowFile(path, "xlsx", Encoding("utf-8"))
+    if file_format == "xlsx":
+        raise unreadable("is not an Excel workbook", "wrong_format")
     with unpacked(path) as file:
         head = file.read(SNIFFED_BYTES)
     if head.startswith(_PARQUET):
@@ -256,6 +266,18 @@ def _parquet(path: Path) -> Iterator[Line]:
             yield Line(number, fault=f"longer than {MAX_LINE_BYTES} letters", code="too_large")
         else:
             yield _parsed(number, text)
+
+
+def _xlsx(path: Path) -> Iterator[Line]:
+    for number, header, cells in xlsx.table(path):
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        if len(cells) > len(header):
+            yield Line(number, fault=f"more cells than a header of {len(header)} has", code="wrong_cells")
+        elif sum(map(len, texts)) > MAX_LINE_BYTES:
+            yield Line(number, fault=f"longer than {MAX_LINE_BYTES} letters", code="too_large")
+        else:
+            named = {name: cell for name, cell in zip(header, cells, strict=True) if cell not in (None, "")}
+            yield _parsed(number, json.dumps(named))
 
 
 _READERS: Final = {"jsonl": _jsonl, "json": _json, "csv": _csv}

@@ -18,7 +18,7 @@ from overmind_executors.parameters import Parameters
 from overmind_executors.row_files import Line, RowFile, row_file
 from overmind_executors.rows import BrokenRow, Row, is_batch, is_batch_output, rows_of
 
-Format = Literal["auto", "jsonl", "json", "csv", "parquet", "openai_batch"]
+Format = Literal["auto", "jsonl", "json", "csv", "parquet", "xlsx", "openai_batch"]
 Column = Annotated[str, Bounded(min_length=1, max_length=1000)]
 # So many rows are looked at for the names of the columns.
 _SAMPLED: Final = 200
@@ -108,7 +108,7 @@ class RowSource:
 
     def described(self) -> dict[str, Any]:
         """How the rows were read, for a summary."""
-        encoding = None if self.file is None or self.file.file_format == "parquet" else self.file.encoding
+        encoding = None if self.file is None or self.file.file_format in ("parquet", "xlsx") else self.file.encoding
         return {
             "format": self.file.file_format if self.file else "items",
             "encoding": encoding.name if encoding else None,

@@ -6,10 +6,12 @@ import gzip
 import io
 import json
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import openpyxl
 import pytest
 
 from overmind_executors import encodings_of_text, packed, parquet, row_files
@@ -110,6 +112,79 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize(("content", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_file_that_would_do_harm_is_refused_with_a_code(path: Path, content: bytes, code: str) -> None:
     assert code == _code(path, content)
+
+
+def _workbook(path: Path, *rows: list[Any]) -> None:
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    book.close()
+
+
+def test_a_workbook_is_a_table_in_which_nothing_is_computed(path: Path) -> None:
+    when = datetime(2026, 11, 22, 7, 30)  # noqa: DTZ001  # workbooks know no zones
+    _workbook(
+        path,
+        ["id", "output", "n", "at", "ok"],
+        ["a", '=HYPERLINK("http://127.0.0.1:9", "x")', 1.5, when, True],
+        [],
+        ["b", "größer", 7, None, False],
+        ["c", "one", 1, when, True, "two"],
+    )
+
+    assert [
+        {
+            "id": "a",
+            "output": '=HYPERLINK("http://127.0.0.1:9", "x")',
+            "n": 1.5,
+            "at": "2026-11-22T07:30:00",
+            "ok": True,
+        },
+        {"id": "b", "output": "größer", "n": 7, "ok": False},
+        (5, "wrong_cells"),
+    ] == _values(row_file(path))[:3]
+
+
+def _with_member(path: Path, name: str, content: bytes) -> None:
+    """The workbook at *path* with another content of one of its files."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, given in {**members, name: content}.items():
+            archive.writestr(member, given)
+
+
+LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaaaaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">
+<!ENTITY d "&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;"><!ENTITY e "&d;&d;&d;&d;&d;&d;&d;&d;&d;&d;">
+<!ENTITY f "&e;&e;&e;&e;&e;&e;&e;&e;&e;&e;"><!ENTITY g "&f;&f;&f;&f;&f;&f;&f;&f;&f;&f;">]>
+<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1">
+<c t="inlineStr"><is><t>&g;&g;</t></is></c></row></sheetData></worksheet>"""
+FAR = b"""<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>
+<row r="1"><c r="A1" t="inlineStr"><is><t>id</t></is></c></row>
+<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData></worksheet>"""
+HOSTILE_SHEETS = {
+    "a sheet of 600 MB": (b" " * (20 << 20), "zip_bomb"),
+    "entities within entities": (LAUGHS, "bad_xlsx"),
+    "no XML": (b"\x00\x01", "bad_xlsx"),
+    "no header": (FAR.replace(b"<t>id</t>", b"<t></t>"), "bad_header"),
+}
+
+
+@pytest.mark.parametrize(("sheet", "code"), HOSTILE_SHEETS.values(), ids=HOSTILE_SHEETS.keys())
+def test_a_workbook_that_would_do_harm_is_refused_with_a_code(path: Path, sheet: bytes, code: str) -> None:
+    _workbook(path, ["id"], ["a"])
+    _with_member(path, "xl/worksheets/sheet1.xml", sheet)
+
+    assert code == _code(path, path.read_bytes())
+
+
+def test_a_cell_in_the_last_corner_takes_no_room(path: Path) -> None:
+    _workbook(path, ["id"], ["a"])
+    _with_member(path, "xl/worksheets/sheet1.xml", FAR)
+
+    assert len(_values(row_file(path))) <= 1
 
 
 def test_an_encrypted_archive_is_refused(path: Path) -> None:
