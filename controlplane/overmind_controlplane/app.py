@@ -19,6 +19,7 @@ from overmind_controlplane import (
     blob_routes,
     error_bodies,
     lab,
+    metrics,
     optimisation,
     pull_access,
     pull_agents,
@@ -40,7 +41,18 @@ from overmind_controlplane.roles import must_be_declared
 log = structlog.get_logger(__name__)
 
 # A route is found by trying one after the other: those that are called most come first.
-_PARTS: Final = (pull_jobs, pull_agents, pull_logs, pull_files, pull_access, lab, optimisation, blob_routes, page)
+_PARTS: Final = (
+    pull_jobs,
+    pull_agents,
+    pull_logs,
+    pull_files,
+    pull_access,
+    lab,
+    optimisation,
+    blob_routes,
+    metrics,
+    page,
+)
 ROUTERS: Final = tuple(part.router for part in _PARTS)
 
 
@@ -78,7 +90,7 @@ def build_app(plane: Plane) -> FastAPI:
     if plane.settings.is_plain:
         app.add_middleware(Plain)
     app.add_middleware(Limits, rate_per_s=plane.settings.rate_per_s, clock=time.monotonic)
-    app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts)
+    app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts, traffic=plane.traffic)
     app.add_middleware(Audited, database=plane.database)
     return app
 

@@ -33,6 +33,11 @@ class Asking:
         self._turns = Turns()
         self._batches: Batches[Ask, Offered] = Batches(self._answer)
 
+    @property
+    def batched(self) -> tuple[int, int]:
+        """How many batches there were, and how many calls in all of them."""
+        return self._batches.batched
+
     async def offer(self, *ask: *Ask) -> Offered:
         """
         A job for the agent, of one of these types, kept for it for a moment; None when there is none.

@@ -26,6 +26,9 @@ class Batches(Generic[AskedT, AnswerT]):
     """
     Collects calls while the batch before them is being answered. To be used from one event loop.
 
+    Attributes:
+        batched: how many batches there were, and how many calls in all of them.
+
     Args:
         answer: called in a thread, one batch at a time; gives an answer, or what went wrong, for each in order.
     """
@@ -34,6 +37,7 @@ class Batches(Generic[AskedT, AnswerT]):
         self._answer = answer
         self._waiting: list[tuple[AskedT, asyncio.Future[AnswerT]]] = []
         self._draining: asyncio.Task[None] | None = None
+        self.batched = (0, 0)
 
     async def ask(self, what: AskedT) -> AnswerT:
         """
@@ -55,6 +59,7 @@ class Batches(Generic[AskedT, AnswerT]):
         while self._waiting:
             batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             answers: Sequence[AnswerT | Exception]
+            self.batched = (self.batched[0] + 1, self.batched[1] + len(batch))
             try:
                 answers = await run_sync(self._answer, [what for what, _ in batch], limiter=one_at_a_time)
             except Exception as error:  # told to each caller, who makes of it what it would of its own

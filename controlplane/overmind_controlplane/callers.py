@@ -16,6 +16,11 @@ class Callers:
         self._database = database
         self._batches = Batches(self._look_up)
 
+    @property
+    def batched(self) -> tuple[int, int]:
+        """How many batches there were, and how many calls in all of them."""
+        return self._batches.batched
+
     async def who(self, secret: str | None) -> Caller:
         """
         Who holds *secret*.

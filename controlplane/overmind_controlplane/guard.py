@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from overmind_controlplane import error_bodies
 from overmind_controlplane.asked_within import asked_within, note
 from overmind_controlplane.refusals import Refused
+from overmind_controlplane.traffic import Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +27,10 @@ class Guard:
     it cannot make the browser send another Host.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str] | None, traffic: Traffic) -> None:
         self._app = app
         self._allowed_hosts = allowed_hosts
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -59,6 +61,7 @@ class Guard:
             await self._own_fault(scope["path"])(scope, receive, send_marked)
         finally:
             duration_s = round(time.monotonic() - started, 4)
+            self._traffic.answered(scope["path"], status, duration_s)
             told = {"method": scope["method"], "path": scope["path"], "http_status": status}
             told["traceparent"] = asked_within()
             log.debug("request.answered", **told, duration_s=duration_s)

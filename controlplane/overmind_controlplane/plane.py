@@ -16,6 +16,7 @@ from overmind_controlplane.joblogs import JobLogs
 from overmind_controlplane.reports import Reports
 from overmind_controlplane.stores import PostgresStore, SqliteStore, Store
 from overmind_controlplane.sweeper import Sweeper
+from overmind_controlplane.traffic import Traffic
 from overmind_controlplane.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Plane:
     asking: Asking
     callers: Callers
     sweeper: Sweeper
+    traffic: Traffic
     listener: Listener | None
 
     @classmethod
@@ -88,6 +90,7 @@ class Plane:
             asking=Asking(database),
             callers=Callers(database),
             sweeper=Sweeper(database, board, blobs),
+            traffic=Traffic(),
             listener=_listener(database.store, waiting),
         )
 

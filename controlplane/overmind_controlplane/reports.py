@@ -43,6 +43,11 @@ class Reports:
         self._board = board
         self._batches: Batches[Told, wire.Job | wire.Noted] = Batches(self._carry_out)
 
+    @property
+    def batched(self) -> tuple[int, int]:
+        """How many batches there were, and how many calls in all of them."""
+        return self._batches.batched
+
     async def say(
         self, caller: Caller, job_id: str, word: Word, *, is_terse: bool = False
     ) -> wire.Job | wire.Noted:

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from overmind_controlplane.access import Role
 from overmind_controlplane.page.visits import administrator, person
-from overmind_controlplane.routing import AgentCaller, AnyCaller, Submitter
+from overmind_controlplane.routing import AgentCaller, AnyCaller, Operator, Submitter
 
 EVERYBODY: Final = frozenset(Role)
 
@@ -36,6 +36,7 @@ def _dependency(annotation: Any) -> Callable[..., Any]:
 _DECLARES: Final[tuple[tuple[Callable[..., Any], frozenset[Role] | None], ...]] = (
     (administrator, frozenset({Role.ADMIN})),
     (person, frozenset({Role.SUBMIT, Role.ADMIN})),
+    (_dependency(Operator), frozenset({Role.ADMIN})),
     (_dependency(Submitter), frozenset({Role.SUBMIT, Role.ADMIN})),
     (_dependency(AgentCaller), frozenset({Role.AGENT, Role.ADMIN})),
     (_dependency(AnyCaller), EVERYBODY),

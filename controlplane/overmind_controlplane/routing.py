@@ -67,6 +67,7 @@ def _with_role(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
 AnyCaller = Annotated[Caller, Depends(any_caller)]
 Submitter = Annotated[Caller, Depends(_with_role(Role.SUBMIT))]
 AgentCaller = Annotated[Caller, Depends(_with_role(Role.AGENT))]
+Operator = Annotated[Caller, Depends(_with_role(Role.ADMIN))]
 
 PageNumber = Annotated[int, Query(ge=1, le=1 << 31)]
 PageSize = Annotated[int, Query(ge=1, le=100)]

@@ -38,6 +38,11 @@ class Waiting:
         """Whether the server is stopping."""
         return self._closed
 
+    @property
+    def held(self) -> int:
+        """How many requests wait now."""
+        return len({id(bell) for bells in list(self._bells.values()) for bell in list(bells)})
+
     def ring(self, *topics: str) -> None:
         """Wake whoever waits for one of *topics*."""
         if self._loop is not None and not self._loop.is_closed():

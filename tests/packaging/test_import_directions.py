@@ -260,7 +260,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
     "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
     "apscheduler": _names("duties"),
-    "prometheus_client": _names("telemetry.meters"),
+    "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
     "subprocess": _names("launcher", "nursery", "processes", "doctor")
     | {"overmind_executors.sandbox.started", "overmind_executors.schema_check"},
