@@ -151,7 +151,7 @@ class Service:
         self._held_jobs = HeldJobs()
         self._pulses = Pulses()
         self._telemetry = Telemetry(
-            settings,
+            lambda: self._settings,
             pulses=self._pulses,
             held_jobs=self._held_jobs,
             contact=self._contact,

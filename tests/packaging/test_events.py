@@ -20,7 +20,7 @@ LEVELS: Final = {name: name for name in ("debug", "info", "warning", "error")} |
 EVENT: Final = re.compile(r"[a-z_]+\.[a-z_]+")
 ROW: Final = re.compile(r"^\| `([a-z_.]+)` \| ([a-z, ]+) \| (.*?) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 # Bound once for all lines about a job, or handed on as `**about`: no keyword of the call names them.
-BOUND: Final = frozenset({"job_id", "job_type", "attempt", "status", "trace_id"})
+BOUND: Final = frozenset({"job_id", "job_type", "attempt", "status", "trace_id", "applied", "needs_restart"})
 
 # Who writes the log, and the heading of its table.
 LOGS: Final = {

@@ -135,7 +135,7 @@ class Scene:
         self.now_s = 1_700_000_000.0
         self.traces = Traces()
         self.kept: list[Span] = []
-        self.spans = JobSpans(self.kept.append, self.traces, ["local"], now_ns=lambda: int(self.now_s * NS))
+        self.spans = JobSpans(self.kept.append, self.traces, lambda: ["local"], now_ns=lambda: int(self.now_s * NS))
 
     def log(self, name: str, **more: Any) -> None:
         """One event, and a second later."""
@@ -280,7 +280,7 @@ TOTALS: Final = {
 def counted(*told: Mapping[str, Any], job_ids: tuple[str, ...] = (JOB_ID,)) -> dict[str, float]:
     """What is shown after all of *told*."""
     meters = Meters(list)
-    counter = CallCounter(meters, ["local"])
+    counter = CallCounter(meters, lambda: ["local"])
     for job_id in job_ids:
         for line in told:
             counter.hear(job_id, line)

@@ -90,7 +90,7 @@ COUNTED: Final = (
     Metric("journal_refusals", "counter", "Times the journal could not be written."),
     Metric("log_shipping_faults", "counter", "Logs of jobs that wait or were refused, by the event.", ("event",)),
     Metric("clock_faults", "counter", "Steps and skews of the host's clock, by the event.", ("event",)),
-    Metric("reloads", "counter", "Times the configuration was read again, by what came of it.", ("outcome",)),
+    Metric("reloads", "counter", "Times the configuration was read again, by the event.", ("event",)),
     Metric("model_calls", "counter", "Calls of chat models that ended, by kind of answer.", ("model", "kind")),
     Metric("model_call_seconds", "counter", "Seconds that calls of chat models took, together.", ("model",)),
     Metric("model_tokens", "counter", "Tokens that chat models read or wrote.", ("model", "direction")),

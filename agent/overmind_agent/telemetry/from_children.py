@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from overmind_agent.telemetry.labels import OTHER
@@ -33,19 +33,19 @@ class CallCounter:
     Hears the totals of all jobs, and counts by how much they have grown. Safe to use from any thread.
 
     Args:
-        models: the names of this host's.
+        models: the names of this host's, as they are now.
     """
 
-    def __init__(self, meters: Meters, models: Collection[str]) -> None:
+    def __init__(self, meters: Meters, models: Callable[[], Collection[str]]) -> None:
         self._meters = meters
-        self._models = frozenset(models)
+        self._models = models
         self._totals: OrderedDict[tuple[object, ...], float] = OrderedDict()
         self._lock = threading.Lock()
 
     def hear(self, job_id: str, told: Mapping[str, Any]) -> None:
         """Count what *told*, a line of totals of one model, has more than the one before."""
         model = str(told.get("model"))
-        named = {"model": model if model in self._models else OTHER}
+        named = {"model": model if model in self._models() else OTHER}
         whose = (job_id, str(told.get("life"))[:20], model[:64])
         for key, (metric, labels) in _AMOUNTS.items():
             self._grow((*whose, key), told.get(key), metric, {**named, **labels})

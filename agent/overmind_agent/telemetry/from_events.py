@@ -43,6 +43,9 @@ PLAIN: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "journal.refused": ("journal_refusals", ()),
     "log.retry_scheduled": ("log_shipping_faults", ("event",)),
     "log.refused": ("log_shipping_faults", ("event",)),
+    "config.reloaded": ("reloads", ("event",)),
+    "config.refused": ("reloads", ("event",)),
+    "config.not_reloaded": ("reloads", ("event",)),
     "clock.stepped": ("clock_faults", ("event",)),
     "clock.skewed": ("clock_faults", ("event",)),
 }

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 MOST_AT_A_TIME: Final = 8
 HEAD_BYTES: Final = 8192
+ANSWERS: Final = "telemetry-answer"
 READ_S: Final = 5.0
 WRITE_S: Final = 10.0
 _WORDS: Final = {
@@ -120,7 +121,9 @@ class Listener:
                 connection.close()
                 continue
             try:
-                threading.Thread(target=self._serve, args=[connection], name="telemetry", daemon=True).start()
+                threading.Thread(
+                    target=self._serve, args=[connection], name="telemetry-answer", daemon=True
+                ).start()
             except RuntimeError:  # no more threads
                 connection.close()
                 self._free.release()

@@ -67,7 +67,7 @@ class JobSpans:
 
     Args:
         keep: takes a span that has ended; must not wait.
-        models: the names of this host's.
+        models: the names of this host's, as they are now.
         now_ns: of the wall clock, since that is what the spans of others go by.
     """
 
@@ -75,13 +75,13 @@ class JobSpans:
         self,
         keep: Callable[[Span], object],
         traces: Traces,
-        models: Collection[str],
+        models: Callable[[], Collection[str]],
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._keep = keep
         self._traces = traces
-        self._models = frozenset(models)
+        self._models = models
         self._now_ns = now_ns
         self._running: OrderedDict[tuple[str, int], _Running] = OrderedDict()
 
@@ -112,7 +112,7 @@ class JobSpans:
         word = kind if isinstance(kind, str) and _WORD.fullmatch(kind) else OTHER
         attributes: dict[str, str | int | float] = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": model if model in self._models else OTHER,
+            "gen_ai.request.model": model if model in self._models() else OTHER,
             "overmind.answer": word,
         }
         for key, attribute in (("prompt_tokens", "input"), ("completion_tokens", "output")):

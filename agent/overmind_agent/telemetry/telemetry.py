@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,7 @@ class Telemetry:
     Health always, figures where somebody reads them.
 
     Args:
+        settings: as they are now; where something is answered or sent, is decided by those of the start.
         snapshot: the daemon's view, once its journal is open.
 
     Attributes:
@@ -54,7 +55,7 @@ class Telemetry:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
         pulses: Pulses,
         held_jobs: HeldJobs,
@@ -63,8 +64,9 @@ class Telemetry:
         logs: Logs,
         snapshot: Callable[[], AgentView],
     ) -> None:
-        plane = settings.control_plane
-        self._settings = settings
+        self._settings_now = settings
+        self._settings = settings()
+        plane = self._settings.control_plane
         self._logs = logs
         self.health = Health(
             pulses=pulses,
@@ -78,8 +80,8 @@ class Telemetry:
             health=self.health,
             pulses=pulses,
             logs=logs,
-            state=settings.agent.state_dir,
-            min_free_bytes=lambda: settings.agent.min_free_bytes,
+            state=self._settings.agent.state_dir,
+            min_free_bytes=lambda: settings().agent.min_free_bytes,
         )
         self.traces = Traces()
         logs.listen(self.traces.hear)
@@ -139,6 +141,9 @@ class Telemetry:
         if path is not None and self._meters is not None:
             self._meters.write(path)
 
+    def _models(self) -> Collection[str]:
+        return self._settings_now().models
+
     def _tell(self) -> None:
         if self._file is not None:
             self._file.write(self.health.report())
@@ -152,7 +157,7 @@ class Telemetry:
             log.warning("telemetry.no_metrics", error=str(error), hint=INSTALL)
             return None
         meters = Meters(self._looking)
-        self._calls = CallCounter(meters, self._settings.models)
+        self._calls = CallCounter(meters, self._models)
         self._logs.listen(EventCounter(meters).hear)
         return meters
 
@@ -173,7 +178,7 @@ class Telemetry:
             redact=self._logs.redactor.text,
             on_batch=self._on_batch,
         )
-        self._spans = JobSpans(spans.keep, self.traces, self._settings.models)
+        self._spans = JobSpans(spans.keep, self.traces, self._models)
         self._logs.listen(self._spans.hear)
         return spans
 
