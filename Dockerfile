@@ -12,6 +12,8 @@ COPY controlplane controlplane
 RUN /opt/overmind-agent/bin/pip install ".[llm,metrics]" && /opt/overmind-agent/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
+# Whatever ends in the container without a parent is process 1's to reap, and an engine need not bring one that does.
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 # The number is fixed, so that a token file on the host can be given to it.
 RUN useradd --system --uid 10001 --home-dir /var/lib/overmind-agent --shell /usr/sbin/nologin overmind-agent \
     && install -d -m 0700 -o overmind-agent -g overmind-agent /var/lib/overmind-agent
@@ -25,5 +27,5 @@ WORKDIR /var/lib/overmind-agent
 VOLUME /var/lib/overmind-agent
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["overmind-agent", "health"]
-ENTRYPOINT ["overmind-agent"]
+ENTRYPOINT ["tini", "--", "overmind-agent"]
 CMD ["run"]

@@ -22,6 +22,11 @@ NOT_RUN: Final = {
     "install -m": "root's folders",
     "systemd-sysusers": "root, and a running systemd; tests/packaging asks its tools",
     "runuser": "root",
+    "/opt/overmind-agent/bin/pip install docs/examples": "root; tests/acceptance installs it elsewhere",
+    "overmind-control-plane job submit --type @overmind:word_count": "the same",
+    "docker ": "a container engine",
+    "OVERMIND_API_URL=https://overmind.example docker": "the same",
+    "kubectl ": "a cluster; tests/packaging reads the manifest",
 }
 # What stands in a page for something of the reader's own.
 STANDS_FOR: Final = {

@@ -17,7 +17,7 @@ _NAMED: Final = re.compile(r"^(?:    )?def (test_\w+)", re.MULTILINE)
 
 def _tests() -> dict[str, set[str]]:
     """The tests of each module, by its name, which is used once."""
-    files = (ROOT / "tests").rglob("test_*.py")
+    files = [file for folder in ("tests", "docs") for file in (ROOT / folder).rglob("test_*.py")]
     return {path.stem: set(_NAMED.findall(path.read_text(encoding="utf-8"))) for path in files}
 
 

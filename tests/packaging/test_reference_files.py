@@ -86,7 +86,6 @@ def test_the_sidecar_may_do_next_to_nothing(sidecar: dict[str, Any]) -> None:
     assert sidecar["read_only"]
     assert ["ALL"] == sidecar["cap_drop"]
     assert ["no-new-privileges:true"] == sidecar["security_opt"]
-    assert sidecar["init"]
 
 
 def test_the_sidecar_is_given_the_time_that_it_needs(sidecar: dict[str, Any]) -> None:
