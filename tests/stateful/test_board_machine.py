@@ -52,6 +52,8 @@ class ModelJob:
     attempt: int = 0
     sequence: int = 0
     lost: int = 0
+    ends: int = 0
+    ends_now: int = 0
     holder: int | None = None
     lease_until_s: float | None = None
     declares: bool = False
@@ -88,6 +90,7 @@ class Model:
             return "illegal_transition"
         job.move(Status.CLAIMED, agent, None)
         job.attempt, job.sequence, job.holder, job.declares = job.attempt + 1, 0, agent, False
+        job.ends_now = 0
         job.said = {}
         job.lease_until_s = now_s + LEASE_S if agent < AGENTS - 1 else None
         self.keys[agent, key] = (job_id, job.attempt)
@@ -119,7 +122,18 @@ class Model:
 
     def lose(self, job: ModelJob) -> None:
         job.lost += 1
-        job.move(Status.FAILED if job.lost >= job.max_attempts else Status.PENDING, job.holder, None)
+        is_over = job.lost >= job.max_attempts or self.ends_agents(job)
+        job.move(Status.FAILED if is_over else Status.PENDING, job.holder, None)
+
+    def resume(self, job: ModelJob, ends: int) -> None:
+        if ends > job.ends_now:
+            job.ends, job.ends_now = job.ends + ends - job.ends_now, ends
+            if self.ends_agents(job):
+                job.move(Status.FAILED, job.holder, None)
+
+    @staticmethod
+    def ends_agents(job: ModelJob) -> bool:
+        return job.ends > 0 and job.lost + job.ends >= max(3, job.max_attempts)
 
     def directive(self, job: ModelJob, agent: int, attempt: int) -> str:
         if (job.holder, job.attempt) != (agent, attempt):
@@ -224,12 +238,15 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
 
             assert expected == self._say(job_id, Word(Status.CANCELED))
 
-        @rule(agent=st.integers(0, AGENTS - 1), older=st.integers(0, 1))
-        def beat(self, agent: int, older: int) -> None:
+        @rule(agent=st.integers(0, AGENTS - 1), older=st.integers(0, 1), ends=st.sampled_from([0, 0, 0, 1, 2]))
+        def beat(self, agent: int, older: int, ends: int) -> None:
             lines = [
-                wire.HeldJob(job_id=job_id, attempt=max(1, job.attempt - older))
+                wire.HeldJob(job_id=job_id, attempt=max(1, job.attempt - older), ends=ends)
                 for job_id, job in self.known.items()
             ]
+            for line in lines:
+                if self.model.directive(self.known[line.job_id], agent, line.attempt) == "continue":
+                    self.model.resume(self.known[line.job_id], ends)
             expected = [self.model.directive(self.known[line.job_id], agent, line.attempt) for line in lines]
             for line, directive in zip(lines, expected, strict=True):
                 job = self.known[line.job_id]
@@ -257,7 +274,7 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
             with plane.database.read() as session:
                 found = plane.board.get_all(session, list(self.known))
                 there = {
-                    job_id: (job.status, job.attempt, job.sequence, job.lost_attempts, job.holder)
+                    job_id: (job.status, job.attempt, job.sequence, job.lost_attempts, job.ends, job.holder)
                     for job_id, job in found.items()
                 }
             expected = {
@@ -266,6 +283,7 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
                     job.attempt,
                     job.sequence,
                     job.lost,
+                    job.ends,
                     None if job.holder is None else self.agents[job.holder],
                 )
                 for job_id, job in self.known.items()
