@@ -47,6 +47,7 @@ def zoo() -> Iterator[Zoo]:
         "good": knows("good", 0.95),
         "bad": knows("bad", 0.1),
         "twin": knows("old", 0.5),
+        "equal": knows("equal", 0.5),
         "uneven": knows("uneven", 1.0, not_in="german"),
         "judge-1": RubricJudge("judge"),
     }
@@ -234,6 +235,15 @@ def test_equal_answers_at_half_the_price_are_a_reason_to_switch(make: Make) -> N
     assert "SWITCH" == facts["decision"]["verdict"]
     assert {"QUALITY_NON_INFERIOR", "COST_LOWER"} <= set(facts["decision"]["reasons"])
     assert 0.5 == facts["backtest_results"]["comparisons"]["twin"]["cost_usd"]["saving"]
+
+
+def test_candidates_that_are_equally_good_end_inconclusive(make: Make) -> None:
+    """Each is right about other rows; how many more would tell them apart is said."""
+    decision = _run(make(), models=["equal"]).outcome["decision"]
+
+    assert ("INCONCLUSIVE", None) == (decision["verdict"], decision["model"])
+    assert "SAMPLE_TOO_SMALL" in decision["reasons"]
+    assert decision["extra_rows"] > 30
 
 
 def test_a_judge_of_the_candidates_family_is_no_reason_to_switch(make: Make) -> None:

@@ -16,6 +16,7 @@ from scipy.stats import binom
 from overmind_executors.rows import Row
 from overmind_executors.tuning.gepa_search import gepa_search
 from overmind_executors.tuning.ledger import Ledger
+from overmind_executors.tuning.promotion import Decision
 from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.step_log import StepLog
@@ -33,6 +34,8 @@ def test_where_nothing_can_be_gained_hardly_anything_is_promoted(search: Search,
 
     assert sum(one.claimed > 0 for one in found) > JOBS / 3
     assert sum(one.promoted for one in found) <= binom.ppf(0.99, JOBS, 0.05)
+    ends = [one.verdict.decision for one in found if one.verdict and not one.promoted]
+    assert ends.count(Decision.INCONCLUSIVE) >= 0.8 * len(ends)
 
 
 def test_a_gain_of_ten_points_is_found_on_a_hundred_rows_asked_three_times(tmp_path: Path) -> None:

@@ -96,6 +96,20 @@ def test_what_is_no_better_is_not_promoted(make_context: Make, zoo: Zoo, writer:
     assert outcome["changes_summary"].startswith("Not ")
 
 
+def test_a_candidate_that_was_lucky_in_the_search_ends_inconclusive(
+    make_context: Make, zoo: Zoo, writer: Writer
+) -> None:
+    """All are equally good: the best of them looks better on the rows that chose it, and the test is not fooled."""
+    writer.change([f"Say right or wrong, in style {n}. worth=0.4" for n in range(40)])
+
+    outcome = run(make_context, zoo, job(num_iterations=4, candidates_per_iteration=2, seed=1)).outcome
+
+    assert outcome["search"]["best_val_score"] > outcome["search"]["baseline_val_score"]
+    assert ("inconclusive", None) == (outcome["verdict"], outcome["optimized_version_id"])
+    assert outcome["test"]["rows_needed"] > 30
+    assert ("holdout", "discard") == tuple(outcome["iterations"][-1][name] for name in ("iteration_name", "status"))
+
+
 def test_a_prompt_with_nothing_to_gain_ends_at_the_baseline(make_context: Make, zoo: Zoo, writer: Writer) -> None:
     outcome = run(make_context, zoo, job(prompt="Say right. worth=1.0")).outcome
 
