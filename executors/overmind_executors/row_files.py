@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from overmind_executors import json_array, parquet, strict_json, xlsx
+from overmind_executors import json_array, parquet, recorded, strict_json, xlsx
 from overmind_executors.encodings_of_text import SNIFFED_BYTES, Encoding, as_utf8, encoding_of
 from overmind_executors.packed import unpacked, unreadable
 
@@ -28,6 +28,8 @@ MAX_WRAPPED_BYTES: Final = 16 << 20
 _PARQUET: Final = b"PAR1"
 # An object round the array of rows, as some tools write it.
 _WRAPPERS: Final = ("test_cases", "items", "rows")
+_SPANS: Final = re.compile(rb'\{\s*"resourceSpans"\s*:\s*\[')
+_LOG: Final = re.compile(rb'\{\s*"version"\s*:\s*\d+\s*,\s*"status"\s*:\s*"\w+"\s*,\s*"eval"\s*:\s*\{')
 _WRAPPED: Final = re.compile(rb'\{\s*"(?:' + b"|".join(w.encode() for w in _WRAPPERS) + rb')"\s*:\s*\[')
 
 
@@ -58,7 +60,7 @@ class RowFile:
     A file of rows, and how it is read; can be read again and again.
 
     Attributes:
-        file_format: `jsonl`, `json`, `csv`, `parquet` or `xlsx`.
+        file_format: `jsonl`, `json`, `csv`, `parquet`, `xlsx`, `otlp` or `inspect`.
     """
 
     path: Path
@@ -77,6 +79,9 @@ class RowFile:
             return
         if self.file_format == "xlsx":
             yield from _xlsx(self.path)
+            return
+        if self.file_format == "inspect" and recorded.is_log(self.path):
+            yield from _eval_file(self.path)
             return
         with _text_of(self.path, self.encoding) as stream:
             yield from _READERS[self.file_format](stream)
@@ -99,6 +104,10 @@ def row_file(path: Path, *, file_format: str = "auto", encoding: str | None = No
         return RowFile(path, "xlsx", Encoding("utf-8"))
     if file_format == "xlsx":
         raise unreadable("is not an Excel workbook", "wrong_format")
+    if recorded.is_log(path):
+        if file_format not in ("auto", "inspect"):
+            raise unreadable(f"is an Inspect log, not {file_format}", "wrong_format")
+        return RowFile(path, "inspect", Encoding("utf-8"))
     with unpacked(path) as file:
         head = file.read(SNIFFED_BYTES)
     if head.startswith(_PARQUET):
@@ -121,6 +130,8 @@ def _text_of(path: Path, encoding: Encoding) -> Iterator[BinaryIO]:
 def _format_of(path: Path, encoding: Encoding) -> str:
     with _text_of(path, encoding) as stream:
         start = stream.read(SNIFFED_BYTES).lstrip()
+    if _SPANS.match(start) or _LOG.match(start):
+        return "otlp" if _SPANS.match(start) else "inspect"
     if start.startswith(b"{"):
         return "json" if _WRAPPED.match(start) and not _begins_with_two_rows(start) else "jsonl"
     return "json" if start.startswith(b"[") else "csv"
@@ -280,4 +291,70 @@ def _xlsx(path: Path) -> Iterator[Line]:
             yield _parsed(number, json.dumps(named))
 
 
-_READERS: Final = {"jsonl": _jsonl, "json": _json, "csv": _csv}
+def _documents(stream: BinaryIO) -> Iterator[Any]:
+    """The JSON objects of a file with one a line, or of one object on many lines."""
+    first = True
+    while raw := stream.readline(recorded.MOST_OF_A_DOCUMENT + 1):
+        if not raw.strip():
+            continue
+        try:
+            yield strict_json.loads(raw) if len(raw) <= recorded.MOST_OF_A_DOCUMENT else None
+        except strict_json.NotJson:
+            if not first:
+                yield None
+                continue
+            raw += stream.read(recorded.MOST_OF_A_DOCUMENT + 1 - len(raw))
+            if len(raw) > recorded.MOST_OF_A_DOCUMENT:
+                raise unreadable(
+                    f"is an object of more than {recorded.MOST_OF_A_DOCUMENT} bytes", "too_large"
+                ) from None
+            yield _whole(raw)
+        first = False
+
+
+def _whole(raw: bytes) -> Any:
+    try:
+        return strict_json.loads(raw)
+    except strict_json.NotJson as error:
+        raise unreadable(f"is not JSON: {error}", error.code) from None
+
+
+def _otlp(stream: BinaryIO) -> Iterator[Line]:
+    number = 0
+    for document in _documents(stream):
+        if document is None:
+            number += 1
+            yield Line(number, fault="a line that is not JSON", code="not_json")
+        for row in recorded.rows_of_spans(document):
+            number += 1
+            yield _as_line(number, row)
+
+
+def _inspect(stream: BinaryIO) -> Iterator[Line]:
+    raw = stream.read(recorded.MOST_OF_A_DOCUMENT + 1)
+    if len(raw) > recorded.MOST_OF_A_DOCUMENT:
+        raise unreadable(
+            f"is a log of more than {recorded.MOST_OF_A_DOCUMENT} bytes; keep it as .eval", "too_large"
+        )
+    log = _whole(raw)
+    samples = log.get("samples") if isinstance(log, dict) else None
+    for number, sample in enumerate(samples if isinstance(samples, list) else (), start=1):
+        yield _as_line(number, recorded.row_of_sample(sample))
+
+
+def _eval_file(path: Path) -> Iterator[Line]:
+    for number, raw in enumerate(recorded.samples_in(path), start=1):
+        if len(raw) > recorded.MOST_OF_A_DOCUMENT:
+            yield Line(number, fault=f"longer than {recorded.MOST_OF_A_DOCUMENT} bytes", code="too_large")
+            continue
+        line = _parsed(number, raw)
+        yield line if line.fault is not None else _as_line(number, recorded.row_of_sample(line.value))
+
+
+def _as_line(number: int, row: Any) -> Line:
+    if len(strict_json.dumps(row)) > MAX_LINE_BYTES:
+        return Line(number, fault=f"longer than {MAX_LINE_BYTES} letters", code="too_large")
+    return Line(number, row)
+
+
+_READERS: Final = {"jsonl": _jsonl, "json": _json, "csv": _csv, "otlp": _otlp, "inspect": _inspect}

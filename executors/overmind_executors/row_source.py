@@ -18,7 +18,7 @@ from overmind_executors.parameters import Parameters
 from overmind_executors.row_files import Line, RowFile, row_file
 from overmind_executors.rows import BrokenRow, Row, is_batch, is_batch_output, rows_of
 
-Format = Literal["auto", "jsonl", "json", "csv", "parquet", "xlsx", "openai_batch"]
+Format = Literal["auto", "jsonl", "json", "csv", "parquet", "xlsx", "otlp", "inspect", "openai_batch"]
 Column = Annotated[str, Bounded(min_length=1, max_length=1000)]
 # So many rows are looked at for the names of the columns.
 _SAMPLED: Final = 200
