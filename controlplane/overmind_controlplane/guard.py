@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from overmind_controlplane import error_bodies
 from overmind_controlplane.asked_within import asked_within, note
+from overmind_controlplane.patience import BODY_S, in_time
 from overmind_controlplane.refusals import Refused
 from overmind_controlplane.traffic import Traffic
 
@@ -52,7 +53,7 @@ class Guard:
             if (refused := self._refusal(scope)) is not None:
                 await JSONResponse({"detail": refused[1]}, refused[0])(scope, receive, send_marked)
             else:
-                await self._app(scope, receive, send_marked)
+                await self._app(scope, in_time(receive, BODY_S), send_marked)
         except ClientDisconnect:
             status = 499
         except Exception:

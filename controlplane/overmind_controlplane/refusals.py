@@ -67,6 +67,12 @@ class Garbled(Refused):
     http_status = 412
 
 
+class TooSlow(Refused):
+    """The body does not come."""
+
+    http_status = 408
+
+
 class TooLarge(Refused):
     """The body is longer than the limit."""
 
