@@ -88,6 +88,8 @@ SWEEP_EVERY_S: Final = 600.0
 DAY_S: Final = 86_400.0
 PRUNE_EVERY_S: Final = 3600.0
 TEND_EVERY_S: Final = 30.0
+# Between two tries to tell a server that refuses us, as with a wrong token, what this host has for jobs now.
+OFFER_GAP_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -303,12 +305,12 @@ class Service:
                 on_call=self._telemetry.on_call,
                 traces=self._telemetry.traces,
             )
-            first_plane = self._planes.make(lambda _s: None)
+            first_plane, offer_plane = (self._planes.make(lambda _s: None) for _ in range(2))
             notifier = Notifier(self._outside.notify_socket)
             reload = Reload(
                 read_again=self._outside.read_again,
                 in_force=lambda: self._settings,
-                apply=lambda settings: self._apply(settings, supervisor, first_plane),
+                apply=lambda settings: self._apply(settings, supervisor, offer_plane),
                 log=self._log,
             )
             supervisor = Supervisor(
@@ -441,7 +443,7 @@ class Service:
         *settings* are in force from now on: for whatever begins. Jobs that run go on under those they began with.
 
         Args:
-            plane: of no other thread after the start; the server is told with it what this host has for jobs.
+            plane: for this alone: the server is told with it what this host has for jobs.
         """
         said = self._in_force.offer
         self._outside.take(settings)
@@ -462,11 +464,15 @@ class Service:
 
     def _tell_offer(self, plane: ControlPlane) -> None:
         """As soon as the server listens; until then it offers what it knows of, and the worker declines."""
-        try:
-            with self._telling:
-                self._register(plane, math.inf)
-        except OvermindAgentError as error:
-            self._log.warning("control_plane.not_registered", error=str(error))
+        with self._telling:
+            while not self._draining.is_set():
+                try:
+                    self._register(plane, math.inf)
+                except OvermindAgentError as error:
+                    self._log.warning("control_plane.not_registered", error=str(error))
+                    self._until_drain.sleep(OFFER_GAP_S)
+                else:
+                    return
 
     def _tend_disk(self) -> None:
         self._disk.tend()

@@ -37,9 +37,9 @@ def submit(client: JobClient, arguments: argparse.Namespace) -> int:
 def _say_if_nobody_runs(client: JobClient, job_type: str) -> None:
     """A job that no agent takes waits without a word; its type may be a slip of the pen."""
     types = client.announced_types()
-    if types is not None and job_type not in types:
-        known = f"they announce {', '.join(sorted(types))}" if types else "there is no agent yet"
-        told = f"no agent of this project announces the type {job_type}; {known}: the job waits until one does"
+    if types and job_type not in types:
+        known = ", ".join(sorted(types))
+        told = f"no agent of this project announces the type {job_type}, only {known}: the job waits until one does"
         sys.stderr.write(f"overmind-control-plane: {job_display.printable(told)}\n")
 
 

@@ -336,9 +336,8 @@ def test_a_type_that_no_agent_announces_is_said(project: Project, task: Path) ->
     slip = run(project, "submit", "--type", "judge_scoring", "--parameters", str(task))
 
     assert (0, 0, 0) == (nobody.returncode, known.returncode, slip.returncode)
-    assert "there is no agent yet" in nobody.stderr
-    assert "" == known.stderr
-    assert "no agent of this project announces the type judge_scoring; they announce inference" in slip.stderr
+    assert ("", "") == (nobody.stderr, known.stderr)  # where there is no agent yet, any type may be right
+    assert "no agent of this project announces the type judge_scoring, only inference: the job waits" in slip.stderr
 
 
 def test_a_token_that_others_may_read_is_refused(project: Project, tmp_path: Path) -> None:
