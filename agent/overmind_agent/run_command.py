@@ -29,7 +29,8 @@ from overmind_agent.host_keys import HostKeys
 from overmind_agent.jobs import Ended, NoJob, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.patience import Bounds
-from overmind_agent.service import Outcome, Outside, Service
+from overmind_agent.service import Outcome, Service
+from overmind_agent.standing import Outside
 from overmind_config import host, logs
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings

@@ -230,19 +230,26 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "run_command": VALUES
     | PACKAGE
     | SETTINGS
-    | _names("tracing", "held_jobs", "host_keys", "display", "service", "cli", "configuration", "patience"),
+    | _names(
+        "tracing", "held_jobs", "host_keys", "display", "service", "standing", "cli", "configuration", "patience"
+    ),
     "cli": PACKAGE
     | _names("completion", "control.commands", "control.grammar")
     | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
     "__main__": _names("cli"),
 }
 
+COMMANDS: Final = _names("cli", "__main__", "run_command", "check_command", "doctor")
 # These put things together, so they may name everything but what stands above them.
 EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
-    "planes": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
-    "telemetry.telemetry": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
-    "in_force": _names("service", "cli", "__main__", "run_command", "check_command", "doctor"),
-    "service": _names("cli", "__main__", "run_command", "check_command"),
+    "planes": COMMANDS | _names("service", "crew"),
+    "telemetry.telemetry": COMMANDS | _names("service", "crew"),
+    "in_force": COMMANDS | _names("service", "crew"),
+    "service": COMMANDS,
+    "crew": COMMANDS | _names("service"),
+    "membership": COMMANDS | _names("service", "crew", "state"),
+    "state": COMMANDS | _names("service", "crew", "membership"),
+    "standing": COMMANDS | _names("service", "crew", "membership", "state"),
     "check_command": _names("__main__", "run_command"),
     "doctor": _names("__main__", "run_command", "check_command", "cli"),
 }

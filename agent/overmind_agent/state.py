@@ -1,0 +1,112 @@
+"""What lies in the state folder: owned by this process, opened, and looked through for what the last life left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from overmind_agent import processes
+from overmind_agent.admission import Admission
+from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
+from overmind_agent.disk import Disk, Reserve
+from overmind_agent.errors import JournalError
+from overmind_agent.intake import Intake
+from overmind_agent.job_log import JobLog
+from overmind_agent.journal import SqliteJournal
+from overmind_agent.last_life import give_up_what_is_too_late, look_back, note_alive, read_boot_id
+from overmind_agent.standing import Standing
+from overmind_agent.state_folder import doubt_about, owning
+from overmind_agent.workspace import DiskWorkspaces
+
+
+class State:
+    """
+    Attributes:
+        intake: whether a person wants jobs to be taken.
+        admission: whether any can be, for whatever reason.
+        last_life: how the start before this one ended.
+        ends: how often each job that is gone on with has ended its agent.
+        journal_fault: why the journal could not be written when it last was; None since it could be.
+    """
+
+    def __init__(self, standing: Standing, journal: SqliteJournal, reserve: Reserve) -> None:
+        self._standing = standing
+        folder, log = standing.settings.agent.state_dir, standing.log
+        self.journal = journal
+        self.workspaces = DiskWorkspaces(folder / "jobs")
+        self.disk = Disk(
+            folder,
+            min_free_bytes=standing.settings.agent.min_free_bytes,
+            reserve=reserve,
+            clean=lambda: self.workspaces.sweep(journal.is_in_use),
+            log=log,
+        )
+        self.disk.tend()
+        self.intake = Intake(journal, log)
+        self.admission = Admission({"paused": self.intake.refusal, "disk": self.disk.refusal})
+        self.last_life = look_back(journal, datetime.now(UTC), read_boot_id())
+        give_up_what_is_too_late(journal, self.last_life, log)
+        self.ends = give_up_what_ends_us(journal, journal, self.last_life.ended_by, log)
+        self.journal_fault: str | None = None
+
+    def log_of(self, job_id: str) -> JobLog:
+        """What the job wrote, masked."""
+        return JobLog(self.workspaces.log(job_id), self._standing.outside.logs.redactor)
+
+    def tend_disk(self) -> None:
+        """Look how much room there is, and make some if need be."""
+        self.disk.tend()
+        self.admission.refusal()  # while all slots are busy nobody else asks
+
+    def note_alive(self) -> None:
+        """So that the next start knows when this one ended."""
+        try:
+            note_alive(self.journal)
+        except JournalError as error:
+            self.journal_fault = str(error)
+            raise
+        self.journal_fault = None
+
+
+@contextmanager
+def open_state(standing: Standing) -> Iterator[State]:
+    """
+    The state folder, until the block ends.
+
+    Raises:
+        ConfigError, JournalError, StateInUse: it cannot be used; the message says why.
+    """
+    folder, log = standing.settings.agent.state_dir, standing.log
+    with owning(folder):
+        if doubt := doubt_about(folder):
+            log.warning("state.not_lasting", path=str(folder), file_system=doubt.kind, hint=doubt.hint)
+        if strangers := processes.end_strangers(f"{folder}#"):
+            log.warning("agent.strangers_killed", processes=strangers)
+        reserve = Reserve(folder / "reserve")
+        with using(folder):
+            journal = SqliteJournal(
+                folder / "journal.sqlite",
+                on_set_aside=lambda aside: log.error("journal.set_aside", path=str(aside)),
+                make_room=reserve.give_up,
+            )
+        with closing(journal):
+            with using(folder):
+                state = State(standing, journal, reserve)
+            try:
+                yield state
+            finally:
+                ended_in_order(journal)
+
+
+@contextmanager
+def using(folder: Path) -> Iterator[None]:
+    """
+    Raises:
+        JournalError: something in the state folder cannot be used.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(f"the state folder {folder} cannot be used: {error}") from error
