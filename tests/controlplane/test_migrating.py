@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from overmind_controlplane.database_url import WrongDatabaseUrl, read
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.stores import SqliteStore
 from overmind_controlplane.tables import Row
-from server import DATABASE_VARIABLE, start_control_plane
+from server import DATABASE_VARIABLE, run_command, start_control_plane
 
 STEPS = Path(migrating.__file__).with_name("migrations")
 
@@ -107,8 +105,7 @@ def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
 
     with pytest.raises(migrating.NewerSchema, match="9999"):
         open_database(tmp_path)
-    command = [sys.executable, "-m", "overmind_controlplane.cli", "serve", "--data", str(tmp_path), "--port", "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = run_command("serve", "--data", str(tmp_path), "--port", "0")
 
     assert (78, "") == (ended.returncode, ended.stdout)
     assert "9999" in ended.stderr
@@ -169,11 +166,11 @@ def test_every_spelling_of_postgresql_gets_the_one_driver(scheme: str) -> None:
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_a_database_that_is_not_there_is_said_without_the_password(tmp_path: Path, how: str) -> None:
     url = "postgresql+psycopg://user:hunter2@127.0.0.1:1/none"
-    command = [sys.executable, "-m", "overmind_controlplane.cli", "serve", "--data", str(tmp_path), "--port", "0"]
-    command += ["--log-level", "debug"] + (["--database", url] if how == "argument" else [])
+    told = ["--data", str(tmp_path), "--port", "0", "--log-level", "debug"]
+    told += ["--database", url] if how == "argument" else []
     environment = {DATABASE_VARIABLE: url} if how == "environment" else {}
 
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    ended = run_command("serve", *told, environment=environment)
 
     assert (69, "") == (ended.returncode, ended.stdout)
     assert "127.0.0.1" in ended.stderr
