@@ -95,9 +95,9 @@ class Child:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def result(self) -> dict[str, Any]:
+    def result(self, timeout_s: float = 30) -> dict[str, Any]:
         """What `result.json` says, once the child has ended well."""
-        assert 0 == self.wait(), self.log()
+        assert 0 == self.wait(timeout_s), self.log()
         found: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         return found
 

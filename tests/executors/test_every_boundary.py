@@ -27,6 +27,7 @@ from zoo_judges import draw
 from zoo_writers import by_question, rows, tuned
 
 SHARE = {"prompt_tuning": 2, "model_backtesting": 1}  # boundaries that `make test` tries
+PATIENCE_S = 300  # a whole sweep takes long enough for the machine to have other work, too
 # What a clock says, and how often a life began: it differs between two undisturbed jobs, too.
 OF_THE_RUN = frozenset(
     {"latency_ms", "started_at", "p50_ms", "p95_ms", "pareto", "calling_s", "resumed_calls", "resumed_steps",
@@ -126,7 +127,7 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     kind, folder = KINDS[request.param], tmp_path_factory.mktemp("undisturbed") / "workspace"
     with Zoo(kind.models) as zoo:
         child = _start(folder, zoo, kind, attempt=1, plan="0=kill")
-        result = child.result()
+        result = child.result(PATIENCE_S)
         child.close()
         calls = zoo.total
     boundaries = (folder.parent / "boundaries").read_text().splitlines()
@@ -152,13 +153,13 @@ def _faults(expected: Undisturbed, place: Path, point: int) -> Iterator[str]:
     folder, kind = place / "workspace", expected.kind
     with Zoo(kind.models) as zoo:
         first = _start(folder, zoo, kind, attempt=1, plan=f"{point}=kill")
-        code = first.wait()
+        code = first.wait(PATIENCE_S)
         first.close()
         if code != -signal.SIGKILL:
             yield f"it was not killed: {code}"
         before, in_flight = zoo.total, _in_flight(folder)
         second = _start(folder, zoo, kind, attempt=2)
-        result = second.result()
+        result = second.result(PATIENCE_S)
         second.close()
         if not expected.calls <= zoo.total <= expected.calls + in_flight:
             yield f"{zoo.total} calls, {before} of them before the kill and {in_flight} in flight"
