@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import requests
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (
@@ -66,6 +68,29 @@ def test_the_daemon_is_there_without_any_extra(light: dict[str, str]) -> None:
     )
 
     assert (0, b"") == (done.returncode, done.stderr)
+
+
+def test_a_daemon_without_any_extra_tells_how_it_is_and_what_to_install(
+    light: dict[str, str], tmp_path: Path
+) -> None:
+    _configured(tmp_path, '[telemetry]\nlisten = "127.0.0.1:0"\notlp_endpoint = "http://127.0.0.1:1"')
+    command = [sys.executable, "-S", "-m", "overmind_agent", "run", "--config", str(tmp_path / "agent.toml")]
+    with subprocess.Popen(command, env=light, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        said = []
+        for line in daemon.stdout:
+            said.append(json.loads(line))
+            if said[-1]["event"] == "telemetry.listening":
+                break
+        url = f"http://127.0.0.1:{said[-1]['port']}"
+        answers = [requests.get(f"{url}/{path}", timeout=60) for path in ("livez", "metrics")]
+        daemon.kill()
+
+    hints = {"metrics": "pip install 'overmind-agent[metrics]'", "traces": "pip install 'overmind-agent[otlp]'"}
+    missing = [(f"telemetry.no_{what}", hint) for what, hint in hints.items()]
+    assert [*missing, ("telemetry.listening", None)] == [(line["event"], line.get("hint")) for line in said]
+    assert [200, 503] == [answer.status_code for answer in answers]
+    assert "overmind-agent[metrics]" in answers[1].json()["error"]
 
 
 def test_types_that_nobody_asked_for_are_left_out_and_the_check_says_how_to_have_them(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from overmind_agent.telemetry.spans import Span
 
 PATH: Final = "/v1/traces"
 EXPORT_S: Final = 5.0
+CLOSE_S: Final = 5.0
 # More spans than that wait for a receiver that is away; then the new ones are lost.
 MOST_WAITING: Final = 2048
 BATCH_EVERY_MS: Final = 2000
@@ -60,8 +62,10 @@ class OtlpSpans:
         self._processor.on_end(self._readable(span))
 
     def close(self) -> None:
-        """Send what waits, within a few seconds."""
-        self._processor.shutdown()
+        """Send what waits, within a few seconds; what a receiver that hangs has not taken by then is lost."""
+        closing = threading.Thread(target=self._processor.shutdown, name="spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
     def _readable(self, span: Span) -> Any:
         def context(span_id: str) -> Any:
