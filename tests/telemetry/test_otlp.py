@@ -1,4 +1,4 @@
-"""The exporter and a receiver that will not have it: spans are lost, and nothing else. See tests/acceptance, too."""
+"""The exporter and a receiver that will not have it: spans are lost, and nothing else."""
 
 from __future__ import annotations
 
