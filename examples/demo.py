@@ -340,6 +340,21 @@ def decide(plane: ControlPlane, config: Path, rows: list[Any]) -> None:
         say.print(f"Report: {(HOME / folder / 'report.html').relative_to(ROOT)}")
 
 
+def say_what_next(plane: ControlPlane, *, is_kept: bool) -> None:
+    """What there is to look at, and what to type."""
+    commands, token = COMMANDS.relative_to(ROOT), SUBMIT_TOKEN.relative_to(ROOT)
+    url = plane.url if is_kept else "http://127.0.0.1:8470"
+    say.print("\n[bold]To look at[/bold]")
+    say.print(f"  {(HOME / 'results').relative_to(ROOT)}/ and the reports named above, in a browser")
+    say.print(f"  {url}/ is the same as a web page; sign in with the token in {token}")
+    say.print("\n[bold]To type next[/bold]", highlight=False)
+    if not is_kept:
+        say.print(f"  {commands}/overmind-control-plane serve --data {DATA.relative_to(ROOT)} &", highlight=False)
+    say.print(f'  export OVERMIND_API_URL={url} OVERMIND_API_KEY="$(cat {token})"', highlight=False)
+    say.print(f"  {commands}/overmind-control-plane job list", highlight=False)
+    say.print("A job of your own: docs/submitting.md. An agent on a host of yours: docs/operating.md.")
+
+
 def demo() -> None:
     """All of it."""
     fresh_folder()
@@ -359,8 +374,7 @@ def demo() -> None:
         take_in(plane, config)
         score(plane, config, rows)
         decide(plane, config, rows)
-        if os.environ.get("KEEP"):
-            say.print(f"\nWatch: [bold]{plane.url}/[/bold], with the token in {SUBMIT_TOKEN.relative_to(ROOT)}")
+        say_what_next(plane, is_kept=bool(os.environ.get("KEEP")))
 
 
 def _end(*_: object) -> NoReturn:
