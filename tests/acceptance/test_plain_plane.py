@@ -152,7 +152,7 @@ def test_a_lost_answer_changes_nothing(
         agent = host.once()
 
     assert 1 == len(proxy.lost)
-    assert 4 == len(submitter.files(job_id))  # refuses two of one name
+    assert 6 == len(submitter.files(job_id))  # refuses two of one name
     assert ("completed", 1) == (agent.summary["outcome"], agent.summary["attempt"]), agent.raw
     assert WHOLE_LIFE == submitter.history(job_id)[-6:]
 
