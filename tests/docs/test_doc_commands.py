@@ -83,6 +83,8 @@ def _type(session: Session, command: str) -> str:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(not s.file for s in _to_do(page))], ids=lambda p: p.stem
 )
+# Under a load that makes everything ten times slower, too.
+@pytest.mark.timeout(300)
 def test_a_page_prints_what_it_says(page: Path, tmp_path: Path) -> None:
     with Session(tmp_path) as session:
         for command in BEFOREHAND.get(page.stem, ()):
