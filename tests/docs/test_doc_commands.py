@@ -23,10 +23,6 @@ NOT_RUN: Final = {
     "systemd-sysusers": "root, and a running systemd; tests/packaging asks its tools",
     "runuser": "root",
     "apt-get install": "root, and an index of packages",
-    **dict.fromkeys(
-        (*(f"overmind-agent {verb} " for verb in ("status", "pause", "cancel", "reload")), "echo $?"),
-        "an agent in the midst of two jobs, and one that was killed; test_control_verbs.py asks each",
-    ),
     "/opt/overmind-agent/bin/pip install docs/examples": "root; tests/acceptance installs it elsewhere",
     "overmind-control-plane job submit --type @overmind:word_count": "the same",
     "docker ": "a container engine",
