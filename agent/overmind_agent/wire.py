@@ -617,8 +617,10 @@ def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
     if not isinstance(body, dict):
         raise ProtocolError("neither a Job nor a NoJobResponse: not a JSON object")
     if _ONLY_IN_A_JOB.isdisjoint(body):
-        nothing = parse(Replaced, raw)
-        return jobs.NoJob(nothing.message, is_replaced=nothing.replaced)
+        if "replaced" not in body:
+            return jobs.NoJob(parse(NoJobResponse, raw).message)
+        told = parse(Replaced, raw)
+        return jobs.NoJob(told.message, is_replaced=told.replaced)
     if "message" in body:
         raise ProtocolError("neither a Job nor a NoJobResponse: it has the keys of both")
     try:
