@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
-from overmind_executors import own_process
-from overmind_executors.commands import CommandLimits, run
+from overmind_executors.process import own_process
+from overmind_executors.programs.commands import CommandLimits, run
 from overmind_executors.sandbox.bubblewrap import View, words
 from overmind_executors.sandbox.deciding import what_is_missing
 from overmind_executors.sandbox.levels import Level, Sandbox
@@ -51,7 +51,7 @@ def starters(folder: Path, level: Level) -> dict[str, Callable[[], object]]:
         sys.executable,
         "-P",
         "-m",
-        "overmind_executors.agent_call",
+        "overmind_executors.programs.agent_call",
         "/code" if box else str(code),
         "main:answer",
     ]

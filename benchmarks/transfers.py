@@ -28,11 +28,11 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import overmind_agent.service  # noqa: F401 - what the daemon has in its memory
-from overmind_agent.blob_store import PART_BYTES, BlobStore
 from overmind_agent.errors import TransientError
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.log_pieces import next_piece
-from overmind_agent.uploads import ForgetfulLedger
+from overmind_agent.logs.pieces import next_piece
+from overmind_agent.over_http.blob_store import PART_BYTES, BlobStore
+from overmind_agent.over_http.calls import HttpCalls
+from overmind_agent.over_http.uploads import ForgetfulLedger
 from overmind_config.redaction import Redactor
 
 MB: Final = 1_000_000

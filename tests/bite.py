@@ -121,7 +121,7 @@ DEFECTS = (
     Defect(
         "result-again",
         "work whose result is there is done again",
-        "agent/overmind_agent/launcher.py",
+        "agent/overmind_agent/children/launcher.py",
         "if not has_ended(workspace):",
         "if True:",
         ("tests/unit/test_launcher.py",),
@@ -129,7 +129,7 @@ DEFECTS = (
     Defect(
         "tree-kill",
         "what a job left behind is not looked for",
-        "agent/overmind_agent/processes.py",
+        "agent/overmind_agent/children/processes.py",
         "        strays = list(_strays(mark))\n",
         "        strays: list[int] = []\n",
         ("tests/unit/test_launcher.py",),
@@ -137,7 +137,7 @@ DEFECTS = (
     Defect(
         "durable",
         "a commit of the journal does not wait for the disk",
-        "agent/overmind_agent/journal_file.py",
+        "agent/overmind_agent/journal/file.py",
         '"synchronous": 2',
         '"synchronous": 1',
         ("tests/unit/test_journal.py",),
@@ -145,7 +145,7 @@ DEFECTS = (
     Defect(
         "told-first",
         "a status is told before it is on disk",
-        "agent/overmind_agent/journal_outbox.py",
+        "agent/overmind_agent/journal/outbox.py",
         "        if rows:\n            self._sync_what_is_told()\n",
         "",
         ("tests/unit/test_journal.py",),
@@ -153,7 +153,7 @@ DEFECTS = (
     Defect(
         "outbox-order",
         "the outbox is emptied from its end",
-        "agent/overmind_agent/journal_outbox.py",
+        "agent/overmind_agent/journal/outbox.py",
         "WHERE fate IS NULL ORDER BY position",
         "WHERE fate IS NULL ORDER BY position DESC",
         (AGENT_MACHINE, "tests/unit/test_journal.py", "tests/unit/test_delivery.py"),
@@ -177,7 +177,7 @@ DEFECTS = (
     Defect(
         "deadly",
         "a job that ends its agent again and again is gone on with",
-        "agent/overmind_agent/deadly_jobs.py",
+        "agent/overmind_agent/host/deadly_jobs.py",
         "if ends[name] >= ENDS]",
         "if ends[name] < 0]",
         ("tests/unit/test_deadly_jobs.py",),
@@ -210,7 +210,7 @@ DEFECTS = (
     Defect(
         "beat-behind-work",
         "a heartbeat waits until nobody else speaks to the control plane",
-        "agent/overmind_agent/http_calls.py",
+        "agent/overmind_agent/over_http/calls.py",
         "    @contextmanager\n    def _within(self, total_s: float) -> Iterator[Deadline]:\n"
         "        self._on_exchange(total_s)\n        with deadline(total_s) as limit:\n",
         "    _one = __import__('threading').Lock()\n\n"

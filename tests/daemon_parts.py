@@ -11,26 +11,26 @@ from typing import Any
 import structlog
 
 from agent_parts import a_result_file
-from overmind_agent.admission import Admission
-from overmind_agent.capacity import Capacity
+from overmind_agent.children.launcher import has_ended, read_result
 from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError, TransientError
+from overmind_agent.files.lanes import Lanes
+from overmind_agent.files.workspace import DiskWorkspaces
 from overmind_agent.heartbeat import Heartbeat
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.job_log import JobLog
+from overmind_agent.host.admission import Admission
+from overmind_agent.host.capacity import Capacity
+from overmind_agent.host.size_limits import SizeLimits
+from overmind_agent.host.time_limits import TimeLimits
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Ended, NoJob, Progress, Result, StopReason
-from overmind_agent.journal import SqliteJournal
-from overmind_agent.lanes import Lanes
-from overmind_agent.launcher import has_ended, read_result
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
-from overmind_agent.log_shipping import LogShipping
+from overmind_agent.logs.job_log import JobLog
+from overmind_agent.logs.shipping import LogShipping
 from overmind_agent.ports import Workspace
-from overmind_agent.size_limits import SizeLimits
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
-from overmind_agent.time_limits import TimeLimits
 from overmind_agent.worker import InterruptedWork, Worker
-from overmind_agent.workspace import DiskWorkspaces
 from overmind_config.redaction import Redactor
 from overmind_executors import strict_json
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import structlog
 
-from overmind_agent.child_order import SAFE_PATH
+from overmind_agent.children.nursery import Nursery
+from overmind_agent.children.order import SAFE_PATH
 from overmind_agent.clock import SystemClock
-from overmind_agent.nursery import Nursery
 
 READY_S = 30.0
 

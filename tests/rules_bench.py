@@ -18,7 +18,7 @@ from typing import Any
 from gepa.api import optimize
 from gepa.core.adapter import EvaluationBatch
 
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.gepa_search import gepa_search
 from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.proposing import Proposal

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.promotion import FLOOR, Decision, Verdict, decide
 from overmind_executors.tuning.proposing import Proposal

@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"overmind-agent {__version__}")
         return OK
     if options.command == "completion":
-        from overmind_agent.completion import script
+        from overmind_agent.command_line.completion import script
 
         print(script(grammar, options.shell))
         return OK
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return health(options.state_dir, config=options.config, needs_ready=options.ready)
     flags = {name: value for name, value in vars(options).items() if "." in name}
     if options.command == "check":
-        from overmind_agent.check_command import check
+        from overmind_agent.command_line.check import check
 
         return check(flags, config=options.config, as_json=options.json)
     is_single = options.once or options.job is not None
@@ -166,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.error(
             "--once and --job run one job; --max-jobs, --idle-timeout and --max-uptime run several"
         )
+    from overmind_agent.command_line.run import run
     from overmind_agent.patience import Bounds
-    from overmind_agent.run_command import run
 
     return run(
         flags,

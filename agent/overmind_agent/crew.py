@@ -15,21 +15,21 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from overmind_agent.children.launcher import ProcessLauncher
+from overmind_agent.children.nursery import Nursery
 from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError
+from overmind_agent.files.lanes import Lanes
 from overmind_agent.heartbeat import PATIENCE_S, Heartbeat
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended
-from overmind_agent.lanes import Lanes
-from overmind_agent.launcher import ProcessLauncher
-from overmind_agent.log_shipping import LogShipping
+from overmind_agent.logs.shipping import LogShipping
 from overmind_agent.loops import LoopClock, Pulse
 from overmind_agent.membership import Membership
-from overmind_agent.nursery import Nursery
+from overmind_agent.over_http.pause import Pause
+from overmind_agent.over_http.planes import Planes
 from overmind_agent.patience import Bounded
-from overmind_agent.pause import Pause
-from overmind_agent.planes import Planes
 from overmind_agent.ports import ControlPlane
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.standing import Standing

@@ -8,10 +8,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_agent.admission import Admission
 from overmind_agent.backoff import Backoff, is_worth_retrying
 from overmind_agent.errors import AuthError, OvermindAgentError, RejectedError
 from overmind_agent.held_jobs import HeldJobs
+from overmind_agent.host.admission import Admission
 from overmind_agent.jobs import REPLACED, Directive, Orders, StopReason
 from overmind_agent.ports import Clock, ControlPlane
 

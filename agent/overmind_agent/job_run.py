@@ -28,18 +28,18 @@ from overmind_agent.errors import (
     TransientError,
     UploadError,
 )
+from overmind_agent.files.lanes import Lanes
+from overmind_agent.files.partial import MOST_BYTES, partial_files
+from overmind_agent.files.result import apart
 from overmind_agent.held_jobs import HeldJob
+from overmind_agent.host.size_limits import SizeLimits
+from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
-from overmind_agent.lanes import Lanes
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_agent.partial_files import MOST_BYTES, partial_files
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
-from overmind_agent.result_file import apart
-from overmind_agent.size_limits import SizeLimits
-from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
-from overmind_executors.host_faults import reason_of
+from overmind_executors.process.host_faults import reason_of
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from overmind_agent.backoff import insist
 from overmind_agent.errors import ControlPlaneError, OvermindAgentError
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.ports import ControlPlane
 from overmind_agent.standing import Standing
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from overmind_agent.capacity import Capacity
 from overmind_agent.errors import AuthError, OvermindAgentError
+from overmind_agent.host.capacity import Capacity
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.ports import Clock
 

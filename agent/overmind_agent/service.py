@@ -25,8 +25,9 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_agent import processes
-from overmind_agent.capacity import Capacity
+from overmind_agent.children import processes
+from overmind_agent.children.nursery import Nursery
+from overmind_agent.configuration.reload import Reload
 from overmind_agent.control.server import ControlServer
 from overmind_agent.control.snapshot import Parts, look
 from overmind_agent.control.verbs import verbs
@@ -34,21 +35,20 @@ from overmind_agent.control.view import AgentView
 from overmind_agent.crew import Crew
 from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import AuthError
+from overmind_agent.host.capacity import Capacity
+from overmind_agent.host.wall_clock import WallClock
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.membership import Membership
 from overmind_agent.notify import Notifier
-from overmind_agent.nursery import Nursery
+from overmind_agent.over_http.planes import Planes
 from overmind_agent.patience import Bounded, Bounds
-from overmind_agent.planes import Planes
 from overmind_agent.ports import ControlPlane
-from overmind_agent.reload import Reload
 from overmind_agent.signals import Signals
 from overmind_agent.slot import Forever, Once
 from overmind_agent.standing import Outside, Standing
 from overmind_agent.state import State, open_state, using
 from overmind_agent.supervisor import Supervisor, check_watchdog
 from overmind_agent.telemetry.telemetry import Telemetry
-from overmind_agent.wall_clock import WallClock
 from overmind_config.settings import Settings
 
 # How long `run --once` tries to reach the control plane before it gives up.

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_agent.capacity import Capacity
 from overmind_agent.clock import SystemClock
+from overmind_agent.configuration.in_force import InForce
 from overmind_agent.contact import Contact
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.in_force import InForce
+from overmind_agent.host.capacity import Capacity
 from overmind_agent.lifecycle import Status
 from overmind_agent.loops import Pulse, Pulses, keep_going
 from overmind_agent.ports import Clock

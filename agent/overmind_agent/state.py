@@ -7,18 +7,18 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from overmind_agent import processes
-from overmind_agent.admission import Admission
-from overmind_agent.deadly_jobs import ended_in_order, give_up_what_ends_us
-from overmind_agent.disk import Disk, Reserve
+from overmind_agent.children import processes
 from overmind_agent.errors import JournalError
-from overmind_agent.intake import Intake
-from overmind_agent.job_log import JobLog
-from overmind_agent.journal import SqliteJournal
-from overmind_agent.last_life import give_up_what_is_too_late, look_back, note_alive, read_boot_id
+from overmind_agent.files.workspace import DiskWorkspaces
+from overmind_agent.host.admission import Admission
+from overmind_agent.host.deadly_jobs import ended_in_order, give_up_what_ends_us
+from overmind_agent.host.disk import Disk, Reserve
+from overmind_agent.host.intake import Intake
+from overmind_agent.host.last_life import give_up_what_is_too_late, look_back, note_alive, read_boot_id
+from overmind_agent.host.state_folder import doubt_about, owning
+from overmind_agent.journal.journal import SqliteJournal
+from overmind_agent.logs.job_log import JobLog
 from overmind_agent.standing import Standing
-from overmind_agent.state_folder import doubt_about, owning
-from overmind_agent.workspace import DiskWorkspaces
 
 
 class State:

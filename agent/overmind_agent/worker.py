@@ -17,7 +17,6 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import insist
-from overmind_agent.capacity import Capacity, Seat
 from overmind_agent.errors import (
     AuthError,
     BrokenJob,
@@ -27,6 +26,7 @@ from overmind_agent.errors import (
     RejectedError,
 )
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.host.capacity import Capacity, Seat
 from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
 from overmind_agent.ports import Clock, ControlPlane, Journal
 

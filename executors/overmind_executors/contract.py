@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from overmind_executors.call_tally import CallTally
+from overmind_executors.calls.tally import CallTally
 from overmind_executors.sandbox.levels import Sandbox
 from overmind_executors.trace_context import TraceContext
 

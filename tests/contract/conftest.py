@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import pytest
 from plane_calls import Project
 
-from overmind_agent.host_results import HostResults
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.http_client import HttpControlPlane
-from overmind_agent.lab_client import LabControlPlane, Shared
+from overmind_agent.lab.client import LabControlPlane, Shared
+from overmind_agent.lab.host_results import HostResults
 from overmind_agent.lifecycle import Status
+from overmind_agent.over_http.calls import HttpCalls
+from overmind_agent.over_http.client import HttpControlPlane
 from overmind_agent.ports import ControlPlane
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_executors import strict_json

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cutting_proxy import CuttingProxy
-from overmind_agent.blob_store import BlobStore
 from overmind_agent.errors import TransientError, UploadError
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.uploads import ForgetfulLedger
+from overmind_agent.over_http.blob_store import BlobStore
+from overmind_agent.over_http.calls import HttpCalls
+from overmind_agent.over_http.uploads import ForgetfulLedger
 from server import ControlPlaneProcess
 
 PART = 64 * 1024

@@ -31,7 +31,7 @@ class Child:
         folder.mkdir(exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
         reader, writer = os.pipe()
-        command = [sys.executable, "-P", "-m", "overmind_executors.child"]
+        command = [sys.executable, "-P", "-m", "overmind_executors.process.child"]
         command += ["--events-fd", str(writer), "--parent", str(parent or os.getpid())]
         path = {"PYTHONPATH": str(python_path)} if python_path else {}
         with (folder / "job.log").open("ab") as log:

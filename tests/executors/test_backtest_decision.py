@@ -16,7 +16,7 @@ from overmind_executors.backtesting.pairs import Change
 from overmind_executors.backtesting.planning import extra_rows
 from overmind_executors.backtesting.racing import Racing, looks
 from overmind_executors.backtesting.rule import Reason, Rule, Verdict
-from overmind_executors.families import family_of
+from overmind_executors.calls.families import family_of
 
 
 def evidence(old: Side, **candidates: Side) -> Evidence:

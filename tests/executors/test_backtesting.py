@@ -12,6 +12,7 @@ import pytest
 
 from overmind_executors import recount, result_files
 from overmind_executors.backtesting import BacktestingExecutor
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -20,7 +21,6 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
-from overmind_executors.pacing import RetryPolicy
 from overmind_executors.stopping import StopFlag
 from zoo import Status, Zoo
 from zoo_judges import RubricJudge, draw

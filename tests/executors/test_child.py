@@ -162,8 +162,9 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         """
         import os, subprocess, sys
         r, w = os.pipe()
-        child = subprocess.Popen([sys.executable, "-P", "-m", "overmind_executors.child", "--events-fd", str(w),
-                                  "--parent", str(os.getpid())], stdin=subprocess.PIPE, pass_fds=[w])
+        line = [sys.executable, "-P", "-m", "overmind_executors.process.child", "--events-fd", str(w)]
+        line += ["--parent", str(os.getpid())]
+        child = subprocess.Popen(line, stdin=subprocess.PIPE, pass_fds=[w])
         os.read(r, 100)
         print(child.pid, flush=True)
         sys.stdin.read()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from overmind_executors.child_events import Events
+from overmind_executors.process.events import Events
 
 
 def _told(*reports: tuple[Any, Any, Any]) -> list[tuple[int, int, str]]:

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import pytest
 
-from overmind_executors.cluster import ClusterHttp, connect
+from overmind_executors.calls.cluster import ClusterHttp, connect
+from overmind_executors.calls.timed_http import CallFailed
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint, Result
 from overmind_executors.inference import InferenceExecutor
-from overmind_executors.timed_http import CallFailed
 from zoo import Zoo
 
 Make = Callable[..., Context]

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from overmind_executors.columns import FIELDS, ColumnMap, Field, Guess, map_columns, refuse_without
 from overmind_executors.contract import InvalidParameters
+from overmind_executors.rows.columns import FIELDS, ColumnMap, Field, Guess, map_columns, refuse_without
 
 # The columns of a table; what each field is, in the order id, input, output, expected_output; "?" for: ask.
 LAYOUTS: list[tuple[str, str]] = [

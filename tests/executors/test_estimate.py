@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Result
 from overmind_executors.inference import InferenceExecutor
-from overmind_executors.pacing import RetryPolicy
 from zoo import Status, Zoo
 
 Make = Callable[..., Context]

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.judge_scoring import JudgeScoringExecutor
-from overmind_executors.row_files import Line
-from overmind_executors.rows import Row, rows_of
+from overmind_executors.rows.files import Line
+from overmind_executors.rows.rows import Row, rows_of
 from overmind_executors.scoring.evaluator import Evaluator
 from overmind_executors.scoring.evaluators import Evaluators
 from overmind_executors.scoring.items import Item, item_of

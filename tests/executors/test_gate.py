@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from overmind_executors.breaker import DEAD_AFTER_S, OPENS_AFTER, Breaker
-from overmind_executors.gate import Gate, GateClosed, Health
-from overmind_executors.send_limits import SendLimits, Signal
+from overmind_executors.calls.breaker import DEAD_AFTER_S, OPENS_AFTER, Breaker
+from overmind_executors.calls.gate import Gate, GateClosed, Health
+from overmind_executors.calls.send_limits import SendLimits, Signal
 from overmind_executors.stopping import StopFlag
 
 

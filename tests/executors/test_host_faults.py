@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from overmind_executors.contract import ExecutionFailed
-from overmind_executors.host_faults import reason_of
+from overmind_executors.process.host_faults import reason_of
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import duckdb
 import pytest
 
 from overmind_executors import recount
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.prices import prices_of
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -22,8 +24,6 @@ from overmind_executors.contract import (
 )
 from overmind_executors.inference import InferenceExecutor
 from overmind_executors.inference.recounting import recounted
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.prices import prices_of
 from overmind_executors.stopping import StopFlag
 from zoo import Completion, Drip, Fault, Hang, Raw, Status, Zoo
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overmind_executors import strict_json
-from overmind_executors.json_array import members
+from overmind_executors.rows.json_array import members
 from overmind_executors.strict_json import NotJson
 
 MOST = 1 << 20

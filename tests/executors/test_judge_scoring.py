@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from overmind_executors import recount, result_files
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import (
     AnswersKept,
     Context,
@@ -28,7 +29,6 @@ from overmind_executors.judge_scoring.drift import drift_figures
 from overmind_executors.judge_scoring.recounting import recounted
 from overmind_executors.judging import wording
 from overmind_executors.judging.injection import CANARIES
-from overmind_executors.pacing import RetryPolicy
 from overmind_executors.stopping import StopFlag
 from zoo import Completion, Hang, Status, Zoo
 from zoo_judges import PairJudge, RubricJudge, draw

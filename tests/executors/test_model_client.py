@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from overmind_executors.answers import Answer, Kind
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.model_client import Interrupted, ModelClient, ProviderGone
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.timed_http import MAX_ANSWER_BYTES
 from overmind_executors.contract import ModelEndpoint
-from overmind_executors.model_client import Interrupted, ModelClient, ProviderGone
-from overmind_executors.pacing import RetryPolicy
 from overmind_executors.stopping import StopFlag
-from overmind_executors.timed_http import MAX_ANSWER_BYTES
 from zoo import AtOnce, Completion, Drip, Fault, Hang, PerSecond, Raw, Reset, Status, Zoo
 
 QUICK = RetryPolicy(base_s=0.001, cap_s=0.002)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from overmind_executors.near_texts import NearTexts
+from overmind_executors.rows.near_texts import NearTexts
 from overmind_executors.uploaded_outputs.personal import KINDS, personal_kinds
 
 WORDS = [f"w{n}" for n in range(2000)]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Result
 from overmind_executors.inference import InferenceExecutor
 from overmind_executors.inference.recounting import recounted
-from overmind_executors.pacing import RetryPolicy
 from zoo import Completion, Status, Zoo
 
 Make = Callable[..., Context]

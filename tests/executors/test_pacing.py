@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overmind_executors.pacing import RetryBudget, RetryPolicy, next_wait_s
+from overmind_executors.calls.pacing import RetryBudget, RetryPolicy, next_wait_s
 
 
 def test_waits_grow_by_chance_between_their_bounds() -> None:

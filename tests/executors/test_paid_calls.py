@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from overmind_executors.answers import Answer, Kind
-from overmind_executors.budget import Limits, Purse, Spent
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.budget import Limits, Purse, Spent
+from overmind_executors.calls.paid_calls import CallKey, Earlier, PaidCalls
 from overmind_executors.contract import ExecutionFailed
-from overmind_executors.paid_calls import CallKey, Earlier, PaidCalls
 
 KEY = CallKey("f" * 64, "row-1", 0)
 GOOD = Answer(Kind.OK, status=200, output="hi", prompt_tokens=3, completion_tokens=2, cost_usd=0.5)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from overmind_executors.contract import Context, InvalidParameters
-from overmind_executors.row_files import row_file
+from overmind_executors.rows.files import row_file
 from overmind_executors.uploaded_outputs import UploadedOutputsExecutor
 
 Make = Callable[..., Context]

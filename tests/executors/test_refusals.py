@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from overmind_executors.refusals import Told, is_about_money, retry_after_s, told
-from overmind_executors.send_limits import Signal
+from overmind_executors.calls.refusals import Told, is_about_money, retry_after_s, told
+from overmind_executors.calls.send_limits import Signal
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from overmind_executors.contract import WorkStopped
-from overmind_executors.row_engine import in_order
+from overmind_executors.rows.engine import in_order
 from overmind_executors.stopping import StopFlag
 
 

@@ -14,10 +14,11 @@ import duckdb
 import openpyxl
 import pytest
 
-from overmind_executors import encodings_of_text, packed, parquet, row_files
 from overmind_executors.contract import InvalidParameters
-from overmind_executors.encodings_of_text import Encoding, encoding_of
-from overmind_executors.row_files import Line, RowFile, row_file
+from overmind_executors.rows import encodings_of_text, packed, parquet
+from overmind_executors.rows import files as row_files
+from overmind_executors.rows.encodings_of_text import Encoding, encoding_of
+from overmind_executors.rows.files import Line, RowFile, row_file
 
 ROWS = [{"id": "a", "output": "größer"}, {"id": "b", "output": "日本"}]
 JSONL = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()

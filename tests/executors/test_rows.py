@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from overmind_executors import row_files
 from overmind_executors.contract import InvalidParameters
-from overmind_executors.row_files import Line, row_file
-from overmind_executors.rows import BrokenRow, Row, rows_of
+from overmind_executors.rows import files as row_files
+from overmind_executors.rows.files import Line, row_file
+from overmind_executors.rows.rows import BrokenRow, Row, rows_of
 
 
 def _read(path: Path, content: bytes) -> list[Row | BrokenRow]:

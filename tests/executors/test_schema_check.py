@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from overmind_executors.schema_check import SchemaCheck, SchemaNotUsable
+from overmind_executors.schemas.check import SchemaCheck, SchemaNotUsable
 from overmind_executors.scoring.items import Item
 from overmind_executors.scoring.json_checks import JsonSchemaValid
 

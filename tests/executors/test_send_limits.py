@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from overmind_executors.send_limits import BACK_AFTER_S, SendLimits, Signal
+from overmind_executors.calls.send_limits import BACK_AFTER_S, SendLimits, Signal
 
 # One and the same setting for every provider here.
 MOST = 100

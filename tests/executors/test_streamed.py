@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from overmind_executors import answers
-from overmind_executors.answers import Answer, Kind
-from overmind_executors.timed_http import Reply
+from overmind_executors.calls import answers
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.timed_http import Reply
 
 
 def event(**choice: Any) -> bytes:

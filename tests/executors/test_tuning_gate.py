@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 from scipy.stats import binom
 
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.gepa_search import gepa_search
 from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.promotion import Decision

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from overmind_executors.budget import Limits, Spent
+from overmind_executors.calls.budget import Limits, Spent
 from overmind_executors.contract import ExecutionFailed, InvalidParameters
 from overmind_executors.inference.parameters import TemplateMessage
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.constraints import Code, Constraints
 from overmind_executors.tuning.iterations import fitted
 from overmind_executors.tuning.leaks import LeakScan

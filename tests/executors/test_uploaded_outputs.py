@@ -12,9 +12,9 @@ import pytest
 
 from overmind_executors import recount, result_files
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, Result, WorkStopped
-from overmind_executors.row_files import row_file
-from overmind_executors.row_source import RowSource
-from overmind_executors.rows import Row
+from overmind_executors.rows.files import row_file
+from overmind_executors.rows.rows import Row
+from overmind_executors.rows.source import RowSource
 from overmind_executors.scoring.items import item_of
 from overmind_executors.statistics.power import smallest_gain as exact_gain
 from overmind_executors.stopping import StopFlag

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from overmind_agent import __version__
 from overmind_agent.errors import AuthError, ClaimLost, ControlPlaneError, RejectedError, TransientError
-from overmind_agent.http_calls import Answer, HttpCalls, segment
-from overmind_agent.pause import Pause
-from overmind_agent.refusals import Verb, read_retry_after, refusal
+from overmind_agent.over_http.calls import Answer, HttpCalls, segment
+from overmind_agent.over_http.pause import Pause
+from overmind_agent.over_http.refusals import Verb, read_retry_after, refusal
 from overmind_agent.testing import VirtualClock
 
 BASE = "https://plane.example"

@@ -29,8 +29,6 @@ from overmind_agent.errors import (
     TransientError,
     UploadError,
 )
-from overmind_agent.http_calls import HttpCalls, content_digest
-from overmind_agent.http_client import HttpControlPlane
 from overmind_agent.jobs import (
     Claim,
     Directive,
@@ -45,6 +43,8 @@ from overmind_agent.jobs import (
     StatusUpdate,
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.over_http.calls import HttpCalls, content_digest
+from overmind_agent.over_http.client import HttpControlPlane
 from overmind_agent.wire import EXTENSIONS, INLINE_BYTES
 
 BASE = "https://plane.example"

@@ -11,13 +11,13 @@ import pytest
 from agent_parts import a_result_file
 from lab_server import LOST, LabServer, Reply
 from overmind_agent.errors import AuthError, ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
-from overmind_agent.host_results import HostResults
-from overmind_agent.http_calls import HttpCalls
 from overmind_agent.jobs import Claim, Directive, Held, Job, NoJob, Progress, StatusUpdate
-from overmind_agent.lab_client import LONG_SETTLE_S, SETTLE_S, LabControlPlane, Shared
-from overmind_agent.lab_list import follow
-from overmind_agent.lab_result import MAX_ENVELOPE_BYTES, MAX_ERRORS
+from overmind_agent.lab.client import LONG_SETTLE_S, SETTLE_S, LabControlPlane, Shared
+from overmind_agent.lab.host_results import HostResults
+from overmind_agent.lab.listing import follow
+from overmind_agent.lab.result import MAX_ENVELOPE_BYTES, MAX_ERRORS
 from overmind_agent.lifecycle import LIFECYCLE, Status
+from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.testing import VirtualClock
 from overmind_executors import strict_json
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from rude_server import Script, drips, floods, hangs, read_head, reset, rude_server, says
 
-from overmind_agent.deadline import deadline
 from overmind_agent.errors import RejectedError, TransientError
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.refusals import Verb
+from overmind_agent.over_http.calls import HttpCalls
+from overmind_agent.over_http.deadline import deadline
+from overmind_agent.over_http.refusals import Verb
 
 TOTAL_S = 0.5
 # What the slowest machine may take on top of the deadline.

@@ -17,11 +17,11 @@ import pytest
 import trustme
 
 from overmind_agent.errors import TransientError
-from overmind_agent.http_calls import HttpCalls, Verb
-from overmind_agent.network import Network
-from overmind_agent.planes import network_of_model
+from overmind_agent.over_http.calls import HttpCalls, Verb
+from overmind_agent.over_http.network import Network
+from overmind_agent.over_http.planes import network_of_model
 from overmind_config.settings import Settings
-from overmind_executors.timed_http import CallFailed, DeadlinePassed, TimedHttp
+from overmind_executors.calls.timed_http import CallFailed, DeadlinePassed, TimedHttp
 
 LOOK = Verb("look", 10)
 UPLOAD = Verb("upload", 10, accepts=frozenset({200}))

@@ -15,7 +15,7 @@ from overmind_agent.telemetry import catalogue
 from overmind_agent.telemetry.health import REASONS
 from overmind_agent.telemetry.watched_plane import OUTCOMES
 from overmind_controlplane import metrics as of_the_server
-from overmind_executors.answers import Kind
+from overmind_executors.calls.answers import Kind
 
 CONFIG: Final = Path(__file__).parents[2] / "config"
 # What Prometheus and its client add.

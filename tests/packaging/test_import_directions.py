@@ -54,22 +54,24 @@ def _names(*names: str, package: str = "overmind_agent") -> frozenset[str]:
 PACKAGE: Final = frozenset({"overmind_agent"})  # the version stands there
 VALUES: Final = _names("ports", "jobs", "lifecycle", "errors")
 JSON: Final = frozenset({"overmind_executors.strict_json"})
-FAULTS: Final = frozenset({"overmind_executors.host_faults"})
+FAULTS: Final = frozenset({"overmind_executors.process.host_faults"})
 TRACE: Final = frozenset({"overmind_executors.trace_context"})
 CONTRACT: Final = frozenset({"overmind_executors.contract"})
 LEVELS: Final = frozenset({"overmind_executors.sandbox.levels"})
-OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.own_environment"})
+OWN_ENVIRONMENT: Final = frozenset({"overmind_executors.process.own_environment"})
 SETTINGS: Final = frozenset(_of("overmind_config"))
 STOPPING: Final = frozenset({"overmind_executors.stopping"})
 TESTING: Final = VALUES | JSON | CONTRACT | STOPPING | frozenset(_of("overmind_agent.testing"))
 REDACTION: Final = frozenset({"overmind_config.redaction"})
 ARMED: Final = _names("testing.armed.sitecustomize")
-HTTP: Final = _names("http_calls", "refusals")
-BETWEEN_THREADS: Final = _names("admission", "held_jobs", "backoff", "capacity")
+HTTP: Final = _names("over_http.calls", "over_http.refusals")
+BETWEEN_THREADS: Final = _names("host.admission", "held_jobs", "backoff", "host.capacity")
 
 # What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
+ROOMS: Final = ("journal", "lab", "over_http", "children", "logs", "host", "files", "configuration", "command_line")
 MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "": frozenset(),
+    **dict.fromkeys(ROOMS, frozenset()),
     # plain values
     "errors": _names("jobs"),
     "lifecycle": _names("errors"),
@@ -79,20 +81,20 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "backoff": _names("errors"),
     "held_jobs": VALUES | JSON,
     "loops": VALUES,
-    "network": frozenset(),
-    "capacity": VALUES | _names("turns"),
-    "turns": VALUES,
+    "over_http.network": frozenset(),
+    "host.capacity": VALUES | _names("host.turns"),
+    "host.turns": VALUES,
     "contact": VALUES,
-    "admission": frozenset(),
-    "intake": VALUES,
-    "time_limits": VALUES,
-    "size_limits": VALUES,
-    "partial_files": VALUES | _names("plain_files"),
-    "wall_clock": VALUES,
-    "state_folder": VALUES,
-    "last_life": VALUES,
-    "deadly_jobs": VALUES | _names("last_life"),
-    "memory_kills": frozenset(),
+    "host.admission": frozenset(),
+    "host.intake": VALUES,
+    "host.time_limits": VALUES,
+    "host.size_limits": VALUES,
+    "files.partial": VALUES | _names("files.plain"),
+    "host.wall_clock": VALUES,
+    "host.state_folder": VALUES,
+    "host.last_life": VALUES,
+    "host.deadly_jobs": VALUES | _names("host.last_life"),
+    "children.memory_kills": frozenset(),
     # the rooms
     "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
     "job_run": VALUES
@@ -100,69 +102,74 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | CONTRACT
     | FAULTS
     | REDACTION
-    | _names("lanes", "partial_files", "result_file", "size_limits", "time_limits"),
-    "log_pieces": REDACTION,
+    | _names("files.lanes", "files.partial", "files.result", "host.size_limits", "host.time_limits"),
+    "logs.pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
     "patience": VALUES | BETWEEN_THREADS,
     "heartbeat": VALUES | BETWEEN_THREADS,
     "delivery": VALUES | BETWEEN_THREADS,
-    "log_shipping": VALUES | BETWEEN_THREADS | _names("log_shipper", "job_log"),
-    "log_shipper": VALUES | _names("job_log"),
-    "job_log": REDACTION | _names("log_pieces", "plain_files"),
+    "logs.shipping": VALUES | BETWEEN_THREADS | _names("logs.shipper", "logs.job_log"),
+    "logs.shipper": VALUES | _names("logs.job_log"),
+    "logs.job_log": REDACTION | _names("logs.pieces", "files.plain"),
     "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
-    "http_client": VALUES
+    "over_http.client": VALUES
     | PACKAGE
     | JSON
     | HTTP
-    | _names("wire", "given_files", "looking", "uploads", "blob_store"),
-    "given_files": VALUES | _names("wire"),
-    "uploads": VALUES | HTTP | _names("wire", "blob_store", "result_file"),
-    "blob_store": VALUES | HTTP | _names("wire"),
-    "lab_client": VALUES
+    | _names("wire", "over_http.given_files", "over_http.looking", "over_http.uploads", "over_http.blob_store"),
+    "over_http.given_files": VALUES | _names("wire"),
+    "over_http.uploads": VALUES | HTTP | _names("wire", "over_http.blob_store", "files.result"),
+    "over_http.blob_store": VALUES | HTTP | _names("wire"),
+    "lab.client": VALUES
     | HTTP
-    | _names("wire", "looking", "lab_wire", "lab_list", "lab_result", "lab_datasets", "host_results"),
-    "lab_datasets": VALUES | JSON | HTTP | _names("lab_list"),
-    "lab_list": VALUES | HTTP | _names("wire", "lab_wire"),
-    "lab_result": VALUES | JSON | _names("lab_wire"),
-    "lab_wire": VALUES | JSON | _names("wire"),
-    "looking": VALUES,
-    "host_results": VALUES | _names("result_file"),
-    "result_file": VALUES | _names("plain_files"),
-    "plain_files": frozenset(),
-    "http_calls": VALUES | PACKAGE | TRACE | _names("network", "deadline", "pause", "refusals", "tracing"),
+    | _names(
+        "wire", "over_http.looking", "lab.wire", "lab.listing", "lab.result", "lab.datasets", "lab.host_results"
+    ),
+    "lab.datasets": VALUES | JSON | HTTP | _names("lab.listing"),
+    "lab.listing": VALUES | HTTP | _names("wire", "lab.wire"),
+    "lab.result": VALUES | JSON | _names("lab.wire"),
+    "lab.wire": VALUES | JSON | _names("wire"),
+    "over_http.looking": VALUES,
+    "lab.host_results": VALUES | _names("files.result"),
+    "files.result": VALUES | _names("files.plain"),
+    "files.plain": frozenset(),
+    "over_http.calls": VALUES
+    | PACKAGE
+    | TRACE
+    | _names("over_http.network", "over_http.deadline", "over_http.pause", "over_http.refusals", "tracing"),
     "tracing": VALUES | TRACE,
-    "pause": VALUES,
-    "name_lookup": frozenset(),
-    "lanes": VALUES,
-    "refusals": VALUES | JSON,
-    "deadline": _names("name_lookup"),
-    "journal": _names("lifecycle", "journal_claims", "journal_ledgers"),
-    "journal_claims": VALUES | _names("journal_file", "journal_outbox"),
-    "journal_outbox": VALUES | _names("journal_file"),
-    "journal_ledgers": VALUES | _names("journal_file"),
-    "journal_file": VALUES,
-    "launcher": VALUES
+    "over_http.pause": VALUES,
+    "over_http.name_lookup": frozenset(),
+    "files.lanes": VALUES,
+    "over_http.refusals": VALUES | JSON,
+    "over_http.deadline": _names("over_http.name_lookup"),
+    "journal.journal": _names("lifecycle", "journal.claims", "journal.ledgers"),
+    "journal.claims": VALUES | _names("journal.file", "journal.outbox"),
+    "journal.outbox": VALUES | _names("journal.file"),
+    "journal.ledgers": VALUES | _names("journal.file"),
+    "journal.file": VALUES,
+    "children.launcher": VALUES
     | FAULTS
     | _names(
-        "processes",
-        "child_order",
-        "child_result",
-        "child_watch",
-        "job_log",
-        "memory_kills",
-        "nursery",
-        "plain_files",
+        "children.processes",
+        "children.order",
+        "children.result",
+        "children.watch",
+        "logs.job_log",
+        "children.memory_kills",
+        "children.nursery",
+        "files.plain",
     ),
-    "child_order": VALUES | CONTRACT | LEVELS | TRACE | _names("processes", "tracing"),
-    "child_watch": VALUES | JSON | _names("processes"),
-    "nursery": VALUES | OWN_ENVIRONMENT | _names("processes"),
-    "child_result": VALUES | JSON | _names("plain_files"),
-    "processes": VALUES,
-    "workspace": VALUES | _names("plain_files"),
+    "children.order": VALUES | CONTRACT | LEVELS | TRACE | _names("children.processes", "tracing"),
+    "children.watch": VALUES | JSON | _names("children.processes"),
+    "children.nursery": VALUES | OWN_ENVIRONMENT | _names("children.processes"),
+    "children.result": VALUES | JSON | _names("files.plain"),
+    "children.processes": VALUES,
+    "files.workspace": VALUES | _names("files.plain"),
     "clock": VALUES,
-    "disk": frozenset(),
+    "host.disk": frozenset(),
     # what a test is given; nothing of the daemon knows it
     **dict.fromkeys((name.removeprefix("overmind_agent.") for name in _of("overmind_agent.testing")), TESTING),
     "duties": VALUES,
@@ -177,7 +184,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "control.server": VALUES | _names("control.line", "control.peers"),
     "control.verbs": VALUES
     | BETWEEN_THREADS
-    | _names("control.line", "control.server", "control.view", "intake", "job_log"),
+    | _names("control.line", "control.server", "control.view", "host.intake", "logs.job_log"),
     "control.grammar": frozenset(),
     "control.plain_text": frozenset(),
     "control.journal_reader": frozenset(),
@@ -189,20 +196,22 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | frozenset({"overmind_config.state_place"}),
     "control.log_command": PACKAGE
     | SETTINGS
-    | _names("cli", "clock", "job_log")
+    | _names("cli", "clock", "logs.job_log")
     | _names("control.client", "control.commands", "control.line", "control.plain_text"),
     "control.config_commands": PACKAGE
     | SETTINGS
-    | _names("cli", "configuration", "control", "control.commands", "control.showing")
+    | _names("cli", "configuration.checked", "control", "control.commands", "control.showing")
     | frozenset({"overmind_executors.registry"}),
-    "completion": frozenset(),
-    "reload": frozenset({"overmind_config.changes", "overmind_config.problems", "overmind_config.settings"})
+    "command_line.completion": frozenset(),
+    "configuration.reload": frozenset(
+        {"overmind_config.changes", "overmind_config.problems", "overmind_config.settings"}
+    )
     | _names("control.line"),
-    "host_keys": frozenset({"overmind_config.secret_files", "overmind_config.settings"}),
+    "configuration.keys": frozenset({"overmind_config.secret_files", "overmind_config.settings"}),
     "control.snapshot": VALUES
     | BETWEEN_THREADS
     | PACKAGE
-    | _names("control.view", "contact", "journal", "loops")
+    | _names("control.view", "contact", "journal.journal", "loops")
     | frozenset({"overmind_config.settings"}),
     # what can be seen from outside
     "telemetry": frozenset(),
@@ -222,36 +231,47 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "telemetry.looking": VALUES
     | PACKAGE
     | SETTINGS
-    | _names("control.view", "disk", "loops", "telemetry.health", "telemetry.meters"),
+    | _names("control.view", "host.disk", "loops", "telemetry.health", "telemetry.meters"),
     # the outside
-    "display": VALUES | _names("held_jobs"),
-    "configuration": SETTINGS | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
-    "program_sandbox": SETTINGS | LEVELS | frozenset({"overmind_executors.sandbox.deciding"}),
-    "run_command": VALUES
+    "command_line.display": VALUES | _names("held_jobs"),
+    "configuration.checked": SETTINGS
+    | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
+    "children.program_sandbox": SETTINGS | LEVELS | frozenset({"overmind_executors.sandbox.deciding"}),
+    "command_line.run": VALUES
     | PACKAGE
     | SETTINGS
     | _names(
-        "tracing", "held_jobs", "host_keys", "display", "service", "standing", "cli", "configuration", "patience"
+        "tracing",
+        "held_jobs",
+        "configuration.keys",
+        "command_line.display",
+        "service",
+        "standing",
+        "cli",
+        "configuration.checked",
+        "patience",
     ),
     "cli": PACKAGE
-    | _names("completion", "control.commands", "control.grammar")
-    | _names("run_command", "check_command", "doctor", "patience", "telemetry.health_command"),
+    | _names("command_line.completion", "control.commands", "control.grammar")
+    | _names(
+        "command_line.run", "command_line.check", "command_line.doctor", "patience", "telemetry.health_command"
+    ),
     "__main__": _names("cli"),
 }
 
-COMMANDS: Final = _names("cli", "__main__", "run_command", "check_command", "doctor")
+COMMANDS: Final = _names("cli", "__main__", "command_line.run", "command_line.check", "command_line.doctor")
 # These put things together, so they may name everything but what stands above them.
 EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
-    "planes": COMMANDS | _names("service", "crew"),
+    "over_http.planes": COMMANDS | _names("service", "crew"),
     "telemetry.telemetry": COMMANDS | _names("service", "crew"),
-    "in_force": COMMANDS | _names("service", "crew"),
+    "configuration.in_force": COMMANDS | _names("service", "crew"),
     "service": COMMANDS,
     "crew": COMMANDS | _names("service"),
     "membership": COMMANDS | _names("service", "crew", "state"),
     "state": COMMANDS | _names("service", "crew", "membership"),
     "standing": COMMANDS | _names("service", "crew", "membership", "state"),
-    "check_command": _names("__main__", "run_command"),
-    "doctor": _names("__main__", "run_command", "check_command", "cli"),
+    "command_line.check": _names("__main__", "command_line.run"),
+    "command_line.doctor": _names("__main__", "command_line.run", "command_line.check", "cli"),
 }
 
 # What each package may import of the others.
@@ -263,14 +283,15 @@ PACKAGES: Final[dict[str, frozenset[str]]] = {
 
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
-    "requests": _names("http_client", "http_calls", "deadline")
-    | {"overmind_executors.timed_http", "overmind_controlplane.job_client"},
-    "urllib3": _names("http_client", "http_calls", "deadline") | {"overmind_executors.timed_http"},
+    "requests": _names("over_http.client", "over_http.calls", "over_http.deadline")
+    | {"overmind_executors.calls.timed_http", "overmind_controlplane.job_client"},
+    "urllib3": _names("over_http.client", "over_http.calls", "over_http.deadline")
+    | {"overmind_executors.calls.timed_http"},
     "apscheduler": _names("duties"),
     "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
-    "subprocess": _names("launcher", "nursery", "processes", "doctor")
-    | {"overmind_executors.sandbox.started", "overmind_executors.schema_check"},
+    "subprocess": _names("children.launcher", "children.nursery", "children.processes", "command_line.doctor")
+    | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check"},
 }
 
 

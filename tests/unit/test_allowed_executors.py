@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overmind_agent import configuration
+from overmind_agent.configuration import checked as configuration
 from overmind_config.problems import SettingsError
 from overmind_executors import registry
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 import pytest
 
 from daemon_parts import Daemon, FakeLauncher, down, two_files, unauthorized
-from overmind_agent.capacity import Capacity, Seat
 from overmind_agent.errors import (
     BrokenJob,
     ClaimLost,
@@ -20,10 +19,11 @@ from overmind_agent.errors import (
     RejectedError,
     Stopped,
 )
+from overmind_agent.host.capacity import Capacity, Seat
+from overmind_agent.host.turns import LOOK_EVERY_S, OVERTAKE_S, OVERTAKES
 from overmind_agent.jobs import NoJob, Result, StopReason
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import FakeServer, VirtualClock
-from overmind_agent.turns import LOOK_EVERY_S, OVERTAKE_S, OVERTAKES
 
 Start = Callable[..., Daemon]
 HEAVY = {"prompt_tuning": 3}

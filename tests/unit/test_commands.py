@@ -20,7 +20,7 @@ from overmind_agent.control import showing
 from overmind_agent.control.line import Refusal
 from overmind_agent.control.plain_text import of_a_log, one_line
 from overmind_agent.control.server import ControlServer
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_config.toml_lines import lines_of
 

@@ -13,11 +13,11 @@ from agent_parts import JOB_ID, a_claim
 from overmind_agent.control.line import Refusal
 from overmind_agent.control.verbs import DRAIN, verbs
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.intake import Intake
-from overmind_agent.job_log import JobLog
+from overmind_agent.host.intake import Intake
 from overmind_agent.jobs import StopReason
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
+from overmind_agent.logs.job_log import JobLog
 from overmind_agent.testing import VirtualClock
 from overmind_config.redaction import Redactor
 

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from agent_parts import a_claim, a_job
-from overmind_agent.deadly_jobs import ENDS, ended_in_order, give_up_what_ends_us
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.host.deadly_jobs import ENDS, ended_in_order, give_up_what_ends_us
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
 DEADLY, OTHER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from overmind_agent.disk import GIB, MIB, Disk, Reserve, lack, least_free_bytes
+from overmind_agent.host.disk import GIB, MIB, Disk, Reserve, lack, least_free_bytes
 
 WAIT_S = 30
 
@@ -107,9 +107,9 @@ FULL = """
 import errno, sys
 from pathlib import Path
 from agent_parts import a_claim
-from overmind_agent.disk import Reserve
+from overmind_agent.host.disk import Reserve
 from overmind_agent.errors import JournalError
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
 folder = Path(sys.argv[1])

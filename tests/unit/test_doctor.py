@@ -9,12 +9,12 @@ from pathlib import Path
 import structlog
 
 from agent_parts import a_claim
+from overmind_agent.command_line.doctor import Doctor, Finding
 from overmind_agent.control.server import ControlServer
-from overmind_agent.doctor import Doctor, Finding
-from overmind_agent.http_calls import HttpCalls
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.host.state_folder import owning
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
-from overmind_agent.state_folder import owning
+from overmind_agent.over_http.calls import HttpCalls
 from overmind_config.settings import Agent, ControlPlane, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_parts import a_result_file
-from overmind_agent.host_results import HostResults
+from overmind_agent.lab.host_results import HostResults
 
 DAY_S = 86_400.0
 NOW_S = 1_800_000_000.0

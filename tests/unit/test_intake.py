@@ -9,9 +9,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from daemon_parts import Daemon
-from overmind_agent.intake import REFUSED, Intake
+from overmind_agent.host.intake import REFUSED, Intake
 from overmind_agent.jobs import NoJob
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer
 

@@ -17,8 +17,8 @@ import pytest
 
 from agent_parts import JOB_ID, a_claim, a_job, a_result_file
 from overmind_agent.errors import IllegalTransition, JournalError
-from overmind_agent.journal import SqliteJournal
-from overmind_agent.journal_file import PRAGMAS, SCHEMA_VERSION
+from overmind_agent.journal.file import PRAGMAS, SCHEMA_VERSION
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
 WAY = (Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.COMPLETED)
@@ -564,7 +564,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from agent_parts import a_claim, a_job
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
 journal = SqliteJournal(Path(sys.argv[1]))

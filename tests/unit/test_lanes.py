@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent_parts import a_result_file
+from overmind_agent.files.lanes import LANES, Lanes
 from overmind_agent.jobs import ResultFile
-from overmind_agent.lanes import LANES, Lanes
 from overmind_agent.ports import ControlPlane
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 

@@ -11,14 +11,14 @@ import pytest
 import structlog
 
 from agent_parts import JOB_ID, a_claim, a_job
-from overmind_agent.journal import SqliteJournal
-from overmind_agent.last_life import (
+from overmind_agent.host.last_life import (
     LastLife,
     give_up_what_is_too_late,
     look_back,
     note_alive,
     read_boot_id,
 )
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -23,17 +23,18 @@ import structlog
 
 from agent_parts import a_claim, a_file
 from nurseries import opened
-from overmind_agent import processes, tracing
-from overmind_agent.child_order import SAFE_PATH, ChildSettings
-from overmind_agent.child_result import has_ended, read_result
-from overmind_agent.child_watch import EventReader
+from overmind_agent import tracing
+from overmind_agent.children import processes
+from overmind_agent.children.launcher import ProcessLauncher
+from overmind_agent.children.nursery import Nursery
+from overmind_agent.children.order import SAFE_PATH, ChildSettings
+from overmind_agent.children.result import has_ended, read_result
+from overmind_agent.children.watch import EventReader
 from overmind_agent.clock import SystemClock
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
+from overmind_agent.files.workspace import DiskWorkspaces
 from overmind_agent.jobs import Progress, Result, StopReason
-from overmind_agent.launcher import ProcessLauncher
-from overmind_agent.nursery import Nursery
 from overmind_agent.ports import Workspace
-from overmind_agent.workspace import DiskWorkspaces
 from overmind_executors.contract import ModelEndpoint
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36

@@ -10,12 +10,12 @@ import pytest
 
 from agent_parts import a_claim
 from daemon_parts import SECRET, Daemon, down, unauthorized
-from overmind_agent import job_log
-from overmind_agent.job_log import MARGIN_BYTES, JobLog
 from overmind_agent.jobs import Claim, LogCounts
-from overmind_agent.log_pieces import PIECE_BYTES
-from overmind_agent.log_shipper import LogShipper
-from overmind_agent.log_shipping import LogShipping
+from overmind_agent.logs import job_log
+from overmind_agent.logs.job_log import MARGIN_BYTES, JobLog
+from overmind_agent.logs.pieces import PIECE_BYTES
+from overmind_agent.logs.shipper import LogShipper
+from overmind_agent.logs.shipping import LogShipping
 from overmind_agent.testing import AFTER, FakeServer, conflict
 from overmind_config.redaction import Redactor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overmind_agent.memory_kills import memory_kills
+from overmind_agent.children.memory_kills import memory_kills
 
 EVENTS = "low 0\nhigh 2\nmax 5\noom 4\noom_kill 3\noom_group_kill 1\n"
 CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from overmind_agent.name_lookup import NO_ANSWER, NameLookups
+from overmind_agent.over_http.name_lookup import NO_ANSWER, NameLookups
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))] * 2
 NAMED = "plane.example"

@@ -19,10 +19,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from nurseries import opened
-from overmind_agent import processes
-from overmind_agent.child_order import SAFE_PATH
-from overmind_agent.nursery import Nursery
-from overmind_executors import own_environment
+from overmind_agent.children import processes
+from overmind_agent.children.nursery import Nursery
+from overmind_agent.children.order import SAFE_PATH
+from overmind_executors.process import own_environment
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
@@ -308,7 +308,7 @@ def test_a_nursery_ends_with_its_agent(site: Path) -> None:
     code = textwrap.dedent(
         """
         from nurseries import opened
-        from overmind_agent import processes
+        from overmind_agent.children import processes
         processes.guard_this_process()
         with opened({}):
             print("ready", flush=True)

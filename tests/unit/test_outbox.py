@@ -11,7 +11,7 @@ from agent_parts import JOB_ID, a_claim
 from daemon_parts import Daemon, down
 from overmind_agent.delivery import CAP_S
 from overmind_agent.jobs import NoJob
-from overmind_agent.journal import KEEP_ENDED, KEEP_WAITING, SqliteJournal
+from overmind_agent.journal.journal import KEEP_ENDED, KEEP_WAITING, SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer, VirtualClock, conflict
 

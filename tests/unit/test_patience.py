@@ -8,7 +8,7 @@ import pytest
 
 from agent_parts import JOB_ID
 from daemon_parts import Daemon, down, unauthorized
-from overmind_agent.capacity import Capacity
+from overmind_agent.host.capacity import Capacity
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.lifecycle import Status
 from overmind_agent.patience import Bounded, Bounds

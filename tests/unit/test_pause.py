@@ -6,8 +6,8 @@ import pytest
 
 from overmind_agent.backoff import Backoff
 from overmind_agent.errors import TransientError
-from overmind_agent.pause import MOST_S, Pause
-from overmind_agent.refusals import read_rate_limit_reset
+from overmind_agent.over_http.pause import MOST_S, Pause
+from overmind_agent.over_http.refusals import read_rate_limit_reset
 from overmind_agent.testing import VirtualClock
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overmind_agent.program_sandbox import sandbox_of
+from overmind_agent.children.program_sandbox import sandbox_of
 from overmind_config.settings import Settings
 from overmind_executors.sandbox.levels import Level
 

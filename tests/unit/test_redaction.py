@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from overmind_agent.log_pieces import next_piece
+from overmind_agent.logs.pieces import next_piece
 from overmind_config.redaction import MASK, MOST_KEY_LETTERS, Redactor
 from overmind_config.secret_forms import COMMON, forms, is_maskable
 

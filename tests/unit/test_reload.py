@@ -10,10 +10,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from overmind_agent.configuration.in_force import InForce
+from overmind_agent.configuration.keys import HostKeys
+from overmind_agent.configuration.reload import Reload
 from overmind_agent.control.line import Refusal
-from overmind_agent.host_keys import HostKeys
-from overmind_agent.in_force import InForce
-from overmind_agent.reload import Reload
 from overmind_config.changes import LIVE, changed_keys, is_live, live_part
 from overmind_config.keys import known_keys
 from overmind_config.load import load

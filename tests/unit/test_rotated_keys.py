@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_parts import a_claim
-from overmind_agent.child_order import ChildSettings
+from overmind_agent.children.order import ChildSettings
 from overmind_agent.ports import Workspace
 from overmind_config import host
 from overmind_config.redaction import MASK, Redactor

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from daemon_parts import Daemon
+from overmind_agent.host.size_limits import SizeLimits
 from overmind_agent.lifecycle import Status
-from overmind_agent.size_limits import SizeLimits
 from overmind_agent.testing import FakeServer
 
 Start = Callable[..., Daemon]

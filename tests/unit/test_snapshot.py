@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from agent_parts import JOB_ID, a_claim
-from overmind_agent.capacity import Capacity
 from overmind_agent.contact import Contact
 from overmind_agent.control.snapshot import Parts, look
 from overmind_agent.control.view import ContactView, JobView, LoopView, OutboxView, as_json
 from overmind_agent.errors import TransientError
 from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.host.capacity import Capacity
 from overmind_agent.jobs import Progress, StopReason
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.loops import LIMIT_S, Pulses
 from overmind_agent.testing import VirtualClock

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from overmind_agent import heartbeat, http_calls, http_client
+from overmind_agent import heartbeat
 from overmind_agent.errors import ConfigError
 from overmind_agent.held_jobs import MARGIN_S
-from overmind_agent.pause import Pause
-from overmind_agent.refusals import Verb
-from overmind_agent.state_folder import doubt_about, owning
+from overmind_agent.host.state_folder import doubt_about, owning
+from overmind_agent.host.time_limits import TimeLimits
+from overmind_agent.over_http import calls as http_calls
+from overmind_agent.over_http import client as http_client
+from overmind_agent.over_http.pause import Pause
+from overmind_agent.over_http.refusals import Verb
 from overmind_agent.supervisor import check_watchdog
 from overmind_agent.testing import VirtualClock
-from overmind_agent.time_limits import TimeLimits
 from overmind_config.settings import LEASE_S
 
 MOUNTED = """22 1 8:1 / / rw - ext4 /dev/sda1 rw

@@ -9,10 +9,10 @@ import pytest
 
 from daemon_parts import Daemon, FakeLauncher, two_files
 from overmind_agent.errors import RejectedError, Stopped, TransientError
+from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 from overmind_agent.jobs import Ended, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer, VirtualClock
-from overmind_agent.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
 
 Start = Callable[..., Daemon]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from overmind_agent.configuration.in_force import validate
 from overmind_agent.errors import ExecutorError, JobError
-from overmind_agent.in_force import validate
 from overmind_executors.contract import InvalidParameters
 
 EXECUTOR = """

@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from overmind_agent.duties import Duties, Duty
+from overmind_agent.host.wall_clock import WallClock
 from overmind_agent.testing import VirtualClock
-from overmind_agent.wall_clock import WallClock
 
 WAIT_S = 20
 YEAR_S = 365 * 86400.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from overmind_agent.partial_files import MOST_FILES, partial_files
+from overmind_agent.files.partial import MOST_FILES, partial_files
 
 
 def names(folder: Path, **limits: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_parts import JOB_ID, a_file, a_job
-from overmind_agent.workspace import DiskWorkspaces
+from overmind_agent.files.workspace import DiskWorkspaces
 
 
 @pytest.fixture

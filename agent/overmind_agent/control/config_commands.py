@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from overmind_agent import __version__, cli, configuration
+from overmind_agent import __version__, cli
+from overmind_agent.configuration import checked as configuration
 from overmind_agent.control import showing
 from overmind_agent.control.commands import say
 from overmind_config.load import Loaded, load

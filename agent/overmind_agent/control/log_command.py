@@ -22,7 +22,7 @@ from overmind_agent.control.client import NotRunning, ask
 from overmind_agent.control.commands import say, the_one
 from overmind_agent.control.line import Refusal
 from overmind_agent.control.plain_text import of_a_log
-from overmind_agent.job_log import JobLog
+from overmind_agent.logs.job_log import JobLog
 from overmind_config.load import load
 from overmind_config.problems import SettingsError
 from overmind_config.redaction import Redactor

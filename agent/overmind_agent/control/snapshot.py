@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from overmind_agent import __version__
-from overmind_agent.capacity import Capacity
 from overmind_agent.contact import Contact
 from overmind_agent.control.view import AgentView, ContactView, JobView, LoopView, OutboxView
 from overmind_agent.held_jobs import HeldJob, HeldJobs
-from overmind_agent.journal import SqliteJournal
+from overmind_agent.host.capacity import Capacity
+from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.loops import Pulses
 from overmind_agent.ports import Clock
 from overmind_config.settings import Settings

@@ -11,9 +11,9 @@ from overmind_agent.control.line import Refusal
 from overmind_agent.control.server import Verb
 from overmind_agent.control.view import AgentView, as_json
 from overmind_agent.held_jobs import HeldJobs
-from overmind_agent.intake import Intake
-from overmind_agent.job_log import JobLog
+from overmind_agent.host.intake import Intake
 from overmind_agent.jobs import StopReason
+from overmind_agent.logs.job_log import JobLog
 from overmind_agent.ports import Outbox
 
 DRAIN: Final = "the command drain"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from overmind_agent import __version__
 from overmind_agent.control.view import AgentView
-from overmind_agent.disk import least_free_bytes
 from overmind_agent.errors import JournalError
+from overmind_agent.host.disk import least_free_bytes
 from overmind_agent.loops import Pulses
 from overmind_agent.telemetry.health import Health
 from overmind_config.logs import Logs

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Answer
 from overmind_executors.backtesting.parameters import BacktestingParameters, base_and_effort
+from overmind_executors.calls.answers import Answer
+from overmind_executors.calls.paid_model import NotAsked, PaidModel
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.lines import Judged, overall
 from overmind_executors.judge_scoring.scorer import Panel
-from overmind_executors.paid_model import NotAsked, PaidModel
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Score, failed, passed, skipped
 

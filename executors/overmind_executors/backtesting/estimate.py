@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 from overmind_executors.backtesting.parameters import BacktestingParameters
+from overmind_executors.calls.forecast import Calls, Estimate, Range, forecast, of_answers, of_bodies
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import ModelEndpoint
-from overmind_executors.forecast import Calls, Estimate, Range, forecast, of_answers, of_bodies
 from overmind_executors.inference.parameters import Prompt
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.estimate import of_judges
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 
 Endpoints = Mapping[str, ModelEndpoint]
 

@@ -20,6 +20,9 @@ from overmind_executors.backtesting.racing import hopeless, looks
 from overmind_executors.backtesting.recounting import SUMMARY
 from overmind_executors.backtesting.report import PARETO, pareto_svg, report_of
 from overmind_executors.backtesting.results import backtest_results, recommendations, score_fields
+from overmind_executors.calls.forecast import refuse_beyond
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import Account, PaidModel
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -28,15 +31,12 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
-from overmind_executors.forecast import refuse_beyond
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import Account, PaidModel
 from overmind_executors.parameters import check
-from overmind_executors.row_engine import in_order
-from overmind_executors.row_source import RowPlace, find_rows
-from overmind_executors.rows import Row
+from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.rows import Row
+from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
 
 NO_OUTPUT: Final = "no_output"

@@ -20,8 +20,8 @@ from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.backtesting.planning import detectable, extra_rows
 from overmind_executors.backtesting.rule import Reason, Rule
 from overmind_executors.backtesting.segments import SegmentFinding
+from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED
 from overmind_executors.figures import percentile
-from overmind_executors.paid_model import BUDGET_EXHAUSTED
 from overmind_executors.scoring.scores import Outcome, Score, Tally
 from overmind_executors.statistics.intervals import mean_interval, quantile_interval
 

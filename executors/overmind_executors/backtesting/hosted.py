@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from overmind_executors.allowed_models import refuse_barred
 from overmind_executors.backtesting.parameters import BacktestingParameters, base_and_effort
 from overmind_executors.backtesting.rule import Reason
+from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.families import family_of
+from overmind_executors.calls.prices import price_note, prices_of
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem
-from overmind_executors.families import family_of
 from overmind_executors.parameters import nearest
-from overmind_executors.prices import price_note, prices_of
 
 
 @dataclass(frozen=True)

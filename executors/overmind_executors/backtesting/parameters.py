@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from overmind_executors.backtesting.racing import Racing
 from overmind_executors.backtesting.rule import Rule
-from overmind_executors.budget import Limits
+from overmind_executors.calls.budget import Limits
 from overmind_executors.inference.parameters import Prompt
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeParameters
-from overmind_executors.row_source import RowPlace
+from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
 
 MOST_MODELS: Final = 12

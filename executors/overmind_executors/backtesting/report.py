@@ -9,7 +9,7 @@ from typing import Any, Final
 from overmind_executors.backtesting.figures import lines_of
 from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.backtesting.results import summary
-from overmind_executors.forecast import as_rows
+from overmind_executors.calls.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.report.drawing import svg_of
 from overmind_executors.scoring.texts import as_text

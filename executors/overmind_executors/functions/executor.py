@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from overmind_executors.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.contract import Context, ExecutionFailed, Result
 from overmind_executors.functions.exchange import Folders, collect, lay_out, parameters_for
 from overmind_executors.functions.manifest import Function, values_of
+from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.sandbox.bubblewrap import View
 from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from overmind_executors import strict_json
-from overmind_executors.contract import InvalidParameters, Problem
-from overmind_executors.forecast import (
+from overmind_executors.calls.forecast import (
     FEWEST,
     MESSAGE_TOKENS,
     TYPICAL,
@@ -14,13 +13,14 @@ from overmind_executors.forecast import (
     Estimate,
     Range,
 )
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import digest_of
+from overmind_executors.calls.prices import Prices
+from overmind_executors.contract import InvalidParameters, Problem
 from overmind_executors.inference.output_schema import REPAIR
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import digest_of
-from overmind_executors.prices import Prices
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 
 
 class Estimator:

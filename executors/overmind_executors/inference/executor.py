@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.allowed_models import refuse_barred
-from overmind_executors.answers import Answer
+from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.answers import Answer
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
+from overmind_executors.calls.prices import price_note, prices_of
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -38,13 +41,10 @@ from overmind_executors.inference.report import report_of
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.inference.source import survey
 from overmind_executors.inference.summary import SUMMARY, summary
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
 from overmind_executors.parameters import check, nearest
-from overmind_executors.prices import price_note, prices_of
-from overmind_executors.row_engine import in_order
-from overmind_executors.row_source import RowSource, find_rows
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.rows.source import RowSource, find_rows
 
 TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_OUTPUT: Final = "no_output"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from overmind_executors.answers import Kind
+from overmind_executors.calls.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
 from overmind_executors.inference.output import INVALID_ROW, MISSING_FIELD
 

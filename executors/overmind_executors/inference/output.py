@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Answer
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.calls.answers import Answer
+from overmind_executors.rows.rows import BrokenRow, Row
 
 OUTPUT: Final = "output.jsonl"
 ERRORS: Final = "errors.jsonl"

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Answer, Kind
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.paid_model import NotAsked
 from overmind_executors.contract import InvalidParameters, Problem
-from overmind_executors.paid_model import NotAsked
-from overmind_executors.schema_check import NoSchemaLibrary, SchemaCheck, SchemaNotUsable
+from overmind_executors.schemas.check import NoSchemaLibrary, SchemaCheck, SchemaNotUsable
 from overmind_executors.scoring.evaluator import INSTALL_SCORING
 
 Ask = Callable[[Mapping[str, Any]], Answer | NotAsked]

@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
-from overmind_executors.budget import Limits
+from overmind_executors.calls.budget import Limits
 from overmind_executors.contract import InvalidParameters, Problem
 from overmind_executors.parameters import Parameters
-from overmind_executors.row_source import RowPlace
+from overmind_executors.rows.source import RowPlace
 
 Text = Annotated[str, Field(max_length=1_000_000)]
 

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Answer, Kind
-from overmind_executors.budget import Limits, Purse
-from overmind_executors.commands import CommandLimits, Ended, NotStarted, run
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.budget import Limits, Purse
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_calls import CallKey, Lives, PaidCalls
+from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, JOURNAL, Halt, NotAsked
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_calls import CallKey, Lives, PaidCalls
-from overmind_executors.paid_model import BUDGET_EXHAUSTED, JOURNAL, Halt, NotAsked
 from overmind_executors.parameters import nearest
+from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.sandbox.bubblewrap import View
 from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
 from overmind_executors.sandbox.levels import Level
@@ -265,7 +265,14 @@ def _found(target: AgentTarget | CommandTarget, context: Context) -> tuple[str, 
     folder = _code(target.path, context)
     enclosed = enclosure(target.entrypoint, View({_CODE: folder}), context)
     seen_as = _CODE if enclosed.box else folder
-    command = [sys.executable, "-P", "-m", "overmind_executors.agent_call", str(seen_as), target.entrypoint]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "overmind_executors.programs.agent_call",
+        str(seen_as),
+        target.entrypoint,
+    ]
     return target.entrypoint, command, enclosed
 
 

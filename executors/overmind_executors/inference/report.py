@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from overmind_executors.forecast import as_rows
+from overmind_executors.calls.forecast import as_rows
 from overmind_executors.inference.output import INVALID_ROW, MISSING_FIELD
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 

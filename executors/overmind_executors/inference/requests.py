@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget, ProgramTarget, Prompt
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 
 # `{{name}}` is the text `{name}`; any other brace is just a brace. In one pass: what a row brings in is never
 # read again.

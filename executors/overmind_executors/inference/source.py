@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from overmind_executors.columns import refuse_without
 from overmind_executors.contract import InvalidParameters, Problem, Stop, WorkStopped
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget, InferenceParameters, ModelTarget
 from overmind_executors.inference.requests import placeholders
 from overmind_executors.parameters import nearest
-from overmind_executors.row_source import RowSource
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.columns import refuse_without
+from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.rows.source import RowSource
 
 _MOST_LABELS: Final = 1001
 _MOST_NAMED: Final = 3

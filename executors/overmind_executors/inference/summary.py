@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from overmind_executors.forecast import Estimate
+from overmind_executors.calls.forecast import Estimate
+from overmind_executors.calls.paid_calls import Lives
+from overmind_executors.calls.prices import PriceNote
 from overmind_executors.inference.parameters import InferenceParameters
-from overmind_executors.paid_calls import Lives
-from overmind_executors.prices import PriceNote
 from overmind_executors.sandbox.levels import Level
 
 SUMMARY: Final = "summary.json"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from overmind_executors.row_files import Line
-from overmind_executors.rows import Row, rows_of
+from overmind_executors.rows.files import Line
+from overmind_executors.rows.rows import Row, rows_of
 from overmind_executors.scoring.items import Item, item_of
 
 ANCHOR_FILE: Final = "anchors.jsonl"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from overmind_executors.calls.forecast import TYPICAL, Calls, Estimate, Range, forecast, of_answers
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import ModelEndpoint
-from overmind_executors.forecast import TYPICAL, Calls, Estimate, Range, forecast, of_answers
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
 from overmind_executors.judge_scoring.source import Selection
-from overmind_executors.pacing import RetryPolicy
 
 # The framing of a question to a judge, beside the criteria and the text that is judged; characters.
 _FRAME: Final = 1200

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.allowed_models import refuse_barred
-from overmind_executors.answer_cache import AnswerCache
+from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.answer_cache import AnswerCache
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import Account, PaidModel
+from overmind_executors.calls.prices import prices_of
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -35,13 +38,10 @@ from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.judge_scoring.source import Selection, select
 from overmind_executors.judging.abstention import confidence_needed
 from overmind_executors.judging.injection import CANARIES
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import Account, PaidModel
 from overmind_executors.parameters import check, nearest
-from overmind_executors.prices import prices_of
-from overmind_executors.row_engine import in_order
-from overmind_executors.row_source import RowPlace
-from overmind_executors.rows import Row
+from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.rows import Row
+from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Outcome

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Kind
+from overmind_executors.calls.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
 from overmind_executors.judge_scoring.agreement_figures import LabelledRows
 from overmind_executors.judge_scoring.kinship import Kinship

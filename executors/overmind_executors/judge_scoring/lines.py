@@ -9,7 +9,7 @@ from typing import Any, Final
 from overmind_executors.judge_scoring.labels import Label
 from overmind_executors.judge_scoring.parameters import JUDGE
 from overmind_executors.judging.votes import Opinion
-from overmind_executors.rows import BrokenRow
+from overmind_executors.rows.rows import BrokenRow
 from overmind_executors.scoring.items import Item
 from overmind_executors.scoring.scores import Outcome, Score, abstained, failed, not_applicable
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from overmind_executors.budget import Limits
+from overmind_executors.calls.budget import Limits
 from overmind_executors.judging.asking import Sampling
 from overmind_executors.judging.injection import CANARIES
 from overmind_executors.judging.judges import Manner
@@ -19,7 +19,7 @@ from overmind_executors.judging.rubric import (
 )
 from overmind_executors.judging.wording import AnswerForm
 from overmind_executors.parameters import Parameters
-from overmind_executors.row_source import RowPlace
+from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.dataset_metrics import Metrics
 from overmind_executors.scoring.evaluators import Evaluators
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from overmind_executors.forecast import as_rows
+from overmind_executors.calls.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 
 Facts = Mapping[str, Any]

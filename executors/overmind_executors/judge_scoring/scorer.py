@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from overmind_executors.families import family_of
+from overmind_executors.calls.families import family_of
+from overmind_executors.calls.paid_model import PaidModel
 from overmind_executors.judge_scoring.drift import ANCHOR_ROW
 from overmind_executors.judge_scoring.labels import label_of
 from overmind_executors.judge_scoring.lines import Judged, Scored
@@ -16,8 +17,7 @@ from overmind_executors.judging.injection import CANARIES, signs_of_injection
 from overmind_executors.judging.judges import Judge, PairwiseJudge, RubricJudge, is_final
 from overmind_executors.judging.rubric import Route
 from overmind_executors.judging.votes import Opinion, panel_word
-from overmind_executors.paid_model import PaidModel
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.rows import BrokenRow, Row
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Score, passed, skipped
 from overmind_executors.scoring.texts import as_text

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, WorkStopped
 from overmind_executors.judge_scoring.parameters import JudgeScoringParameters
-from overmind_executors.row_source import RowSource, find_rows
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.rows.source import RowSource, find_rows
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.texts import as_text
 

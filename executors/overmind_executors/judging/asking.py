@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from overmind_executors.answers import Answer as ModelAnswer
+from overmind_executors.calls.answers import Answer as ModelAnswer
+from overmind_executors.calls.paid_model import NotAsked, PaidModel
 from overmind_executors.judging.reading import Unreadable
 from overmind_executors.judging.wording import AnswerForm, Messages, again
-from overmind_executors.paid_model import NotAsked, PaidModel
 from overmind_executors.parameters import Parameters
 from overmind_executors.scoring.texts import as_text
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from overmind_executors.calls.paid_model import PaidModel
 from overmind_executors.judging import wording
 from overmind_executors.judging.asking import Heard, Sampling, hear
 from overmind_executors.judging.reading import Verdict, read_items, read_winner, read_word
@@ -21,7 +22,6 @@ from overmind_executors.judging.rubric import (
     worth,
 )
 from overmind_executors.judging.votes import Opinion, majority, no_word
-from overmind_executors.paid_model import PaidModel
 from overmind_executors.scoring.items import Item
 from overmind_executors.scoring.scores import Outcome, scored, skipped
 

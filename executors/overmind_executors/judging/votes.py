@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from overmind_executors.answers import Answer as ModelAnswer
+from overmind_executors.calls.answers import Answer as ModelAnswer
 from overmind_executors.judging.asking import Heard
 from overmind_executors.scoring.scores import Outcome, Score, abstained, failed, scored, skipped
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.answers import Answer, Kind
-from overmind_executors.budget import Limits, Spent
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.budget import Limits, Spent
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, NotAsked, PaidModel
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import BUDGET_EXHAUSTED, Account, NotAsked, PaidModel
 from overmind_executors.sandbox import inside
 from overmind_executors.sandbox.model_door import ModelDoor, Said, failed
 

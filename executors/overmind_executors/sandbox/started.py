@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from overmind_executors import own_environment
+from overmind_executors.process import own_environment
 from overmind_executors.sandbox import pids_group, syscalls
 
 NOTHING: Final = subprocess.DEVNULL

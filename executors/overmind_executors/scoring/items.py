@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 
 _MAX_NAME: Final = 100
 _MAX_ID: Final = 256

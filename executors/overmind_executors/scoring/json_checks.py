@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from overmind_executors.schema_check import NoSchemaLibrary, SchemaCheck
+from overmind_executors.schemas.check import NoSchemaLibrary, SchemaCheck
 from overmind_executors.scoring.case_score import as_number, score_case
 from overmind_executors.scoring.eval_spec import EvalSpec
 from overmind_executors.scoring.evaluator import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from overmind_executors.allowed_models import refuse_barred
+from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.prices import prices_of
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem
 from overmind_executors.parameters import nearest
-from overmind_executors.prices import prices_of
 from overmind_executors.tuning.parameters import PromptTuningParameters
 
 

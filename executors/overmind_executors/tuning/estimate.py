@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from overmind_executors.forecast import (
+from overmind_executors.calls.forecast import (
     FEWEST,
     MESSAGE_TOKENS,
     TYPICAL,
@@ -16,9 +16,9 @@ from overmind_executors.forecast import (
     of_answers,
     of_bodies,
 )
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.estimate import of_judges
-from overmind_executors.pacing import RetryPolicy
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.endpoints import Endpoints
 from overmind_executors.tuning.parameters import PromptTuningParameters

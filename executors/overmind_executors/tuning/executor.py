@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import Context, InvalidParameters, Problem, Result
-from overmind_executors.pacing import RetryPolicy
 from overmind_executors.parameters import check
 from overmind_executors.tuning.parameters import PromptTuningParameters
 

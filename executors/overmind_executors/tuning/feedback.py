@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.parameters import PromptTuningParameters
 

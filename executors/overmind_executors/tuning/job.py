@@ -11,6 +11,9 @@ from statistics import fmean
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
+from overmind_executors.calls.forecast import Estimate, refuse_beyond
+from overmind_executors.calls.pacing import RetryPolicy
+from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
@@ -18,14 +21,11 @@ from overmind_executors.contract import (
     Problem,
     Result,
 )
-from overmind_executors.forecast import Estimate, refuse_beyond
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
-from overmind_executors.pacing import RetryPolicy
-from overmind_executors.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
-from overmind_executors.row_source import RowPlace, find_rows
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
+from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.tuning.constraints import Constraints
 from overmind_executors.tuning.endpoints import Endpoints, endpoints_of

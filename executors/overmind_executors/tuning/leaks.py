@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.texts import as_text, folded
 
 SPAN: Final = 20

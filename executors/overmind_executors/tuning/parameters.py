@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from overmind_executors.budget import Limits
+from overmind_executors.calls.budget import Limits
 from overmind_executors.inference.parameters import ModelTarget, TemplateMessage, Text
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
 from overmind_executors.parameters import Parameters
-from overmind_executors.row_source import RowPlace
+from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
 from overmind_executors.scoring.text_checks import ExactMatch
 from overmind_executors.tuning.texts import Prompt, guiding, texts_of

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from overmind_executors.calls.paid_model import NotAsked, PaidModel
 from overmind_executors.contract import WorkStopped
-from overmind_executors.paid_model import NotAsked, PaidModel
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.constraints import Constraints, Objection
 from overmind_executors.tuning.feedback import Feedback

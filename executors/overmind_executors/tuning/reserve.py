@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from overmind_executors.budget import Limits, Spent
+from overmind_executors.calls.budget import Limits, Spent
 
 
 @dataclass

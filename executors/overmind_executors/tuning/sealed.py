@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from overmind_executors import durable, strict_json
 from overmind_executors.contract import ExecutionFailed
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.splitting import Case
 
 REPLAY_MISMATCH: Final = "replay_mismatch"

@@ -17,7 +17,7 @@ from typing import Final
 
 from overmind_executors import strict_json
 from overmind_executors.contract import InvalidParameters, Problem
-from overmind_executors.rows import Row
+from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.texts import as_text, folded
 
 SIMILAR: Final = 0.8

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from overmind_executors.answers import Answer, Kind
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.paid_model import NotAsked, PaidModel
 from overmind_executors.contract import Stop, WorkStopped
 from overmind_executors.inference.parameters import ModelTarget
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.lines import Scored, overall
 from overmind_executors.judge_scoring.scorer import RowScorer
-from overmind_executors.paid_model import NotAsked, PaidModel
-from overmind_executors.row_engine import in_order
-from overmind_executors.rows import Row
+from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.texts import Prompt, Texts, digest, target_with
 

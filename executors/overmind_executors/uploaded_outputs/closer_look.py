@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
-from overmind_executors.near_texts import NearTexts
+from overmind_executors.rows.near_texts import NearTexts
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.uploaded_outputs.personal import KINDS, personal_kinds
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 from overmind_executors import strict_json
 from overmind_executors.contract import InvalidParameters, Problem, Stop, WorkStopped
-from overmind_executors.row_source import RowSource
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.rows.source import RowSource
 from overmind_executors.uploaded_outputs.taking import input_digest
 
 By = Literal["id", "order", "input_hash", "key"]

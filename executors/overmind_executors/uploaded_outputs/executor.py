@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.columns import refuse_without
 from overmind_executors.contract import Context, ExecutionFailed, Result, WorkStopped
 from overmind_executors.parameters import check
-from overmind_executors.row_source import RowPlace, RowSource, find_rows
+from overmind_executors.rows.columns import refuse_without
+from overmind_executors.rows.source import RowPlace, RowSource, find_rows
 from overmind_executors.uploaded_outputs.binding import Binder, Seen, choose, look
 from overmind_executors.uploaded_outputs.closer_look import MARKS
 from overmind_executors.uploaded_outputs.data_card import data_card

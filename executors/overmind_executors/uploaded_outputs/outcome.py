@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from overmind_executors.report import Cell, Figure, Report, Section, Table
-from overmind_executors.row_source import RowSource
+from overmind_executors.rows.source import RowSource
 from overmind_executors.uploaded_outputs.closer_look import MOST_COMPARED
 from overmind_executors.uploaded_outputs.data_card import ALPHA, POWER, SPREADS
 from overmind_executors.uploaded_outputs.parameters import UploadedOutputsParameters

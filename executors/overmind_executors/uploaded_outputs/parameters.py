@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from overmind_executors.row_source import Columns, Format, RowPlace
+from overmind_executors.rows.source import Columns, Format, RowPlace
 
 Binding = Literal["auto", "id", "order", "input_hash", "key", "none"]
 OnDuplicate = Literal["error", "first", "last"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.row_source import RowSource
-from overmind_executors.rows import BrokenRow, Row
+from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.rows.source import RowSource
 from overmind_executors.scoring.items import MISSING, Item, item_of
 
 MAX_OUTPUT_BYTES: Final = 1 << 20

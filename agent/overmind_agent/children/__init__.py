@@ -1,0 +1,1 @@
+"""The processes of jobs: started, watched, ended with all that they started."""

@@ -1,0 +1,70 @@
+"""`overmind-agent check`: the doctor's findings, as a table for people or as JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from overmind_agent import cli
+from overmind_agent.command_line.doctor import Doctor, Finding
+from overmind_agent.configuration import checked as configuration
+from overmind_agent.over_http.calls import HttpCalls
+from overmind_agent.over_http.planes import network_of
+from overmind_config.problems import SettingsError
+from overmind_config.settings import Settings
+
+EXIT_CODES: Final = {"state_dir": cli.CANT_CREATE, "journal": cli.CANT_CREATE, "token": cli.NO_PERMISSION}
+WIDE: Final = 200  # where nobody's terminal sets a limit
+STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> int:
+    """Examine this host; 0 when nothing failed, else the code that `run` would most likely end with."""
+    try:
+        settings = configuration.read(flags, config)
+    except SettingsError as error:
+        found = [
+            Finding("configuration", "failed", f"{problem.where}: {problem.what}", problem.remedy)
+            for problem in error.problems
+        ]
+        _show(found, as_json=as_json)
+        return cli.CONFIG
+    found = [Finding("configuration", "ok", "complete"), *_examine(settings)]
+    _show(found, as_json=as_json)
+    failed = {finding.code for finding in found if finding.grade == "failed"}
+    return next(
+        (code for name, code in EXIT_CODES.items() if name in failed), cli.UNAVAILABLE if failed else cli.OK
+    )
+
+
+def _examine(settings: Settings) -> Sequence[Finding]:
+    plane = settings.control_plane
+    token = plane.token.get_secret_value() if plane.token else ""
+    calls = HttpCalls(plane.url, lambda: token, network=network_of(plane))
+    try:
+        return list(Doctor(settings, calls).findings())
+    finally:
+        calls.close()
+
+
+def _show(found: Sequence[Finding], *, as_json: bool) -> None:
+    if as_json:
+        is_ready = not any(finding.grade == "failed" for finding in found)
+        print(json.dumps({"ready": is_ready, "checks": [asdict(f) for f in found]}))  # noqa: T201 - the result
+        return
+    table = Table("check", "grade", "found", box=None, pad_edge=False)
+    for finding in found:
+        message = Text(finding.message)
+        if finding.hint:
+            message.append(f"\n→ {finding.hint}", style="italic")
+        table.add_row(finding.code, Text(finding.grade, style=STYLES[finding.grade]), message)
+    is_terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if is_terminal else WIDE).print(table)

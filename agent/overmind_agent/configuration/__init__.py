@@ -1,0 +1,1 @@
+"""The configuration in force, checked against this host, and read anew."""

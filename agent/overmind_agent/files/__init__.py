@@ -1,0 +1,1 @@
+"""Files and folders that jobs can write to: opened with care."""

@@ -1,0 +1,96 @@
+"""
+The folders of the jobs, below the state folder: `jobs/<job id>/`.
+
+A folder belongs to a job, not to an attempt, so that an agent that gets a job back finds what was already paid
+for. It is used again only for the same parameters and the same input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from overmind_agent.files.plain import open_plain
+from overmind_agent.jobs import Job, RemoteFile
+from overmind_agent.ports import Workspace
+
+BASIS: Final = "basis.json"
+BASIS_BYTES: Final = 4096
+# An extension of the input's name that may help an executor to tell the format; anything else is dropped.
+KNOWN_SUFFIXES: Final = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz"})
+
+
+class DiskWorkspaces:
+    """
+    Fills the Workspaces port.
+
+    Args:
+        root: made with mode 0700 when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root = root
+
+    @contextmanager
+    def open(self, job: Job, input_file: RemoteFile | None) -> Iterator[Workspace]:
+        """See Workspaces."""
+        folder = self._root / job.id
+        basis = {"parameters": job.parameters.sha, "input": input_file.sha if input_file else None}
+        if _basis(folder) != basis:
+            shutil.rmtree(folder, ignore_errors=True)
+            for part in ("in", "out", "state"):
+                (folder / part).mkdir(mode=0o700, parents=True)
+            _write_durably(folder / BASIS, json.dumps(basis))
+        yield Workspace(
+            folder=folder,
+            input_file=folder / "in" / f"input{_suffix(input_file)}",
+            input_name=input_file.name if input_file else None,
+            output=folder / "out",
+            state=folder / "state",
+            log=self.log(job.id),
+            result=folder / "result.json",
+        )
+
+    def log(self, job_id: str) -> Path:
+        """Where a job's log is."""
+        return self._root / job_id / "log.txt"
+
+    def sweep(self, needed: Callable[[str], bool]) -> int:
+        """See Workspaces."""
+        useless = [folder for folder in self._root.iterdir() if not needed(folder.name)]
+        for folder in useless:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(useless)
+
+
+def _basis(folder: Path) -> object:
+    try:
+        with open_plain(folder / BASIS) as file:
+            return json.loads(file.read(BASIS_BYTES))
+    except (OSError, ValueError):
+        return None
+
+
+def _suffix(file: RemoteFile | None) -> str:
+    suffix = Path(file.name).suffix.lower() if file else ""
+    return suffix if suffix in KNOWN_SUFFIXES else ""
+
+
+def _write_durably(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""What this host allows: room, limits, its owner's word, and what is known of its last life."""

@@ -1,0 +1,1 @@
+"""What must survive, in one SQLite file."""

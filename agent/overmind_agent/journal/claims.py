@@ -1,0 +1,96 @@
+"""The journal's claims: which jobs this agent asked for, holds, has ended or has lost; and who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overmind_agent.jobs import Claim, Job
+from overmind_agent.journal.file import CLAIM, JOB, Synced, now_text, saying_what_must_be_said
+from overmind_agent.journal.outbox import OutboxTable
+from overmind_agent.lifecycle import LIFECYCLE, Status
+
+
+class ClaimTable(OutboxTable):
+    """Claims, over the outbox: a claim's first status is in the same transaction, and so is what ends it."""
+
+    def agent_id(self) -> str | None:
+        """See Journal."""
+        return self.recall("agent_id")
+
+    @saying_what_must_be_said
+    def remember_agent(self, agent_id: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO identity VALUES ('agent_id', ?)", (agent_id,))
+
+    def recall(self, name: str) -> str | None:
+        """What was last remembered under *name*."""
+        row = self._one("SELECT value FROM identity WHERE name = ?", (name,))
+        return str(row[0]) if row else None
+
+    def remember(self, name: str, value: str, *, synced: bool = False) -> None:
+        """Keep *value* for the next start; without a sync, so that it may be done often, unless *synced*."""
+        with self._write(Synced.NOW if synced else Synced.NEVER) as db:
+            db.execute("INSERT OR REPLACE INTO identity VALUES (?, ?)", (name, value))
+
+    @saying_what_must_be_said
+    def intend(self, job: Job, key: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO claim VALUES (?, ?, 'intended', NULL, ?, ?)",
+                (job.id, key, JOB.dump_json(job).decode(), now_text()),
+            )
+
+    @saying_what_must_be_said
+    def hold(self, claim: Claim) -> bool:
+        """See Journal."""
+        said = self.statuses(claim)
+        if said and not LIFECYCLE[said[-1]].is_held:
+            self._say_again(claim)
+            return False
+        with self._write(Synced.BEFORE_TOLD) as db:  # the intention is on disk, and brings the same grant again
+            db.execute(
+                "UPDATE claim SET state = 'held', attempt = ?, document = ?, changed_at = ? WHERE job_id = ?",
+                (claim.attempt, CLAIM.dump_json(claim).decode(), now_text(), claim.job.id),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO outbox (job_id, attempt, sequence, status, detail, posted_at, fate)"
+                " VALUES (?, ?, 0, ?, '{}', ?, 'delivered')",
+                (claim.job.id, claim.attempt, Status.CLAIMED, now_text()),
+            )
+        return True
+
+    def _say_again(self, claim: Claim) -> None:
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = NULL WHERE job_id = ? AND attempt = ? AND sequence > 0",
+                (claim.job.id, claim.attempt),
+            )
+            db.execute(
+                "UPDATE claim SET state = 'ended', changed_at = ? WHERE job_id = ?", (now_text(), claim.job.id)
+            )
+
+    @saying_what_must_be_said
+    def lose(self, job_id: str) -> None:
+        """See Journal."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = 'refused', fate_why = 'claim lost' WHERE job_id = ? AND fate IS NULL",
+                (job_id,),
+            )
+            db.execute(
+                "UPDATE claim SET state = 'lost', changed_at = ?"
+                " WHERE job_id = ? AND state IN ('intended', 'held')",
+                (now_text(), job_id),
+            )
+
+    def intended(self) -> Sequence[tuple[Job, str]]:
+        """See Journal."""
+        rows = self._all("SELECT document, claim_key FROM claim WHERE state = 'intended' ORDER BY changed_at")
+        return [(JOB.validate_json(document), str(key)) for document, key in rows]
+
+    def held(self) -> Sequence[Claim]:
+        """See Journal."""
+        rows = self._all("SELECT document FROM claim WHERE state = 'held' ORDER BY changed_at")
+        return [CLAIM.validate_json(document) for (document,) in rows]

@@ -1,0 +1,1 @@
+"""The control plane over Overmind Lab's REST alone."""

@@ -1,0 +1,1 @@
+"""Calls to chat models: paced, paid for, journalled."""

@@ -1,0 +1,216 @@
+"""Chat completions on an OpenAI-compatible endpoint: one call with its retries, within the endpoint's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final, Protocol
+
+from overmind_executors import strict_json
+from overmind_executors.calls import answers
+from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls.breaker import Breaker
+from overmind_executors.calls.cluster import ClusterHttp, connect
+from overmind_executors.calls.gate import Gate, GateClosed, Health
+from overmind_executors.calls.pacing import RetryBudget, RetryPolicy, next_wait_s
+from overmind_executors.calls.refusals import Told, told
+from overmind_executors.calls.send_limits import SendLimits, Sent, Signal
+from overmind_executors.calls.timed_http import AnswerTooLarge, CallFailed, DeadlinePassed, TimedHttp
+from overmind_executors.contract import ModelEndpoint, Stop
+
+_USER_AGENT: Final = f"overmind-agent/{version('overmind-agent')}"
+
+
+# What each end of a call says about the limits, and about the provider as a whole. A 429 also says which limit.
+_MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
+    Kind.OK: (Signal.TAKEN, Health.ANSWERED),
+    Kind.TRUNCATED: (Signal.TAKEN, Health.ANSWERED),
+    Kind.REFUSED: (Signal.TAKEN, Health.ANSWERED),
+    Kind.CONTENT_FILTER: (Signal.TAKEN, Health.ANSWERED),
+    Kind.INVALID_RESPONSE: (Signal.TAKEN, Health.ANSWERED),
+    Kind.BAD_REQUEST: (Signal.TAKEN, Health.ANSWERED),
+    Kind.AUTH_ERROR: (Signal.NOTHING, Health.ANSWERED),
+    Kind.QUOTA_EXHAUSTED: (Signal.NOTHING, Health.ANSWERED),
+    Kind.RATE_LIMITED: (Signal.REFUSED, Health.ANSWERED),
+    # Fewer calls at once are all that can help a server that has too many, or that answers nobody in time.
+    Kind.OVERLOADED: (Signal.REFUSED_CONCURRENCY, Health.FAILED),
+    Kind.TIMEOUT: (Signal.REFUSED_CONCURRENCY, Health.UNKNOWN),
+    Kind.NETWORK_ERROR: (Signal.NOTHING, Health.FAILED),
+    Kind.PROVIDER_ERROR: (Signal.NOTHING, Health.FAILED),
+    # Of what becomes of an answer later, and of programs, which are not asked here.
+    Kind.SCHEMA_MISMATCH: (Signal.TAKEN, Health.ANSWERED),
+    Kind.CRASH: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.IMPORT_ERROR: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.MEMORY_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.PROCESS_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+    Kind.DISK_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+}
+
+# A row that is refused more often than that says something about itself, not about the limits of all.
+_MOST_TELLING: Final = 2
+
+
+class CallRecord(Protocol):
+    """Who is told of each HTTP call; called on the asking thread, in the order reserve, sent, done, reserve…"""
+
+    @property
+    def traceparent(self) -> str:
+        """Goes with the call that was reserved last; empty for none."""
+
+    def reserve(self) -> None:
+        """A call is to be made once the limits let it. Raises to forbid it; then it is not made."""
+
+    def sent(self) -> None:
+        """It is made as soon as this returns."""
+
+    def done(self, answer: Answer, *, is_final: bool) -> None:
+        """It has ended; when not final it will be tried again."""
+
+
+class ProviderGone(Exception):
+    """The retries of this job are used up: the provider fails all the time. Carries the last failure."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+class Interrupted(Exception):
+    """The job was asked to stop while this call waited or ran; nothing of it was recorded as done."""
+
+
+class ModelClient:
+    """
+    One endpoint, asked from any number of threads. Does not know what is paid for or kept: see paid_model.
+    """
+
+    def __init__(self, endpoint: ModelEndpoint, *, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        self._endpoint = endpoint
+        self._stop = stop
+        self._policy = policy or RetryPolicy()
+        self._http: TimedHttp | ClusterHttp = (
+            connect(endpoint)
+            if endpoint.dask_scheduler
+            else TimedHttp(proxy=endpoint.proxy, ca_file=endpoint.ca_file)
+        )
+        self._gate = Gate(
+            SendLimits(endpoint.max_concurrency),
+            Breaker(base_s=self._policy.base_s, cap_s=self._policy.cap_s),
+            stop,
+        )
+        self._retries = RetryBudget(self._policy.budget)
+        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _USER_AGENT,
+        }
+        if endpoint.api_key:
+            self._headers["Authorization"] = f"Bearer {endpoint.api_key}"
+
+    def ask(
+        self, body: Mapping[str, Any], *, timeout_s: float, record: CallRecord, earlier: Answer | None = None
+    ) -> Answer:
+        """
+        The answer to *body*, after as many attempts as it takes and the policy allows.
+
+        Args:
+            timeout_s: for each attempt; the endpoint's own limit holds too.
+            earlier: the last failed attempt at this call in an earlier life of the job, whose counts go on.
+
+        Raises:
+            ProviderGone: the job has no retries left.
+            Interrupted: the stop flag was set.
+        """
+        raw = strict_json.dumps(body).encode()
+        wait_s = self._policy.base_s
+        attempts, refusals = (earlier.attempts, earlier.refusals) if earlier else (0, 0)
+        while True:
+            answer, asked_s = self._attempt(raw, body, timeout_s, record, refusals)
+            attempts += 1
+            refusals += answer.kind.is_refusal
+            answer = replace(answer, attempts=attempts, refusals=refusals)
+            again = self._may_go_on(answer)
+            gone = answer.kind.is_worth_retrying and (self._gate.is_dead() or (again and not self._retries.take()))
+            record.done(answer, is_final=not again or gone)
+            if gone:
+                raise ProviderGone(answer)
+            if not again:
+                self._note_success(answer)
+                return answer
+            wait_s = next_wait_s(wait_s, self._policy)
+            if asked_s is None and self._stop.wait(wait_s):
+                raise Interrupted
+
+    def cut_after(self, seconds: float) -> None:
+        """Give running calls *seconds* seconds, then end them; with the stop flag set they raise Interrupted."""
+        self._http.cut_after(seconds)
+
+    def close(self) -> None:
+        """Give back what the calls were made with."""
+        self._http.close()
+
+    def _attempt(
+        self, raw: bytes, body: Mapping[str, Any], timeout_s: float, record: CallRecord, refusals: int
+    ) -> tuple[Answer, float | None]:
+        """One HTTP call: what came of it, and how long the provider asks everybody to wait."""
+        record.reserve()
+        try:
+            sent = self._gate.enter()
+        except GateClosed:
+            raise Interrupted from None
+        answer, said = None, Told(Signal.NOTHING, None)
+        try:
+            record.sent()
+            started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            limit_s = min(timeout_s, self._endpoint.timeout_s)
+            answer, said = self._post(raw, body, limit_s, record.traceparent)
+        finally:
+            self._leave(sent, answer, said, refusals)
+        if self._stop.is_set() and answer.status is None:
+            raise Interrupted
+        return replace(answer, started_at=started_at), said.wait_s
+
+    def _leave(self, sent: Sent, answer: Answer | None, said: Told, refusals: int) -> None:
+        if answer is None:
+            self._gate.leave(sent, Signal.NOTHING)
+            return
+        signal, health = _MEANINGS[answer.kind]
+        if answer.kind is Kind.RATE_LIMITED:
+            signal = said.limit
+        if answer.kind.is_refusal and refusals >= _MOST_TELLING:
+            signal = Signal.NOTHING
+        self._gate.leave(sent, signal, health, pause_s=said.wait_s)
+
+    def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float, traceparent: str) -> tuple[Answer, Told]:
+        nothing = Told(Signal.NOTHING, None)
+        try:
+            reply = self._http.post(
+                self._url, body=raw, headers=self._headers, timeout_s=timeout_s, traceparent=traceparent
+            )
+        except DeadlinePassed as error:
+            return Answer(Kind.TIMEOUT, message=str(error)), nothing
+        except AnswerTooLarge as error:
+            return Answer(Kind.INVALID_RESPONSE, message=str(error)), nothing
+        except CallFailed as error:
+            return Answer(Kind.NETWORK_ERROR, message=str(error)), nothing
+        wants_json = str(_type_of(body.get("response_format"))).startswith("json")
+        answer = answers.read(reply, secret=self._endpoint.api_key, wants_json=wants_json)
+        return answer, told(reply.headers, answer.message) if answer.kind.is_worth_retrying else nothing
+
+    def _may_go_on(self, answer: Answer) -> bool:
+        if not answer.kind.is_worth_retrying:
+            return False
+        policy = self._policy
+        return answer.refusals < policy.most_refusals and answer.attempts - answer.refusals < policy.most_attempts
+
+    def _note_success(self, answer: Answer) -> None:
+        if answer.kind.has_output:
+            self._retries.give_back()
+
+
+def _type_of(response_format: Any) -> Any:
+    return response_format.get("type", "") if isinstance(response_format, dict) else ""

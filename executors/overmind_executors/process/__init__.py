@@ -1,0 +1,1 @@
+"""The process that a job runs in, and what the agent and it tell each other."""

@@ -1,0 +1,1 @@
+"""Rows: read from any form, worked on in order, resumed."""

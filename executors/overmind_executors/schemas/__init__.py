@@ -1,0 +1,1 @@
+"""JSON schemas of strangers, checked in a process that may be lost."""
