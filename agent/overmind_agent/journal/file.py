@@ -106,7 +106,7 @@ class JournalFile:
     """
     The file, open; what is in it is the business of those who inherit this.
 
-    A commit is on disk (`synchronous=FULL`) before a method returns, or as `Synced` says: see decision 0034. Does
+    A commit is on disk (`synchronous=FULL`) before a method returns, or as `Synced` says: see decision 0033. Does
     not own the state folder's lock: one process has the folder to itself before it opens the journal.
 
     Args:
