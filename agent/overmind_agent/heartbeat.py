@@ -100,6 +100,7 @@ class Heartbeat:
                 self._become_known()
             elif not is_worth_retrying(error):
                 self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
+                self._held_jobs.told(lines)  # a step that is refused comes with the outcome, and costs no lease
             return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
         self._backoff.reset()
         self._held_jobs.told(lines)

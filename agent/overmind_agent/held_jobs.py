@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections import deque
@@ -11,13 +12,12 @@ from typing import Any, Final
 
 from overmind_agent.jobs import Claim, Held, Lease, Progress, StopReason
 from overmind_agent.ports import Clock
-from overmind_executors import strict_json
 
 # What must be left of a lease for the work to be stopped and its processes to be gone before it ends.
 MARGIN_S: Final = 10.0
 # Steps of a search that wait to be told; what is beyond that comes with the outcome.
 MOST_UNTOLD: Final = 100
-# Of all jobs in one heartbeat. A server may take no more than 1 MiB, and letters beyond ASCII may be escaped.
+# Of all jobs in one heartbeat, as they are sent: letters beyond ASCII escaped.
 MOST_TOLD_BYTES: Final = 200_000
 
 
@@ -62,7 +62,7 @@ class HeldJob:
 
     def add_iteration(self, fields: Mapping[str, Any]) -> None:
         """A step of the job's search, to be told with the next heartbeats."""
-        self._untold.append((fields, len(strict_json.dumps(fields))))
+        self._untold.append((fields, len(json.dumps(fields))))
 
     def untold(self, room_bytes: int) -> tuple[tuple[Mapping[str, Any], ...], int]:
         """As many of the steps not told yet as *room_bytes* hold, oldest first; and how much room is left."""

@@ -503,7 +503,7 @@ class HeldJob(Asked):
 class Heartbeat(Asked):
     """Ours: one exchange for all of an agent's jobs."""
 
-    slots: Annotated[int, Field(ge=0)]
+    slots: Annotated[int, Field(ge=0, lt=1 << 31)]
     draining: bool = False
     wait_s: Annotated[float, Field(ge=0, le=30)] = 0
     jobs: Annotated[list[HeldJob], Field(max_length=1000)] = []

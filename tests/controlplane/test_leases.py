@@ -56,6 +56,15 @@ def test_three_attempts_may_be_lost_by_default(hasty: Project) -> None:
     assert 3 == job["limits"]["max_attempts"]
 
 
+def test_more_slots_than_a_store_can_count_are_refused_by_name(project: Project) -> None:
+    agent_id = project.agent.register("lease")
+
+    answer = project.agent.call("POST", f"/api/v2/agents/{agent_id}/heartbeat", {"slots": 1 << 31})
+
+    assert 422 == answer.status_code
+    assert "slots" in answer.text
+
+
 def test_heartbeats_keep_a_lease_longer_than_it_is(hasty: Project) -> None:
     kept, lost = hasty.submit.make_job()["id"], hasty.submit.make_job()["id"]
     agent_id = hasty.agent.register("lease")

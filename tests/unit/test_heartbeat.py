@@ -105,6 +105,20 @@ def test_a_step_of_a_search_is_told_again_until_a_beat_goes_well(daemon: Daemon,
     assert [[1], [1], []] == told
 
 
+def test_a_step_of_a_search_that_is_refused_is_not_told_again(daemon: Daemon, server: FakeServer) -> None:
+    """Else every heartbeat after it would be refused, too, and the leases of all jobs run out."""
+    server.submit()
+    held = daemon.claimed()
+    held.add_iteration({"iteration_name": "i01c1", "order": 1})
+
+    with daemon.held_jobs.holding(held):
+        server.script("heartbeat", RejectedError("heartbeat: 422", verb="heartbeat", http_status=422))
+        for _ in range(2):
+            daemon.heartbeat.beat()
+
+    assert [()] == [line.iterations for beat in server.beats for line in beat.held]
+
+
 @pytest.mark.parametrize(
     ("change", "stop"),
     [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 
 import pytest
 
-from overmind_agent.held_jobs import HeldJob, HeldJobs
+from overmind_agent.held_jobs import MOST_TOLD_BYTES, HeldJob, HeldJobs
 from overmind_agent.jobs import Claim, Held, Job, Lease, Progress, RemoteFile, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import VirtualClock
@@ -170,6 +171,19 @@ def test_steps_of_a_search_are_told_until_they_are_heard_and_never_more_than_fit
     assert first == same
     told = [[[step["order"] for step in line.iterations] for line in lines] for lines in (first, then, last)]
     assert [[[0, 1, 2], [7]], [[3, 4, 5], []], [[], []]] == told
+
+
+def test_letters_beyond_ascii_count_as_they_are_sent() -> None:
+    clock, jobs = VirtualClock(), HeldJobs()
+    held = a_held_job(clock)
+    for _ in range(20):
+        held.add_iteration({"agent_code": "\N{BUG}" * 14_000})
+
+    with jobs.holding(held):
+        (line,) = jobs.lines()
+
+    assert line.iterations
+    assert MOST_TOLD_BYTES >= len(json.dumps(line.iterations))
 
 
 def test_a_job_is_let_go_of_when_its_work_breaks() -> None:

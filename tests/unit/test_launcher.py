@@ -23,7 +23,7 @@ import structlog
 
 from agent_parts import a_claim, a_file
 from nurseries import opened
-from overmind_agent import tracing
+from overmind_agent import tracing, wire
 from overmind_agent.children import processes
 from overmind_agent.children.launcher import ProcessLauncher
 from overmind_agent.children.nursery import Nursery
@@ -793,6 +793,22 @@ def test_an_event_may_come_in_pieces() -> None:
         os.close(writer)
 
     assert [Progress(1, 2, "ok")] == found
+
+
+@pytest.mark.parametrize(("levels", "is_told"), [(59, True), (60, False)])
+def test_a_step_that_is_too_deep_for_a_heartbeat_is_not_told(levels: int, is_told: bool) -> None:
+    found: list[Mapping[str, Any]] = []
+    reader, writer = os.pipe()
+    scores = json.loads('{"a":' * levels + "1" + "}" * levels)
+    os.write(writer, json.dumps({"event": "iteration", "fields": {"dimension_scores": scores}}).encode() + b"\n")
+    os.close(writer)
+
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        EventReader(pipe, lambda _progress: None, found.append).read()
+
+    beat = {"slots": 1, "jobs": [{"job_id": "a", "attempt": 1, "iterations": found}]}
+    assert is_told == bool(found)
+    assert wire.parse(wire.Heartbeat, json.dumps(beat).encode())
 
 
 def test_a_long_name_of_a_step_is_cut() -> None:

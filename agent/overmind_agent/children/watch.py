@@ -13,6 +13,8 @@ from overmind_executors import strict_json
 
 # As much as a pipe holds.
 EVENT_BYTES: Final = 64 * 1024
+# A heartbeat puts what an event holds three levels deeper, and with one level too many all of it would be refused.
+MOST_LEVELS: Final = strict_json.MAX_DEPTH - 3
 
 
 class ChildWatch:
@@ -89,7 +91,7 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = strict_json.loads(line)
+            event = strict_json.loads(line, levels=MOST_LEVELS)
             if event["event"] == "progress":
                 step, total = event["step"], event["total_steps"]
                 # Goes into the heartbeat of all jobs, which a number that is none would have refused.
