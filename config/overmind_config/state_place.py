@@ -45,6 +45,6 @@ def _in_file(config: Path | None, environ: Mapping[str, str]) -> str | None:
         found: Any = tomllib.loads(file.read_text(encoding="utf-8"))["agent"]["state_dir"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(found, str) or not found:
+    if not isinstance(found, str) or not found or "\0" in found:
         return None
     return found if found.startswith("~") else str(file.absolute().parent / found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from overmind_agent.control.plain_text import of_a_log, one_line
 from overmind_agent.control.server import ControlServer
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
+from overmind_config.state_place import state_dir
 from overmind_config.toml_lines import lines_of
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202edone\r"
@@ -339,6 +342,47 @@ def test_the_log_of_a_job_is_shown_without_its_secrets_and_escapes(host: Host) -
 
     assert (0, f"one {SHOWN}!\nkey {'*' * len(SECRET)}\nlast \N{BUG}\n", "") == whole
     assert (0, "last \N{BUG}\n", "") == tail
+
+
+def test_the_last_lines_of_a_log_are_lines_whatever_a_job_writes_into_them(host: Host) -> None:
+    folder = host.state / "jobs" / JOB_ID
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_bytes("one\ntwo\x0b\x0c\u2028\r!\nthree".encode())
+
+    tail = host.run("logs", "-n", "2", JOB_ID)
+    whole = host.run("logs", "-n", str(1 << 70), JOB_ID)
+
+    assert (0, "two\\x0b\\x0c\\u2028\\r!\nthree", "") == tail
+    assert (0, f"one\n{tail[1]}", "") == whole
+
+
+@pytest.mark.parametrize("place", ["/dev/null", f"/{'long' * 2000}"])
+def test_a_state_folder_that_can_be_none_is_no_bug(host: Host, place: str) -> None:
+    code, out, err = host.run("logs", JOB_ID, "--state-dir", place)
+
+    assert (1, "") == (code, out)
+    assert err.startswith("overmind-agent: ")
+
+
+def test_a_state_folder_whose_name_holds_a_nul_is_none(host: Host) -> None:
+    host.config.write_text('[agent]\nstate_dir = "a\\u0000b"\n')
+
+    assert state_dir(config=host.config, environ={}) == state_dir(config=host.folder / "none", environ={})
+
+
+def test_a_terminal_without_a_letter_gets_its_number(host: Host) -> None:
+    folder = host.state / "jobs" / JOB_ID
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_bytes("größer 漢\n".encode())
+
+    said = subprocess.run(
+        [sys.executable, "-m", "overmind_agent", "logs", JOB_ID, "--config", str(host.config)],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (0, "größer \\u6f22\n".encode("latin-1"), b"") == (said.returncode, said.stdout, said.stderr)
 
 
 def test_a_log_that_the_job_has_put_a_link_in_the_place_of_is_not_followed(host: Host) -> None:

@@ -10,6 +10,7 @@ Exit codes on top of those of `cli`: 1 the daemon refused, 3 no daemon is runnin
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -36,6 +37,8 @@ Options = argparse.Namespace
 
 def run(options: Options) -> int:
     """Do the command that *options* name; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no such letter gets its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _COMMANDS[options.function](options)
     except Refusal as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import io
 import sys
 import threading
 from collections import deque
@@ -39,7 +40,8 @@ def logs(options: argparse.Namespace, state: Path) -> int:
     pieces = _pieces(_piece_of(options, state, job_id), follow=options.follow)
     if options.lines is not None and not options.follow:
         text = b"".join(pieces).decode(errors="backslashreplace")
-        kept = deque(text.splitlines(keepends=True), maxlen=options.lines)
+        # By line feeds alone, as `tail` does: a job that writes form feeds hides nothing.
+        kept = deque(io.StringIO(text, newline="\n"), maxlen=min(options.lines, sys.maxsize))
         sys.stdout.write(of_a_log("".join(kept)))
         return cli.OK
     for text in _texts(pieces):
@@ -51,10 +53,12 @@ def logs(options: argparse.Namespace, state: Path) -> int:
 def _folders(state: Path) -> list[str]:
     try:
         return [folder.name for folder in (state / "jobs").iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
         raise Refusal("not_allowed", f"{state} is another user's; ask as the agent's user or as root") from error
+    except OSError as error:
+        raise Refusal("log_refused", f"{state} cannot be read: {error.strerror or error}") from error
 
 
 def _piece_of(options: argparse.Namespace, state: Path, job_id: str) -> Piece:
