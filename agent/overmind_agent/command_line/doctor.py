@@ -43,6 +43,9 @@ Grade = Literal["ok", "warning", "failed"]
 LOOK: Final = Verb("check", 5)
 MOST_SKEW_S: Final = 60.0
 CHILD_S: Final = 20.0
+_HOW_TO_MEND: Final = (
+    "put an agent's token into $OVERMIND_API_KEY or, where that is unset, control_plane.token_file"
+)
 
 NOBODY: Final = "00000000-0000-4000-8000-000000000000"
 
@@ -334,7 +337,7 @@ class Doctor:
         try:
             self._calls.call(LOOK, method, path, body=body)
         except AuthError as error:
-            raise Failed(f"not accepted ({error})", "put an agent's token into control_plane.token_file") from error
+            raise Failed(f"not accepted ({error})", _HOW_TO_MEND) from error
         except RejectedError:
             return "accepted"
         return "accepted"

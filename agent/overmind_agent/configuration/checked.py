@@ -32,7 +32,7 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
         Problem(
             f"agent.job_types ({origin})",
             f"no executor is installed for {name!r}{_nearest(name, known)}",
-            f"install its package, or choose from {', '.join(known)}",
+            f"install its package (an agent that runs sees it after a restart), or choose from {', '.join(known)}",
         )
         for name in loaded.settings.agent.job_types
         if name not in known
