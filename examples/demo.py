@@ -36,7 +36,7 @@ READY_S: Final = 60.0
 STOP_S: Final = 10.0
 SHOWN_ROWS: Final = 6
 ASKED_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A model this small follows one wording and not another: of these 64 reviews, between none and 53 come out right.
+# A model this small follows one wording and not another: of these 64 reviews, between 8 and 60 come out right.
 PROMPT: Final = "{input}\n\nIs this review positive or negative? Answer with one word."
 
 say = Console(highlight=False, soft_wrap=True)
@@ -346,7 +346,8 @@ def say_what_next(plane: ControlPlane, *, is_kept: bool) -> None:
     url = plane.url if is_kept else "http://127.0.0.1:8470"
     say.print("\n[bold]To look at[/bold]")
     say.print(f"  {(HOME / 'results').relative_to(ROOT)}/ and the reports named above, in a browser")
-    say.print(f"  {url}/ is the same as a web page; sign in with the token in {token}")
+    needs = "" if is_kept else ", once it is served again (below)"
+    say.print(f"  {url}/ is the same as a web page{needs}; sign in with the token in {token}")
     say.print("\n[bold]To type next[/bold]", highlight=False)
     if not is_kept:
         say.print(f"  {commands}/overmind-control-plane serve --data {DATA.relative_to(ROOT)} &", highlight=False)
