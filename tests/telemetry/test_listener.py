@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
+from descriptors import none_left
 from overmind_agent.telemetry.listener import HEAD_BYTES, MOST_AT_A_TIME, Answer, Headers, Listener, in_json
 from overmind_config.settings import LOOPBACK_HOSTS
 
@@ -68,6 +69,15 @@ def test_a_path_is_answered(scene: Scene) -> None:
 
     assert (200, {"live": True}) == (answer.status_code, answer.json())
     assert "close" == answer.headers["Connection"]
+
+
+def test_who_comes_while_there_are_no_descriptors_left_does_not_end_it_for_those_after(scene: Scene) -> None:
+    with socket.socket() as early:
+        with none_left():
+            early.connect(scene.address)
+            threading.Event().wait(0.2)
+
+        assert 200 == requests.get(f"{scene.url}/livez", timeout=WAIT_S).status_code
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from descriptors import none_left
 from overmind_agent.control.client import NoAnswer, NotRunning, ask
 from overmind_agent.control.line import MOST_BYTES, SOCKET, Broken, Refusal, at_socket, receive
 from overmind_agent.control.server import ControlServer
@@ -170,6 +171,16 @@ def test_a_folder_without_room_for_a_socket_is_no_reason_to_stop(tmp_path: Path)
 def test_who_says_nothing_is_let_go_and_keeps_nobody_waiting(state: Path, server: ControlServer) -> None:
     with at_socket(state) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
         silent.connect(address)
+
+        assert {"said": {}} == ask(state, "echo")
+
+
+@pytest.mark.usefixtures("server")
+def test_who_comes_while_there_are_no_descriptors_left_does_not_end_it_for_those_after(state: Path) -> None:
+    with at_socket(state) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as early:
+        with none_left():
+            early.connect(address)
+            threading.Event().wait(0.2)
 
         assert {"said": {}} == ask(state, "echo")
 

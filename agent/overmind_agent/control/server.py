@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -19,6 +20,9 @@ from overmind_agent.errors import JournalError
 Verb = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 AT_A_TIME: Final = 8
+# Out of descriptors or of memory: so long until it is tried again.
+AGAIN_S: Final = 1.0
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 MOST_NOTED: Final = 100
 _ONLY_OURS: Final = 0o600
 
@@ -48,6 +52,7 @@ class ControlServer:
         self._log = log
         self._free = threading.BoundedSemaphore(AT_A_TIME)
         self._listener: socket.socket | None = None
+        self._closing = threading.Event()
         self._noted: set[int] = set()
 
     def open(self) -> None:
@@ -68,6 +73,7 @@ class ControlServer:
 
     def close(self) -> None:
         """Take no more commands."""
+        self._closing.set()
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):
@@ -81,14 +87,20 @@ class ControlServer:
             try:
                 connection, _ = listener.accept()
             except OSError as error:
-                if self._listener is not None:
+                if error.errno in _SHORTAGES and not self._closing.wait(AGAIN_S):
+                    continue
+                if not self._closing.is_set():
                     self._log.error("control.closed", error=str(error))
                 return
             connection.settimeout(ANSWER_S)
-            if self._free.acquire(blocking=False):
-                threading.Thread(target=self._serve, args=[connection], name="command", daemon=True).start()
-            else:
+            if not self._free.acquire(blocking=False):
                 connection.close()
+                continue
+            try:
+                threading.Thread(target=self._serve, args=[connection], name="command", daemon=True).start()
+            except RuntimeError:  # no more threads
+                connection.close()
+                self._free.release()
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -7,6 +7,7 @@ are closed unanswered. A thread that serves one does nothing else, and the daemo
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -22,6 +23,9 @@ HEAD_BYTES: Final = 8192
 ANSWERS: Final = "telemetry-answer"
 READ_S: Final = 5.0
 WRITE_S: Final = 10.0
+# Out of descriptors or of memory: so long until it is tried again.
+AGAIN_S: Final = 1.0
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _WORDS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -91,6 +95,7 @@ class Listener:
         self._write_s = write_s
         self._on_answer = on_answer
         self._free = threading.BoundedSemaphore(MOST_AT_A_TIME)
+        self._closing = threading.Event()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._socket = socket.create_server(address, family=family, backlog=MOST_AT_A_TIME)
         self._thread = threading.Thread(target=self._accept, name="telemetry", daemon=True)
@@ -104,6 +109,7 @@ class Listener:
 
     def close(self) -> None:
         """Accept nothing more."""
+        self._closing.set()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -115,7 +121,9 @@ class Listener:
                 connection, _ = self._socket.accept()
             except ConnectionError:
                 continue
-            except OSError:  # closed; or out of descriptors, and then there is nothing that could be answered
+            except OSError as error:
+                if error.errno in _SHORTAGES and not self._closing.wait(AGAIN_S):
+                    continue
                 return
             if not self._free.acquire(blocking=False):
                 connection.close()
