@@ -272,6 +272,16 @@ def test_tokens_are_for_administrators_and_show_no_secret(project: Project, visi
 # --------------------------------------------------------------------------------------- what is shown
 
 
+def test_an_agent_is_shown_with_the_functions_of_its_host(project: Project, visitor: Visitor) -> None:
+    modules = [("@overmind:executors", "1.0.0"), ("@acme:count", "1.0.0")]
+    project.agent.register("lease", "job_type:inference", modules=modules)
+
+    shown = visitor.get("/agents").text
+
+    assert "function:@acme:count" in shown
+    assert "function:@overmind" not in shown
+
+
 def test_every_page_has_its_policy_whatever_it_says(project: Project, visitor: Visitor, stranger: Visitor) -> None:
     job_id = run(project, "plain")
     pages = ["/", "/jobs", f"/jobs/{job_id}", "/agents", "/tokens", "/sign-in", "/nothing", "/jobs?page=x"]

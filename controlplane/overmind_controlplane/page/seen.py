@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from overmind_agent.jobs import job_type_of
+from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import agents as registry
 from overmind_controlplane import files, lab_records
@@ -254,11 +254,16 @@ def agents(session: Session, caller: Caller) -> list[AgentSeen]:
             not_accepting=agent.not_accepting,
             seen_at=agent.seen_at,
             silent_s=(at - agent.seen_at).total_seconds(),
-            capabilities=[str(word) for word in agent.capabilities],
+            capabilities=[*(str(word) for word in agent.capabilities), *_functions(agent)],
             jobs=[lines[row.id] for row in rows_run if row.holder == agent.id],
         )
         for agent in found
     ]
+
+
+def _functions(agent: Agent) -> list[str]:
+    """The functions of its host: each is a module of its own name."""
+    return [f"function:{name}" for name, _ in agent.modules if not name.startswith(FUNCTION_SCOPE)]
 
 
 def tokens(session: Session, caller: Caller) -> list[Token]:
