@@ -10,7 +10,8 @@ import hashlib
 import json
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ TIMEOUT_S: Final = (10, 60)
 _CHUNK: Final = 1 << 20
 _PAGE: Final = 100
 _TYPE: Final = "job_type:"
+_MODEL: Final = "model:"
 
 
 class JobCommandError(Exception):
@@ -38,6 +40,29 @@ class JobCommandError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Announced:
+    """
+    What agents have between them; None where one of them does not say, where there is none, or where there are more
+    than one page shows.
+
+    Attributes:
+        types: job types, and functions of hosts.
+        models: chat models.
+    """
+
+    types: frozenset[str] | None
+    models: frozenset[str] | None
+
+
+def _said(words: Collection[str], prefix: str) -> set[str]:
+    return {word.removeprefix(prefix) for word in words if word.startswith(prefix)}
+
+
+def _all_of(said: Sequence[set[str]], is_all: bool) -> frozenset[str] | None:
+    return frozenset().union(*said) if is_all and said and all(said) else None
 
 
 class _Token(requests.auth.AuthBase):
@@ -91,22 +116,20 @@ class JobClient:
             yield from found["items"]
             page, pages = page + 1, found["pages"]
 
-    def announced_types(self) -> frozenset[str] | None:
-        """
-        The job types and functions that the project's agents say they run; None when an agent does not say, or when
-        there are more agents than one page shows.
-        """
+    def announced(self) -> Announced:
+        """What the project's agents say that they have."""
         found = self._call("GET", "/api/v2/agents", params={"size": _PAGE})
-        types: set[str] = set()
+        is_all = found["pages"] <= 1
+        types: list[set[str]] = []
+        models: list[set[str]] = []
         for agent in found["items"]:
-            said = {word.removeprefix(_TYPE) for word in agent["capabilities"] or () if word.startswith(_TYPE)}
-            if not said:
-                return None
-            types |= said
+            words = agent["capabilities"] or ()
             modules = agent["modules_history"][-1:]
-            names = (version["module_name"] for latest in modules for version in latest["module_versions"])
-            types |= {name for name in names if not name.startswith(FUNCTION_SCOPE)}
-        return frozenset(types) if found["pages"] <= 1 else None
+            names = {version["module_name"] for latest in modules for version in latest["module_versions"]}
+            of_host = {name for name in names if not name.startswith(FUNCTION_SCOPE)}
+            types.append(_said(words, _TYPE) and _said(words, _TYPE) | of_host)
+            models.append(_said(words, _MODEL))
+        return Announced(_all_of(types, is_all), _all_of(models, is_all))
 
     def job(self, job_id: str) -> Mapping[str, Any]:
         """The job; if it is of one of the five types, with `lab`: the same as the jobs REST shows it."""

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from overmind_agent.lifecycle import Status
 from overmind_controlplane import job_display, job_facts
+from overmind_controlplane.dialects import JOB_TYPES
 from overmind_controlplane.job_client import JobClient, JobCommandError
 from overmind_controlplane.job_facts import Facts
+from overmind_controlplane.named_models import named_by
 from overmind_executors import strict_json
 
 POLL_S: Final = 0.5
@@ -27,20 +29,24 @@ def submit(client: JobClient, arguments: argparse.Namespace) -> int:
     if arguments.input is not None and not arguments.input.is_file():
         raise JobCommandError(f"--input {arguments.input}: there is no such file", USAGE)
     job_id = client.submit(arguments.type, parameters, arguments.input)
-    _say_if_nobody_runs(client, arguments.type)
+    _say_if_nobody_runs(client, arguments.type, parameters)
     if not arguments.wait:
         _say(json.dumps({"id": job_id}) if arguments.json else job_id)
         return OK
     return _follow(client, job_id)
 
 
-def _say_if_nobody_runs(client: JobClient, job_type: str) -> None:
-    """A job that no agent takes waits without a word; its type may be a slip of the pen."""
-    types = client.announced_types()
-    if types and job_type not in types:
-        known = ", ".join(sorted(types))
-        told = f"no agent of this project announces the type {job_type}, only {known}: the job waits until one does"
-        sys.stderr.write(f"overmind-control-plane: {job_display.printable(told)}\n")
+def _say_if_nobody_runs(client: JobClient, job_type: str, parameters: Mapping[str, Any]) -> None:
+    """A job that no agent takes waits without a word; its type or a model's name may be a slip of the pen."""
+    has = client.announced()
+    models = named_by(parameters) if job_type in JOB_TYPES else ()
+    for kind, wanted, known in (("type", {job_type}, has.types), ("model", set(models), has.models)):
+        for name in sorted(wanted - known) if known else ():
+            others = ", ".join(sorted(known or ()))
+            told = (
+                f"no agent of this project announces the {kind} {name}, only {others}: the job waits until one does"
+            )
+            sys.stderr.write(f"overmind-control-plane: {job_display.printable(told)}\n")
 
 
 def list_jobs(client: JobClient, arguments: argparse.Namespace) -> int:

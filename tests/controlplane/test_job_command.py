@@ -340,6 +340,20 @@ def test_a_type_that_no_agent_announces_is_said(project: Project, task: Path) ->
     assert "no agent of this project announces the type judge_scoring, only inference: the job waits" in slip.stderr
 
 
+def test_a_model_that_no_agent_announces_is_said(project: Project, tmp_path: Path) -> None:
+    project.agent.register("lease", "job_type:inference", "model:fast")
+    tasks = {name: tmp_path / f"{name}.json" for name in ("fast", "fsat")}
+    for name, path in tasks.items():
+        path.write_text(json.dumps({"target": {"kind": "chat", "model": name, "prompt": "{input}"}}))
+
+    known, slip = (run(project, "submit", "--type", "inference", "--parameters", str(tasks[n])) for n in tasks)
+
+    assert (0, 0, "") == (known.returncode, slip.returncode, known.stderr)
+    assert (
+        "no agent of this project announces the model fsat, only fast: the job waits until one does" in slip.stderr
+    )
+
+
 def test_a_token_that_others_may_read_is_refused(project: Project, tmp_path: Path) -> None:
     path = tmp_path / "submit.token"
     path.write_text(project.tokens.submit)
