@@ -74,6 +74,15 @@ elif do == "huge":
         for _ in range(1000):
             file.write(b"x" * 1_000_000)
     say(("result", "file", "r"))
+elif do == "not utf-8":
+    (temp / "made").mkdir()
+    (temp / "r").write_text("r")
+    (temp / "made" / os.fsdecode(b"\xff")).write_text("x")
+    say(("result", "file", "r"), ("extra", "directory", "made"))
+elif do == "long":
+    (temp / "r").write_text("r")
+    (temp / ("d" * 255)).mkdir()
+    say(("result", "file", "r"), ("extra", "directory", "d" * 255))
 elif do == "hang":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     (temp / "begun.part").write_text(f"{{os.getpid()}} {{child.pid}}")
@@ -181,6 +190,8 @@ def test_a_folder_becomes_an_archive_without_the_links_in_it(run: Any) -> None:
 FAILURES: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "an exit code, in spite of its output": ({"do": "exit"}, "function_exit_code"),
     "no output file, in spite of its exit code": ({"do": "nothing"}, "function_no_output"),
+    "a name that is not UTF-8": ({"do": "not utf-8"}, "function_invalid_output"),
+    "a name that leaves no room for its ending": ({"do": "long"}, "function_invalid_output"),
     "no JSON": ({"do": "raw", "text": "{"}, "function_invalid_output"),
     "no array": ({"do": "raw", "text": "{}"}, "function_invalid_output"),
     "an entry that is none": ({"do": "raw", "text": "[3]"}, "function_invalid_output"),

@@ -167,7 +167,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "children.nursery": VALUES | OWN_ENVIRONMENT | _names("children.processes"),
     "children.result": VALUES | JSON | _names("files.plain"),
     "children.processes": VALUES,
-    "files.workspace": VALUES | _names("files.plain"),
+    "files.workspace": VALUES | _names("files.plain") | frozenset({"overmind_executors.removal"}),
     "clock": VALUES,
     "host.disk": frozenset(),
     # what a test is given; nothing of the daemon knows it
@@ -291,7 +291,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
     "subprocess": _names("children.launcher", "children.nursery", "children.processes", "command_line.doctor")
-    | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check"},
+    | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check", "overmind_executors.removal"},
 }
 
 

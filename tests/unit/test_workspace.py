@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +111,18 @@ def test_only_folders_that_nobody_needs_are_swept(workspaces: DiskWorkspaces, tm
 
     assert 2 == removed
     assert ["b"] == [folder.name for folder in (tmp_path / "jobs").iterdir()]
+
+
+def test_folders_deeper_than_a_stack_are_swept(tmp_path: Path) -> None:
+    """And hinder neither the folders beside them nor the work that comes into their place."""
+    (tmp_path / "jobs" / "old").mkdir(parents=True)
+    deep = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", deep], cwd=tmp_path / "jobs" / "old", check=True)
+    workspaces = DiskWorkspaces(tmp_path / "jobs")
+
+    assert 1 == workspaces.sweep(lambda _name: False)
+
+    assert [] == list((tmp_path / "jobs").iterdir())
 
 
 def test_a_link_in_a_folder_is_not_followed_by_the_sweep(workspaces: DiskWorkspaces, tmp_path: Path) -> None:

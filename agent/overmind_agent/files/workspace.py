@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 from overmind_agent.files.plain import open_plain
 from overmind_agent.jobs import Job, RemoteFile
 from overmind_agent.ports import Workspace
+from overmind_executors.removal import remove
 
 BASIS: Final = "basis.json"
 BASIS_BYTES: Final = 4096
@@ -43,7 +43,7 @@ class DiskWorkspaces:
         folder = self._root / job.id
         basis = {"parameters": job.parameters.sha, "input": input_file.sha if input_file else None}
         if _basis(folder) != basis:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             for part in ("in", "out", "state"):
                 (folder / part).mkdir(mode=0o700, parents=True)
             _write_durably(folder / BASIS, json.dumps(basis))
@@ -65,7 +65,7 @@ class DiskWorkspaces:
         """See Workspaces."""
         useless = [folder for folder in self._root.iterdir() if not needed(folder.name)]
         for folder in useless:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         return len(useless)
 
 

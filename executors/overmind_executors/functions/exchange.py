@@ -11,10 +11,12 @@ folder.
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +24,7 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.contract import ExecutionFailed, InvalidParameters, Problem
 from overmind_executors.functions.manifest import Function, Input
+from overmind_executors.removal import remove
 
 INVALID_OUTPUT: Final = "function_invalid_output"
 _MAX_LIST_BYTES: Final = 1 << 20
@@ -63,7 +66,7 @@ class Folders:
 
     def make(self) -> None:
         """Both folders, empty."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove(self.root)
         self.given.mkdir(parents=True)
         self.temp.mkdir()
 
@@ -139,18 +142,35 @@ def collect(function: Function, folders: Folders, output: Path) -> tuple[str, ..
         if function.outputs and (key not in known or known[key].type != kind):
             raise _wrong(f"names an output that its manifest has not, {key!r} of type {kind}")
         source = _inside(folders, path)
-        left -= sum(file.stat().st_size for file in _files_of(source))
-        if left < 0:
-            raise ExecutionFailed(
-                f"the function's outputs have more than {function.most_output_bytes} bytes",
-                reason="function_output_too_large",
-            )
-        name = source.name + (".zip" if kind == "directory" else "")
-        if name in names:
-            raise _wrong(f"has two outputs with the file name {name!r}")
-        names.append(name)
-        _bring(source, kind, output / name)
+        with _names_that_can_be_kept():
+            left -= sum(file.stat().st_size for file in _files_of(source))
+            if left < 0:
+                raise ExecutionFailed(
+                    f"the function's outputs have more than {function.most_output_bytes} bytes",
+                    reason="function_output_too_large",
+                )
+            name = source.name + (".zip" if kind == "directory" else "")
+            if name in names:
+                raise _wrong(f"has two outputs with the file name {name!r}")
+            name.encode()
+            names.append(name)
+            _bring(source, kind, output / name)
     return tuple(names)
+
+
+@contextmanager
+def _names_that_can_be_kept() -> Iterator[None]:
+    """A file system takes names that no answer and no archive does, and folders deeper than any path."""
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise _wrong("leads to a file whose name is not UTF-8") from None
+    except RecursionError:
+        raise _wrong("leads to folders that are too deep") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _wrong("leads to a file whose name is too long") from None
 
 
 def _bare(value: Any) -> Any:

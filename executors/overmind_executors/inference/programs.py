@@ -8,7 +8,6 @@ after a crash of the job. It is asked once: a program that fails is an outcome o
 from __future__ import annotations
 
 import hashlib
-import shutil
 import signal
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from overmind_executors.contract import Context, InvalidParameters, ModelEndpoin
 from overmind_executors.inference.parameters import AgentTarget, CommandTarget
 from overmind_executors.parameters import nearest
 from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
+from overmind_executors.removal import remove
 from overmind_executors.sandbox.bubblewrap import View
 from overmind_executors.sandbox.enclosing import Enclosure, enclosure, files_among
 from overmind_executors.sandbox.levels import Level
@@ -149,7 +149,7 @@ class Program:
                 latency_s = time.monotonic() - began_s
                 asked = what_was_asked()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         if asked.halted:
             return NotAsked(asked.halted)
         has_output = kind is Kind.OK
@@ -292,7 +292,7 @@ def _code(path: str, context: Context) -> Path:
 
 
 def _unpacked(bundle: Path, folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     try:
         with zipfile.ZipFile(bundle) as archive:
             entries = archive.infolist()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import sys
 import threading
 import traceback
@@ -39,6 +38,7 @@ from overmind_executors.process import order, own_process
 from overmind_executors.process.events import Events
 from overmind_executors.process.host_faults import NO_ROOM, reason_of
 from overmind_executors.process.order import Order
+from overmind_executors.removal import remove
 from overmind_executors.stopping import StopFlag, on_signal
 
 RESULT: Final = "result.json"
@@ -133,7 +133,7 @@ def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger)
 
 def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger) -> Context:
     # What an earlier attempt left half written; what is worth keeping is in *state*.
-    shutil.rmtree(job.output, ignore_errors=True)
+    remove(job.output)
     job.output.mkdir(parents=True)
     job.state.mkdir(parents=True, exist_ok=True)
     return Context(
