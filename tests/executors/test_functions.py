@@ -77,7 +77,7 @@ elif do == "huge":
 elif do == "not utf-8":
     (temp / "made").mkdir()
     (temp / "r").write_text("r")
-    (temp / "made" / os.fsdecode(b"\xff")).write_text("x")
+    (temp / "made" / os.fsdecode(b"\\xff")).write_text("x")
     say(("result", "file", "r"), ("extra", "directory", "made"))
 elif do == "long":
     (temp / "r").write_text("r")
