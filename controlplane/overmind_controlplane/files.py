@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,10 +237,15 @@ def last_revision(session: Session, file_id: str) -> Revision:
     return session.scalars(newest).one()
 
 
-def newest_of_model(session: Session, model_id: str) -> Revision:
-    """The newest version of a model's file."""
-    of_model = select(Revision).join(Model, Model.file_id == Revision.file_id).where(Model.id == model_id)
-    return session.scalars(of_model.order_by(Revision.number.desc()).limit(1)).one()
+def newest_of_models(session: Session, model_ids: Collection[str]) -> dict[str, wire.InputFile]:
+    """The newest version of the file of each of these models, without its content."""
+    columns = (Revision.id, Revision.name, Revision.content_sha, Revision.content_salt, Revision.size)
+    of_models = select(Model.id, *columns).join(Revision, Revision.file_id == Model.file_id)
+    found = session.execute(of_models.where(Model.id.in_(model_ids)).order_by(Revision.number))
+    return {
+        model_id: wire.InputFile(revision_id=revision_id, name=name, sha=sha, salt=salt, size=size)
+        for model_id, revision_id, name, sha, salt, size in found
+    }
 
 
 def results(session: Session, job_file_id: str) -> list[tuple[Artifact, Revision]]:

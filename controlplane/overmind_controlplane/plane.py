@@ -86,7 +86,7 @@ class Plane:
             signer=Signer(settings.data / "signing.key"),
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
-            reports=Reports(database, board),
+            reports=Reports(database, board, blobs),
             asking=Asking(database),
             callers=Callers(database),
             sweeper=Sweeper(database, board, blobs),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Select, select
@@ -178,34 +176,7 @@ async def update_job_status(
         message=body.message,
         detail=body.detail.model_dump(exclude_none=True) if body.detail else {},
     )
-    said = await plane.reports.say(caller, job_id, word, is_terse=prefer == MINIMAL)
-    if isinstance(said, wire.Job) and said.lease is not None:
-        said = await run_sync(_with_files, plane, caller, said)
-    return answer(said)
-
-
-def _with_files(plane: Plane, caller: Caller, job: wire.Job) -> wire.Job:
-    """*job* with its parameters and its input: whoever has a lease asks for them next."""
-    project_id = job.tenant_id or caller.project_id
-    update: dict[str, Any] = {"parameters": _small(plane, project_id, job.file.revisions[-1].content_token.sha)}
-    if job.input == "model" and job.model_id is not None:
-        with plane.database.glance() as session:
-            found = files.newest_of_model(session, job.model_id)
-        update["input_file"] = wire.InputFile(
-            revision_id=found.id,
-            name=found.name,
-            sha=found.content_sha,
-            salt=found.content_salt,
-            size=found.size,
-            content=_small(plane, project_id, found.content_sha),
-        )
-    return job.model_copy(update=update)
-
-
-def _small(plane: Plane, project_id: str, sha: str) -> str | None:
-    """The base64 of a blob, None of a larger one."""
-    content = plane.blobs.read(project_id, sha, limit=wire.INLINE_BYTES)
-    return None if content is None else base64.b64encode(content).decode()
+    return answer(await plane.reports.say(caller, job_id, word, is_terse=prefer == MINIMAL))
 
 
 @router.put("/jobs/{job_id}/assigned_agent", response_model=wire.Job, openapi_extra=takes(AssignedAgent))

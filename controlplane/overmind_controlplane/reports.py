@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import audit, claiming, heartbeats, idempotency, shown
+from overmind_controlplane import audit, claiming, files, heartbeats, idempotency, shown
 from overmind_controlplane.access import Caller, Role
 from overmind_controlplane.batches import Batches
+from overmind_controlplane.blobs import Blobs
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import Database
 from overmind_controlplane.tables import Job
@@ -38,9 +41,10 @@ class Told:
 class Reports:
     """Carries out status updates: each wholly or not at all, whatever becomes of those beside it."""
 
-    def __init__(self, database: Database, board: Board) -> None:
+    def __init__(self, database: Database, board: Board, blobs: Blobs) -> None:
         self._database = database
         self._board = board
+        self._blobs = blobs
         self._batches: Batches[Told, wire.Job | wire.Noted] = Batches(self._carry_out)
 
     @property
@@ -77,9 +81,10 @@ class Reports:
                 self._say(session, job, one, known)
             idempotency.settle(session)
             whole = self._show(session, [(job, one.word) for job, one in said if not one.is_terse])
-            return [
+            answers = [
                 wire.Noted(job_id=job.id, attempt=job.attempt) if one.is_terse else next(whole) for job, one in said
             ]
+        return [self._with_contents(one) if isinstance(one, wire.Job) and one.lease else one for one in answers]
 
     def _say(self, session: Session, job: Job, one: Told, known: claiming.Known) -> None:
         before = job.updated
@@ -97,6 +102,21 @@ class Reports:
     def _show(self, session: Session, lines: Sequence[tuple[Job, Word]]) -> Iterator[wire.Job]:
         if not lines:
             return
-        for (job, word), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
-            is_grant = word.status is Status.CLAIMED and job.is_leased
-            yield made.model_copy(update={"lease": heartbeats.lease(self._board)}) if is_grant else made
+        granted = {job.id for job, word in lines if word.status is Status.CLAIMED and job.is_leased}
+        models = {job.model_id for job, _ in lines if job.id in granted and job.has_input}
+        inputs = files.newest_of_models(session, models) if models else {}
+        for (job, _), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
+            lease = {"lease": heartbeats.lease(self._board), "input_file": inputs.get(job.model_id)}
+            yield made.model_copy(update=lease) if job.id in granted else made
+
+    def _with_contents(self, job: wire.Job) -> wire.Job:
+        """*job* with its parameters and its input, where they are small: whoever has a lease asks for them next."""
+        update: dict[str, Any] = {"parameters": self._content(job, job.file.revisions[-1].content_token.sha)}
+        if (found := job.input_file) is not None:
+            update["input_file"] = found.model_copy(update={"content": self._content(job, found.sha)})
+        return job.model_copy(update=update)
+
+    def _content(self, job: wire.Job, sha: str) -> str | None:
+        """The base64 of a blob, None of a larger one."""
+        content = self._blobs.read(str(job.tenant_id), sha, limit=wire.INLINE_BYTES)
+        return None if content is None else base64.b64encode(content).decode()

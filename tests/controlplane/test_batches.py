@@ -13,6 +13,7 @@ from overmind_agent.lifecycle import Status
 from overmind_controlplane import agents
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
 from overmind_controlplane.batches import MOST, Batches
+from overmind_controlplane.blobs import Blobs
 from overmind_controlplane.board import Board
 from overmind_controlplane.files import NewRevision
 from overmind_controlplane.plane import open_database
@@ -86,6 +87,7 @@ class Desk:
 
     def __init__(self, folder: Path, database_url: str | None, job_count: int) -> None:
         self.database, self.board = open_database(folder, database_url), Board(60.0)
+        self.blobs = Blobs(folder / "blobs")
         with self.database.write() as session:
             make_project(session, "demo")
             self.caller = authenticate(session, make_token(session, "demo", Role.ADMIN)[0])
@@ -97,7 +99,7 @@ class Desk:
         """The answers, in order; errors are among them."""
 
         async def say() -> list[object]:
-            reports = Reports(self.database, self.board)
+            reports = Reports(self.database, self.board, self.blobs)
             told = (reports.say(self.caller, job_id, word) for job_id, word in words)
             return await asyncio.gather(*told, return_exceptions=True)
 

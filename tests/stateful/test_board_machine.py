@@ -22,6 +22,7 @@ from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane import agents, heartbeats, sweeper
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.blobs import Blobs
 from overmind_controlplane.board import Board
 from overmind_controlplane.database import Database
 from overmind_controlplane.files import NewRevision
@@ -150,7 +151,7 @@ class Plane:
         self.now_s = 1000.0
         self.database = Database(SqliteStore(folder / "plane.db", lambda: self.now_s))
         self.board = Board(LEASE_S)
-        self.reports = Reports(self.database, self.board)
+        self.reports = Reports(self.database, self.board, Blobs(folder / "blobs"))
         self.runner = asyncio.Runner()
         with self.database.write() as session:
             make_project(session, "demo")
