@@ -72,7 +72,8 @@ class Database:
 
     def close(self) -> None:
         """Give the connections back; no transaction may be open."""
-        self.store.engine.dispose()
+        for engine in (self.store.engine, self.store.noting):
+            engine.dispose()
 
 
 def _note_flush(session: Session, _context: UOWTransaction) -> None:

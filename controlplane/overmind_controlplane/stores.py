@@ -35,7 +35,8 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys = ON",
 )
 # Fewer than PostgreSQL's hundred, so that several servers and a person fit.
-_CONNECTIONS: Final = 16
+_CONNECTIONS: Final = 12
+_NOTING: Final = 4
 _POSTGRES_OPTIONS: Final = (
     "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
 )
@@ -134,25 +135,13 @@ class PostgresStore:
 
     def __init__(self, url: URL) -> None:
         self.name = uuid.uuid4().hex
-        self.writing: Engine = create_engine(
-            url,
-            hide_parameters=True,
-            pool_size=_CONNECTIONS,
-            max_overflow=0,
-            pool_use_lifo=True,  # the connection used last has its statements prepared and its tables known
-            pool_timeout=10,
-            connect_args={
-                "connect_timeout": 5,
-                "options": _POSTGRES_OPTIONS,
-                "application_name": "overmind-control-plane",
-            },
-        )
+        self.writing: Engine = _postgres(url, _CONNECTIONS, _POSTGRES_OPTIONS)
         self.engine: Engine = self.writing.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         self.glancing: Engine = self.writing.execution_options(isolation_level="AUTOCOMMIT")
-        self.noting: Engine = self.writing.execution_options(begin=("SET LOCAL synchronous_commit = off",))
-        event.listen(self.writing, "begin", _begin)
+        # Connections of their own: to say so in each transaction would be one more way to the database and back.
+        self.noting: Engine = _postgres(url, _NOTING, f"{_POSTGRES_OPTIONS} -c synchronous_commit=off")
 
     def turn(self) -> AbstractContextManager[object]:
         """See Store: rows are locked one by one."""
@@ -176,6 +165,18 @@ class PostgresStore:
         """See Store. Deadlocks and time-outs are among them: the transaction was undone, and may be tried again."""
         is_cut = isinstance(error, DBAPIError) and error.connection_invalidated
         return is_cut or isinstance(error, OperationalError | NoConnectionFree)
+
+
+def _postgres(url: URL, connections: int, options: str) -> Engine:
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_use_lifo=True,  # the connection used last has its statements prepared and its tables known
+        pool_timeout=10,
+        connect_args={"connect_timeout": 5, "options": options, "application_name": "overmind-control-plane"},
+    )
 
 
 def _begin(connection: Connection) -> None:
