@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
@@ -254,10 +254,11 @@ def _active(row: _Owned, key: str, owner_id: str) -> wire.ArchiveEntry:
 
 
 def _files(session: Session, file_ids: Sequence[str]) -> dict[str, wire.File]:
-    both = select(File, Revision).join(Revision, Revision.file_id == File.id).where(File.id.in_(file_ids))
-    pairs = session.execute(both.order_by(Revision.number)).all()
-    owners, versions = {file.id: file for file, _ in pairs}, [version for _, version in pairs]
-    sources, products = _links(session, [version.id for version in versions])
+    is_linked = or_(exists().where(Link.product_id == Revision.id), exists().where(Link.source_id == Revision.id))
+    both = select(File, Revision, is_linked).join(Revision, Revision.file_id == File.id)
+    found = session.execute(both.where(File.id.in_(file_ids)).order_by(Revision.number)).all()
+    owners, versions = {file.id: file for file, _, _ in found}, [version for _, version, _ in found]
+    sources, products = _links(session, [version.id for _, version, has_links in found if has_links])
     by_file: defaultdict[str, list[wire.FileRevision]] = defaultdict(list)
     for version in versions:
         by_file[version.file_id].append(_revision(version, sources[version.id], products[version.id]))
@@ -283,8 +284,7 @@ _Links = defaultdict[str, list[wire.RevisionLink]]
 def _links(session: Session, revision_ids: Sequence[str]) -> tuple[_Links, _Links]:
     sources: _Links = defaultdict(list)
     products: _Links = defaultdict(list)
-    linked = select(Link.number).where(or_(Link.product_id.in_(revision_ids), Link.source_id.in_(revision_ids)))
-    if session.scalar(linked.limit(1)) is None:  # as it is for most
+    if not revision_ids:  # as it is for most
         return sources, products
     for own, other, found in (
         (Link.product_id, Link.source_id, sources),
