@@ -87,8 +87,8 @@ def create_job(
     )
     with plane.database.write() as session:
         made = plane.board.create(session, caller, new)
-    # After the commit: an agent that waits for the job is not kept waiting for this answer.
-    with plane.database.read() as session:
+    # After the commit, and cheaply: an agent that waits for the job is not kept waiting for this answer.
+    with plane.database.glance() as session:
         return answer(shown.job(session, made))
 
 
