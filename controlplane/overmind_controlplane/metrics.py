@@ -132,5 +132,8 @@ def _page(samples: list[Sample], accept: str) -> tuple[str, bytes]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Found())
     ProcessCollector(registry=registry)
-    encode, content_type = exposition.choose_encoder(accept)
+    try:
+        encode, content_type = exposition.choose_encoder(accept)
+    except (TypeError, ValueError):  # a version in it that is no number
+        encode, content_type = exposition.choose_encoder("")
     return content_type, encode(registry)

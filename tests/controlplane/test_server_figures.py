@@ -83,6 +83,10 @@ def test_only_an_administrator_sees_them(project: Project, role: str) -> None:
     assert 403 == getattr(project, role).call("GET", "/metrics").status_code
 
 
+def test_an_odd_version_is_answered_in_some_form(project: Project) -> None:
+    assert _figures(project, "application/openmetrics-text; version=x")
+
+
 def test_a_scraper_may_ask_for_openmetrics(project: Project) -> None:
     answer = project.admin.call("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
 

@@ -190,6 +190,13 @@ def test_what_is_shown_is_what_the_catalogue_says(meters: Meters) -> None:
     assert [(f"{m.name}{'_total' if m.kind == 'counter' else ''}", m.kind) for m in COUNTED] == types
 
 
+@pytest.mark.parametrize("version", ["x", "1.x.0", ""])
+def test_an_odd_version_is_answered_in_some_form(meters: Meters, version: str) -> None:
+    page = meters.page(f"application/openmetrics-text; version={version}")
+
+    assert b"overmind_agent_" in page.body
+
+
 def test_a_scraper_may_ask_for_openmetrics(meters: Meters) -> None:
     page = meters.page("application/openmetrics-text; version=1.0.0")
 

@@ -72,7 +72,10 @@ class Meters:
 
     def page(self, accept: str = "") -> Page:
         """All figures now, in the form that *accept* (of HTTP) asks for."""
-        encode, content_type = exposition.choose_encoder(accept)
+        try:
+            encode, content_type = exposition.choose_encoder(accept)
+        except (TypeError, ValueError):  # a version in it that is no number
+            encode, content_type = exposition.choose_encoder("")
         return Page(content_type, encode(self._registry))
 
     def write(self, path: Path) -> None:
