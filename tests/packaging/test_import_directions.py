@@ -152,6 +152,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "journal.file": VALUES,
     "children.launcher": VALUES
     | FAULTS
+    | frozenset({"overmind_executors.process.given"})
     | _names(
         "children.processes",
         "children.order",

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from overmind_agent.children import processes
 from overmind_agent.children.memory_kills import memory_kills
 from overmind_agent.children.nursery import Nursery
-from overmind_agent.children.order import ChildSettings, in_memory
+from overmind_agent.children.order import ChildSettings
 from overmind_agent.children.result import MAY_END_ANYWAY, has_ended, read_result
 from overmind_agent.children.watch import ChildWatch
 from overmind_agent.errors import ExecutorError, JobError, Stopped
@@ -26,6 +26,7 @@ from overmind_agent.files.plain import open_plain
 from overmind_agent.jobs import Claim, Progress, Result, StopReason
 from overmind_agent.logs import job_log
 from overmind_agent.ports import Clock, Workspace
+from overmind_executors.process.given import in_memory
 from overmind_executors.process.host_faults import NO_ROOM, reason_of
 
 # How often a wish to stop, the time and the log are looked at; the child's end and its events come by themselves.

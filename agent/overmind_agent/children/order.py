@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -114,19 +112,3 @@ class ChildSettings:
             "data_roots": [str(root) for root in self.data_roots],
         }
         return json.dumps(order).encode()
-
-
-@contextmanager
-def in_memory(content: bytes) -> Iterator[int]:
-    """
-    A descriptor to read *content* from. It may hold keys, so it is not a file; and it is not a pipe, which a child
-    that does not read would block.
-    """
-    descriptor = os.memfd_create("order", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)

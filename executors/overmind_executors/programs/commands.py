@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors.contract import Stop, WorkStopped
+from overmind_executors.process.given import in_memory
 from overmind_executors.sandbox import census
 from overmind_executors.sandbox.started import NOTHING, Bare, Boxed, NotStarted
 
@@ -120,7 +121,7 @@ def run(
         "limits": limits.of_the_kernel(is_boxed=box is not None),
         "environment": environment or {},
     }
-    with _in_memory(stdin) as given:
+    with contextlib.nullcontext(NOTHING) if stdin is None else in_memory(stdin) as given:
         started = (
             Bare(command, cwd=cwd, stdin=given, **shared)
             if box is None
@@ -207,22 +208,6 @@ def _pidfd(pid: int) -> Iterator[int]:
     """A descriptor that can be read when the process has ended, which stays to be waited for."""
     descriptor = os.pidfd_open(pid)
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _in_memory(content: bytes | None) -> Iterator[int]:
-    """Something to read *content* from that no slow reader can block."""
-    if content is None:
-        yield NOTHING
-        return
-    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
-        os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:
         os.close(descriptor)
