@@ -44,15 +44,15 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, insert, select, text
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import agents
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
-from overmind_controlplane.blobs import Blobs
-from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database
-from overmind_controlplane.files import add_model, write_json
+from overmind_controlplane.jobs import agents
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.words import NewJob
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.tables import Job, now
-from overmind_controlplane.words import NewJob
+from overmind_controlplane.record.database import Database
+from overmind_controlplane.record.tables import Job, now
+from overmind_controlplane.storage.blobs import Blobs
+from overmind_controlplane.storage.files import add_model, write_json
 
 WALK = ("Claimed", "Validating", "Running", "Uploading", "Completed")
 SAMPLES = 200

@@ -51,15 +51,15 @@ import requests
 from sqlalchemy import select
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import shown
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
-from overmind_controlplane.blobs import Blobs
-from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database
-from overmind_controlplane.files import add_model, write_json
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.words import NewJob
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.tables import Job, JobEvent
-from overmind_controlplane.words import NewJob
+from overmind_controlplane.pull import shown
+from overmind_controlplane.record.database import Database
+from overmind_controlplane.record.tables import Job, JobEvent
+from overmind_controlplane.storage.blobs import Blobs
+from overmind_controlplane.storage.files import add_model, write_json
 
 LATENCY_JOBS = 50
 IDLE_S = 20.0

@@ -39,7 +39,7 @@ class Defect:
     tests: tuple[str, ...]
 
 
-BOARD = "controlplane/overmind_controlplane/board.py"
+BOARD = "controlplane/overmind_controlplane/jobs/board.py"
 PAGE = "controlplane/overmind_controlplane/page"
 MACHINE = "tests/stateful/test_board_machine.py"
 AGENT_MACHINE = "tests/stateful/test_agent_machine.py"
@@ -73,7 +73,7 @@ DEFECTS = (
     Defect(
         "idempotency",
         "no key of a claim is kept",
-        "controlplane/overmind_controlplane/idempotency.py",
+        "controlplane/overmind_controlplane/record/idempotency.py",
         "    append(session, IdempotencyKey, granted)\n",
         "",
         (MACHINE, "tests/controlplane/test_claims.py"),
@@ -81,7 +81,7 @@ DEFECTS = (
     Defect(
         "life",
         "every status may follow every other",
-        "controlplane/overmind_controlplane/steps.py",
+        "controlplane/overmind_controlplane/jobs/steps.py",
         "return advance(present, to)",
         "return to",
         (MACHINE, "tests/controlplane/test_matrix.py"),
@@ -161,7 +161,7 @@ DEFECTS = (
     Defect(
         "wall-clock",
         "leases are measured with the clock on the wall",
-        "controlplane/overmind_controlplane/stores.py",
+        "controlplane/overmind_controlplane/record/stores.py",
         "clock_s: Callable[[], float] = time.monotonic",
         "clock_s: Callable[[], float] = time.time",
         ("tests/controlplane/test_leases.py", "tests/controlplane/test_housekeeping.py"),
@@ -193,7 +193,7 @@ DEFECTS = (
     Defect(
         "key-of-all",
         "the key of a claim belongs to no agent and no project",
-        "controlplane/overmind_controlplane/claiming.py",
+        "controlplane/overmind_controlplane/jobs/claiming.py",
         'return f"{job.project_id}:{agent_id}:claim"',
         'return "claim"',
         (MACHINE, "tests/controlplane/test_claims.py"),

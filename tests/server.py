@@ -23,8 +23,8 @@ from typing import NoReturn
 from overmind_agent.children.processes import MARK
 from overmind_controlplane import cli
 from overmind_controlplane.access import Role, make_project, make_token
-from overmind_controlplane.database import Database
 from overmind_controlplane.plane import open_database
+from overmind_controlplane.record.database import Database
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
@@ -33,7 +33,7 @@ DATABASE_VARIABLE = "OVERMIND_DATABASE_URL"
 _LISTENING = "listening on "
 _PRELOADED = [
     "alembic.command",
-    "overmind_controlplane.server",
+    "overmind_controlplane.serving.server",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.auto",
 ]

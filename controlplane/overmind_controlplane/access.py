@@ -14,8 +14,8 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from overmind_controlplane.record.tables import Project, Token, now
 from overmind_controlplane.refusals import Conflict, Forbidden, NotAuthenticated, NotFound
-from overmind_controlplane.tables import Project, Token, now
 
 PREFIX: Final = "ovr_"
 _MAX_TOKEN: Final = 256

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overmind_controlplane.access import Caller, authenticate_all
-from overmind_controlplane.batches import Batches
-from overmind_controlplane.database import Database
+from overmind_controlplane.record.batches import Batches
+from overmind_controlplane.record.database import Database
 
 
 class Callers:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from overmind_controlplane import job_cli
+from overmind_controlplane.command_line import grammar as job_cli
 
 if TYPE_CHECKING:
-    from overmind_controlplane.tables import Project, Token
+    from overmind_controlplane.record.tables import Project, Token
 
 _EXIT_REFUSED: Final = 1
 _EXIT_USAGE: Final = 64
@@ -69,8 +69,8 @@ def _about_database(error: Exception) -> tuple[str, int] | None:
     """What to say, and the exit code, of an error that is about the database; nothing of its URL is in either."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from overmind_controlplane.database_url import WrongDatabaseUrl
-    from overmind_controlplane.migrating import NewerSchema
+    from overmind_controlplane.record.database_url import WrongDatabaseUrl
+    from overmind_controlplane.record.migrating import NewerSchema
 
     if isinstance(error, WrongDatabaseUrl):
         return str(error), _EXIT_USAGE
@@ -185,7 +185,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.rate_limit < float("inf"):
         return _fail("--rate-limit is a number of calls a second, or 0", _EXIT_USAGE)
     from overmind_controlplane.plane import Settings
-    from overmind_controlplane.server import DataInUse, serve
+    from overmind_controlplane.serving.server import DataInUse, serve
 
     settings = Settings(
         data=arguments.data,
@@ -247,7 +247,7 @@ def _list_tokens(arguments: argparse.Namespace) -> int:
     from sqlalchemy import select
 
     from overmind_controlplane.plane import open_database
-    from overmind_controlplane.tables import Project, Token
+    from overmind_controlplane.record.tables import Project, Token
 
     listed = select(Token, Project.name).join(Project, Project.id == Token.project_id).order_by(Token.number)
     with open_database(arguments.data, arguments.database).read() as session:
@@ -276,7 +276,7 @@ def _revoke_token(arguments: argparse.Namespace) -> int:
 
 
 def _restored(arguments: argparse.Namespace) -> int:
-    from overmind_controlplane.board import Board
+    from overmind_controlplane.jobs.board import Board
     from overmind_controlplane.plane import open_database
 
     with open_database(arguments.data, arguments.database).write() as session:

@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from overmind_controlplane.asking import Asking
-from overmind_controlplane.blobs import Blobs, Signer
-from overmind_controlplane.board import Board
 from overmind_controlplane.callers import Callers
-from overmind_controlplane.database import Database, Ring
-from overmind_controlplane.database_url import read as read_database_url
-from overmind_controlplane.joblogs import JobLogs
-from overmind_controlplane.reports import Reports
-from overmind_controlplane.stores import PostgresStore, SqliteStore, Store
-from overmind_controlplane.sweeper import Sweeper
-from overmind_controlplane.traffic import Traffic
-from overmind_controlplane.waiting import Waiting
+from overmind_controlplane.jobs.asking import Asking
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.reports import Reports
+from overmind_controlplane.jobs.sweeper import Sweeper
+from overmind_controlplane.jobs.waiting import Waiting
+from overmind_controlplane.record.database import Database, Ring
+from overmind_controlplane.record.database_url import read as read_database_url
+from overmind_controlplane.record.stores import PostgresStore, SqliteStore, Store
+from overmind_controlplane.serving.traffic import Traffic
+from overmind_controlplane.storage.blobs import Blobs, Signer
+from overmind_controlplane.storage.joblogs import JobLogs
 
 if TYPE_CHECKING:
-    from overmind_controlplane.listening import Listener
+    from overmind_controlplane.record.listening import Listener
 
 LEASE_S: Final = 60.0
 MAX_BLOB_BYTES: Final = 8 << 30
@@ -130,6 +130,6 @@ def open_database(data: Path, database_url: str | None = None, ring: Ring | None
 def _listener(store: Store, waiting: Waiting) -> Listener | None:
     if not isinstance(store, PostgresStore):
         return None
-    from overmind_controlplane.listening import Listener  # needs a driver that is not everywhere
+    from overmind_controlplane.record.listening import Listener  # needs a driver that is not everywhere
 
     return Listener(store, waiting.ring, waiting.ring_all)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from host import Host, Submitter
 
-from overmind_controlplane.job_client import JobClient
+from overmind_controlplane.command_line.client import JobClient
 from server import ControlPlaneProcess
 
 ROOT: Final = Path(__file__).parents[2]

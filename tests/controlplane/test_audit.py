@@ -13,11 +13,11 @@ import requests
 from plane_calls import Api, Project, eventually
 from sqlalchemy import select
 
-from overmind_controlplane import audit
-from overmind_controlplane.auditing import Audited
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.tables import AuditEntry, Token
-from overmind_controlplane.tally import MOST_CALLERS, Refusal, Tally
+from overmind_controlplane.record import audit
+from overmind_controlplane.record.tables import AuditEntry, Token
+from overmind_controlplane.serving.auditing import Audited
+from overmind_controlplane.serving.tally import MOST_CALLERS, Refusal, Tally
 from server import ControlPlaneProcess
 
 Lines = Callable[[str], list[tuple[Any, ...]]]

@@ -10,16 +10,16 @@ import pytest
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import agents
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
-from overmind_controlplane.batches import MOST, Batches
-from overmind_controlplane.blobs import Blobs
-from overmind_controlplane.board import Board
-from overmind_controlplane.files import NewRevision
+from overmind_controlplane.jobs import agents
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.reports import Reports
+from overmind_controlplane.jobs.words import NewJob, Word
 from overmind_controlplane.plane import open_database
+from overmind_controlplane.record.batches import MOST, Batches
 from overmind_controlplane.refusals import Conflict, NotFound
-from overmind_controlplane.reports import Reports
-from overmind_controlplane.words import NewJob, Word
+from overmind_controlplane.storage.blobs import Blobs
+from overmind_controlplane.storage.files import NewRevision
 
 SALT = "0" * 32
 REVISION = NewRevision("a" * 96, SALT, "b" * 96, SALT, size=2, sha256="c" * 64, name="parameters.json")

@@ -14,8 +14,8 @@ import pytest
 import requests
 from plane_calls import Api, Project
 
-from overmind_controlplane.blobs import Signer
 from overmind_controlplane.refusals import Forbidden
+from overmind_controlplane.storage.blobs import Signer
 from server import ControlPlaneProcess, start_control_plane
 
 SALT = "0" * 32

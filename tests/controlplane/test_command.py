@@ -16,7 +16,7 @@ import requests
 from plane_calls import Api, Project, names
 
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.tables import Row
+from overmind_controlplane.record.tables import Row
 from server import ControlPlaneProcess, run_command, start_control_plane
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from overmind_controlplane import agents, idempotency, sweeper
 from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
-from overmind_controlplane.blobs import KEEP_INCOMING_S, Blobs
-from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database, ring
+from overmind_controlplane.jobs import agents, sweeper
+from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.tables import AgentEvent, IdempotencyKey, now
+from overmind_controlplane.record import idempotency
+from overmind_controlplane.record.database import Database, ring
+from overmind_controlplane.record.tables import AgentEvent, IdempotencyKey, now
+from overmind_controlplane.storage.blobs import KEEP_INCOMING_S, Blobs
 
 
 @pytest.fixture

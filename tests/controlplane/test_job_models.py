@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overmind_controlplane.job_models import named
+from overmind_controlplane.jobs.chat_models import named
 
 
 def test_a_backtest_names_its_incumbent_its_candidates_and_its_judges() -> None:

@@ -10,15 +10,15 @@ from plane_calls import Project, eventually, names
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import agents, heartbeats, offers
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
-from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database
-from overmind_controlplane.files import NewRevision
-from overmind_controlplane.stores import SqliteStore
-from overmind_controlplane.sweeper import sweep
-from overmind_controlplane.timers import RESERVATION_S
-from overmind_controlplane.words import NewJob, Word
+from overmind_controlplane.jobs import agents, heartbeats, offers
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.sweeper import sweep
+from overmind_controlplane.jobs.timers import RESERVATION_S
+from overmind_controlplane.jobs.words import NewJob, Word
+from overmind_controlplane.record.database import Database
+from overmind_controlplane.record.stores import SqliteStore
+from overmind_controlplane.storage.files import NewRevision
 from server import start_control_plane
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from plane_calls import Api, Project
 
-from overmind_controlplane.limits import MAX_TOKENS_KNOWN, Buckets
+from overmind_controlplane.serving.limits import MAX_TOKENS_KNOWN, Buckets
 from server import start_control_plane
 
 NESTED = b'{"a":' * 70 + b"1" + b"}" * 70

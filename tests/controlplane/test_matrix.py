@@ -22,12 +22,13 @@ from fastapi import APIRouter
 from plane_calls import Api, Project
 from sqlalchemy import select
 
-from overmind_controlplane import error_bodies, tables
 from overmind_controlplane.access import Role, make_token, revoke
-from overmind_controlplane.app import ROUTERS
-from overmind_controlplane.database import Database
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.roles import EVERYBODY, UndeclaredRole, allowed, must_be_declared, routes_of
+from overmind_controlplane.record import tables
+from overmind_controlplane.record.database import Database
+from overmind_controlplane.serving import error_bodies
+from overmind_controlplane.serving.app import ROUTERS
+from overmind_controlplane.serving.roles import EVERYBODY, UndeclaredRole, allowed, must_be_declared, routes_of
 from server import ControlPlaneProcess
 
 NOBODY = "00000000-0000-4000-8000-000000000000"

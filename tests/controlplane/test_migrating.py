@@ -14,11 +14,13 @@ from alembic.script import ScriptDirectory
 from plane_calls import Project
 from sqlalchemy import create_engine, inspect, text
 
-from overmind_controlplane import grant_tables, lab_tables, migrating
-from overmind_controlplane.database_url import WrongDatabaseUrl, read
+from overmind_controlplane.lab import tables as lab_tables
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.stores import SqliteStore
-from overmind_controlplane.tables import Row
+from overmind_controlplane.pull import grants as grant_tables
+from overmind_controlplane.record import migrating
+from overmind_controlplane.record.database_url import WrongDatabaseUrl, read
+from overmind_controlplane.record.stores import SqliteStore
+from overmind_controlplane.record.tables import Row
 from server import DATABASE_VARIABLE, run_command, start_control_plane
 
 STEPS = Path(migrating.__file__).with_name("migrations")

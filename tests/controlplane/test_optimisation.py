@@ -11,7 +11,7 @@ import requests
 from plane_calls import Api, Project
 from test_dialects import make_dataset, make_in_optimisation, root
 
-from overmind_controlplane.optimisation_records import read_progress
+from overmind_controlplane.optimisation.records import read_progress
 from server import ControlPlaneProcess
 
 VERSION = "182bd5e5-6e1a-4fe4-a799-aa6d9a6ab26e"

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 from plane_calls import Project
 
-from overmind_controlplane.metrics import METRICS, PREFIX
-from overmind_controlplane.traffic import Traffic, dialect_of
+from overmind_controlplane.serving.metrics import METRICS, PREFIX
+from overmind_controlplane.serving.traffic import Traffic, dialect_of
 from server import ControlPlaneProcess
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "seeing-inside.md"

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from overmind_controlplane.access import Role, make_token
 from overmind_controlplane.plane import open_database
+from overmind_controlplane.record.tables import Project as ProjectRow
 from overmind_controlplane.refusals import Conflict
-from overmind_controlplane.tables import Project as ProjectRow
 from server import ControlPlaneProcess, run_command
 
 

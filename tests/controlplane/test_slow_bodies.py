@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 from starlette.types import Message
 
-from overmind_controlplane.patience import LEAST_BYTES_PER_S, in_time
 from overmind_controlplane.refusals import TooSlow
+from overmind_controlplane.serving.patience import LEAST_BYTES_PER_S, in_time
 
 BODY_S = 0.1
 Receive = Callable[[], Awaitable[Message]]

@@ -14,7 +14,7 @@ import yaml
 from overmind_agent.telemetry import catalogue
 from overmind_agent.telemetry.health import REASONS
 from overmind_agent.telemetry.watched_plane import OUTCOMES
-from overmind_controlplane import metrics as of_the_server
+from overmind_controlplane.serving import metrics as of_the_server
 from overmind_executors.calls.answers import Kind
 
 CONFIG: Final = Path(__file__).parents[2] / "config"

@@ -285,11 +285,11 @@ PACKAGES: Final[dict[str, frozenset[str]]] = {
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "requests": _names("over_http.client", "over_http.calls", "over_http.deadline")
-    | {"overmind_executors.calls.timed_http", "overmind_controlplane.job_client"},
+    | {"overmind_executors.calls.timed_http", "overmind_controlplane.command_line.client"},
     "urllib3": _names("over_http.client", "over_http.calls", "over_http.deadline")
     | {"overmind_executors.calls.timed_http"},
     "apscheduler": _names("duties"),
-    "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.metrics"},
+    "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.serving.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
     "subprocess": _names("children.launcher", "children.nursery", "children.processes", "command_line.doctor")
     | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check", "overmind_executors.removal"},

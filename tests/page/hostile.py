@@ -9,10 +9,20 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane import files
 from overmind_controlplane.access import Caller
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.tables import Agent, AgentEvent, Demand, Iteration, Job, JobEvent, Token, new_id, now
+from overmind_controlplane.record.tables import (
+    Agent,
+    AgentEvent,
+    Demand,
+    Iteration,
+    Job,
+    JobEvent,
+    Token,
+    new_id,
+    now,
+)
+from overmind_controlplane.storage import files
 
 OWN: Final = "window.pwned=1"
 PAYLOADS: Final[Sequence[str]] = (

@@ -17,11 +17,11 @@ import requests
 from plane_calls import Project
 from sqlalchemy import select
 
-from overmind_controlplane import tables
 from overmind_controlplane.access import Role, make_token, revoke
-from overmind_controlplane.database import Database
 from overmind_controlplane.page.rendering import DOWNLOAD_HEADERS, HEADERS
 from overmind_controlplane.plane import open_database
+from overmind_controlplane.record import tables
+from overmind_controlplane.record.database import Database
 from server import ControlPlaneProcess
 
 HOSTILE: Final = "\"'><img src=x onerror=alert(1)></pre></script><script>alert(2)</script>{{7*7}}\u202e\x1b[31m"

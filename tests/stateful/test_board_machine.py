@@ -20,16 +20,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import agents, heartbeats, sweeper
 from overmind_controlplane.access import Role, authenticate, make_project, make_token
-from overmind_controlplane.blobs import Blobs
-from overmind_controlplane.board import Board
-from overmind_controlplane.database import Database
-from overmind_controlplane.files import NewRevision
+from overmind_controlplane.jobs import agents, heartbeats, sweeper
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.reports import Reports
+from overmind_controlplane.jobs.words import NewJob, Word
+from overmind_controlplane.record.database import Database
+from overmind_controlplane.record.stores import SqliteStore
 from overmind_controlplane.refusals import Conflict, Invalid
-from overmind_controlplane.reports import Reports
-from overmind_controlplane.stores import SqliteStore
-from overmind_controlplane.words import NewJob, Word
+from overmind_controlplane.storage.blobs import Blobs
+from overmind_controlplane.storage.files import NewRevision
 
 LEASE_S = 10.0
 SALT = "0" * 32

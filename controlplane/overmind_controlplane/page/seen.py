@@ -12,12 +12,11 @@ from sqlalchemy.orm import Session
 
 from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane import agents as registry
-from overmind_controlplane import files, lab_records
 from overmind_controlplane.access import Caller
+from overmind_controlplane.jobs import agents as registry
+from overmind_controlplane.lab import records as lab_records
 from overmind_controlplane.plane import Plane
-from overmind_controlplane.refusals import NotFound
-from overmind_controlplane.tables import (
+from overmind_controlplane.record.tables import (
     Agent,
     AgentEvent,
     Artifact,
@@ -29,6 +28,8 @@ from overmind_controlplane.tables import (
     Token,
     now,
 )
+from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.storage import files
 
 PAGE_SIZE: Final = 25
 MAX_AGENTS: Final = 200

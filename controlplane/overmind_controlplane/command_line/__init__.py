@@ -1,0 +1,1 @@
+"""The `job` commands: what a submitter types, and what is asked over HTTP for it."""

@@ -1,0 +1,95 @@
+"""What of a status update is kept in the record itself, for readers that do not go through the history."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from overmind_agent.lifecycle import Status
+from overmind_controlplane.jobs.words import Word
+from overmind_controlplane.record.tables import Job
+from overmind_controlplane.refusals import wrong
+
+MAX_MESSAGE: Final = 4096
+MAX_OUTCOME_BYTES: Final = 64 * 1024
+ITERATIONS: Final = "iterations"
+"""The key of an outcome that holds the steps of a search; they become iterations of the job."""
+
+# Keys of an outcome that are fields of the record too.
+_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "baseline_score": (int, float),
+    "best_score": (int, float),
+    "improvement": (int, float),
+    "best_agent_code": (str,),
+    "report_markdown": (str,),
+    "backtest_results": (dict, list),
+}
+
+
+def keep(job: Job, word: Word) -> None:
+    """
+    Put declared files, the outcome and the reason of a failure where they will be looked for.
+
+    Raises:
+        Invalid: the outcome is too long.
+    """
+    if (declared := word.detail.get("files")) is not None:
+        job.declared = declared
+    if word.status is Status.FAILED:
+        job.failure = {"reason": word.detail.get("reason"), "message": shortened(word.message)}
+    if (outcome := word.detail.get("outcome")) is not None:
+        _keep_outcome(job, outcome)
+
+
+def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
+    if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
+        raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
+    job.outcome = {name: value for name, value in outcome.items() if name != ITERATIONS}
+    for name, kinds in _FIELDS.items():
+        if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
+            setattr(job, name, value)
+
+
+def iterations(word: Word) -> Iterator[dict[str, Any]]:
+    """The fields of each iteration that *word* brings; what is of another type than it should be is left out."""
+    told = (word.detail.get("outcome") or {}).get(ITERATIONS)
+    return readable(told if isinstance(told, list) else ())
+
+
+def readable(told: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Those of *told* that are iterations, with the fields that can be kept."""
+    for one in told:
+        if not isinstance(one, Mapping) or not isinstance(one.get("iteration_name"), str):
+            continue
+        fields = {name: one[name] for name, fits in _OF_AN_ITERATION.items() if name in one and fits(one[name])}
+        texts = {name: value.replace("\0", "\ufffd") for name, value in fields.items() if isinstance(value, str)}
+        yield {**fields, **texts, "iteration_name": texts["iteration_name"][:64]}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_OF_AN_ITERATION: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "iteration_name": _is_text,
+    "agent_code": _is_text,
+    "description": _is_text,
+    "avg_score": _is_score,
+    "dimension_scores": lambda value: isinstance(value, Mapping),
+    "order": lambda value: type(value) is int and 0 <= value < 1 << 31,
+    "status": lambda value: value in ("keep", "discard"),
+}
+
+
+def shortened(message: str | None) -> str | None:
+    """A message as it is kept: at most 4,096 characters and no NUL, with a sign where something is missing."""
+    if message is None:
+        return None
+    kept = message.replace("\0", "\ufffd")  # what a program printed as it died; PostgreSQL keeps no NUL
+    return kept if len(kept) <= MAX_MESSAGE else kept[: MAX_MESSAGE - 1] + "…"

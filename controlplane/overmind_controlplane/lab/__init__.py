@@ -1,0 +1,1 @@
+"""The Overmind Lab dialect: its routes, what they take, and how the record looks in it."""

@@ -1,0 +1,1 @@
+"""The agent-pull dialect: its routes, and how the record looks in it."""

@@ -1,0 +1,1 @@
+"""What every call passes, whichever dialect it speaks: the application, its doors, its limits, its words for no."""

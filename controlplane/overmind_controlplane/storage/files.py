@@ -1,0 +1,264 @@
+"""
+Files: what a revision says, checked against the blobs it names, and the models and artifacts that own files.
+
+Measuring a blob reads all of it, so it is done before the transaction that stores the revision (`check`), never
+inside one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from overmind_agent import wire
+from overmind_controlplane.access import Caller
+from overmind_controlplane.record.tables import Artifact, File, Link, Model, Revision, new_id
+from overmind_controlplane.refusals import NotFound, wrong
+from overmind_controlplane.storage.blobs import Blobs, Measured
+
+
+@dataclass(frozen=True)
+class Source:
+    """A revision that another one was made from."""
+
+    revision_id: str
+    relationship_identifier: str | None
+
+
+@dataclass(frozen=True)
+class NewRevision:
+    """A revision whose blobs are there and are what it says. Ids and times are ours, not its maker's."""
+
+    content_sha: str
+    content_salt: str
+    properties_sha: str
+    properties_salt: str
+    size: int
+    sha256: str
+    name: str | None
+    extension: str | None = None
+    mime: str | None = None
+    description: str | None = None
+    display_name: str | None = None
+    version_name: str | None = None
+    external_identifier: str | None = None
+    sources: tuple[Source, ...] = ()
+
+
+def check(blobs: Blobs, project_id: str, told: wire.FileRevision) -> NewRevision:
+    """
+    What *told* says, once both its blobs were read.
+
+    Raises:
+        Invalid: a blob is missing or is not what its digest says, or the size differs. A blob that is wrong is
+            removed, so that it can be uploaded again.
+    """
+    content = _measure(blobs, project_id, told.content_token, "content_token")
+    _measure(blobs, project_id, told.properties_token, "properties_token")
+    if told.size is not None and told.size != content.size:
+        raise wrong(f"the file has {content.size} bytes, not {told.size}", "body", "size")
+    return NewRevision(
+        content_sha=told.content_token.sha,
+        content_salt=told.content_token.salt,
+        properties_sha=told.properties_token.sha,
+        properties_salt=told.properties_token.salt,
+        size=content.size,
+        sha256=content.sha256,
+        name=told.name,
+        extension=told.extension,
+        mime=told.mime,
+        description=told.description,
+        display_name=told.display_name,
+        version_name=told.version_name,
+        external_identifier=told.external_identifier,
+        sources=tuple(Source(link.revision_id, link.relationship_identifier) for link in told.sources or ()),
+    )
+
+
+def _measure(blobs: Blobs, project_id: str, token: wire.FileToken, field: str) -> Measured:
+    try:
+        found = blobs.measure(project_id, token.sha, token.salt)
+    except FileNotFoundError:
+        raise wrong(
+            f"there is no blob {token.sha[:12]}…; upload it before the revision that names it", "body", field, "sha"
+        ) from None
+    if found.sha384_salted != token.sha:
+        blobs.discard(project_id, token.sha)
+        raise wrong("the uploaded bytes do not have this digest; upload them again", "body", field, "sha")
+    return found
+
+
+def write_json(blobs: Blobs, project_id: str, name: str, value: Any) -> NewRevision:
+    """A JSON file of our own making."""
+    return write(blobs, project_id, name, json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+
+def write_lines(blobs: Blobs, project_id: str, name: str, values: Iterable[Any]) -> NewRevision:
+    """A file of our own making that holds one JSON value a line."""
+    lines = (json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n" for value in values)
+    return write(blobs, project_id, name, "".join(lines).encode())
+
+
+def write(blobs: Blobs, project_id: str, name: str, content: bytes) -> NewRevision:
+    """A file of our own making: *content* and its properties, stored as a client would store them."""
+    extension = name.rpartition(".")[2]
+    salt = secrets.token_hex(16)
+    properties = {
+        "file_name": name,
+        "mime": None,
+        "extension": extension,
+        "size": len(content),
+        "description": None,
+    }
+    properties |= {"version_name": None, "external_identifier": None, "display_name": None}
+    described = json.dumps(properties, separators=(",", ":")).encode()
+    shas = [hashlib.sha384(data + salt.encode()).hexdigest() for data in (content, described)]
+    for sha, data in zip(shas, (content, described), strict=True):
+        blobs.put(project_id, sha, data)
+    return NewRevision(
+        content_sha=shas[0],
+        content_salt=salt,
+        properties_sha=shas[1],
+        properties_salt=salt,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        name=name,
+        extension=extension,
+    )
+
+
+def append_revision(session: Session, caller: Caller, file_id: str, new: NewRevision) -> Revision:
+    """
+    Add *new* at the end of the file, with links to its sources.
+
+    Raises:
+        Invalid: a source is not there.
+    """
+    plain = {name: value for name, value in vars(new).items() if name != "sources"}
+    revision = Revision(
+        id=new_id(), project_id=caller.project_id, file_id=file_id, created_by=caller.token_id, **plain
+    )
+    session.add(revision)
+    session.flush()
+    for position, source in enumerate(new.sources):
+        found = session.scalar(
+            select(Revision).where(Revision.id == source.revision_id, Revision.project_id == caller.project_id)
+        )
+        if found is None:
+            raise wrong(f"there is no revision {source.revision_id}", "body", "sources", position, "revision_id")
+        session.add(
+            Link(
+                source_id=found.id,
+                product_id=revision.id,
+                relationship_identifier=source.relationship_identifier,
+            )
+        )
+    session.flush()
+    return revision
+
+
+def add_file(session: Session, caller: Caller, owner: tuple[str, str], new: NewRevision) -> File:
+    """A file of one revision for *owner*: its type (`Model`, `Artifact`, `Job`) and id."""
+    file = File(
+        id=new_id(),
+        project_id=caller.project_id,
+        resource_type=owner[0],
+        resource_id=owner[1],
+        created_by=caller.token_id,
+    )
+    session.add(file)
+    session.flush()
+    append_revision(session, caller, file.id, new)
+    return file
+
+
+def add_model(session: Session, caller: Caller, new: NewRevision) -> Model:
+    """A new model with its file."""
+    model_id = new_id()
+    file = add_file(session, caller, ("Model", model_id), new)
+    model = Model(id=model_id, project_id=caller.project_id, file_id=file.id, created_by=caller.token_id)
+    session.add(model)
+    session.flush()
+    return model
+
+
+def add_artifact(session: Session, caller: Caller, model: Model, new: NewRevision) -> Artifact:
+    """A new artifact of *model* with its file."""
+    artifact_id = new_id()
+    file = add_file(session, caller, ("Artifact", artifact_id), new)
+    artifact = Artifact(
+        id=artifact_id,
+        project_id=caller.project_id,
+        model_id=model.id,
+        file_id=file.id,
+        created_by=caller.token_id,
+    )
+    session.add(artifact)
+    session.flush()
+    return artifact
+
+
+def get_model(session: Session, caller: Caller, model_id: str) -> Model:
+    """
+    The caller's model of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    model = session.scalar(select(Model).where(Model.id == model_id, _mine(Model, caller)))
+    if model is None:
+        raise NotFound("Model not found")
+    return model
+
+
+def get_artifact(session: Session, caller: Caller, artifact_id: str) -> Artifact:
+    """
+    The caller's artifact of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    artifact = session.scalar(select(Artifact).where(Artifact.id == artifact_id, _mine(Artifact, caller)))
+    if artifact is None:
+        raise NotFound("Artifact not found")
+    return artifact
+
+
+def last_revision(session: Session, file_id: str) -> Revision:
+    """The newest version of a file."""
+    newest = select(Revision).where(Revision.file_id == file_id).order_by(Revision.number.desc()).limit(1)
+    return session.scalars(newest).one()
+
+
+def newest_of_models(session: Session, model_ids: Collection[str]) -> dict[str, wire.InputFile]:
+    """The newest version of the file of each of these models, without its content."""
+    columns = (Revision.id, Revision.name, Revision.content_sha, Revision.content_salt, Revision.size)
+    of_models = select(Model.id, *columns).join(Revision, Revision.file_id == Model.file_id)
+    found = session.execute(of_models.where(Model.id.in_(model_ids)).order_by(Revision.number))
+    return {
+        model_id: wire.InputFile(revision_id=revision_id, name=name, sha=sha, salt=salt, size=size)
+        for model_id, revision_id, name, sha, salt, size in found
+    }
+
+
+def results(session: Session, job_file_id: str) -> list[tuple[Artifact, Revision]]:
+    """The artifacts whose sources name any revision of the job's file, oldest first, each with that revision."""
+    of_job = select(Revision.id).where(Revision.file_id == job_file_id)
+    made = (
+        select(Artifact, Revision)
+        .join(Revision, Revision.file_id == Artifact.file_id)
+        .where(Revision.id.in_(select(Link.product_id).where(Link.source_id.in_(of_job))))
+        .order_by(Revision.number)
+    )
+    return [(artifact, revision) for artifact, revision in session.execute(made)]
+
+
+def _mine(table: type[Model | Artifact], caller: Caller) -> Any:
+    return table.project_id.in_(caller.projects)
