@@ -13,6 +13,8 @@ _TEST: Final = re.compile(r"\b(test_\w+)\.py(?:::(test_\w+))?")
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _NAMED: Final = re.compile(r"^(?:    )?def (test_\w+)", re.MULTILINE)
+_PROGRAM: Final = re.compile(r"`(benchmarks/\w+\.py)`")
+_BAR: Final = re.compile(r"^\| ([A-Z])(\d+) \|(.*)$", re.MULTILINE)
 
 
 def _tests() -> dict[str, set[str]]:
@@ -56,6 +58,27 @@ def test_every_property_has_a_test_or_says_what_is_missing() -> None:
 
     assert [str(number) for number in range(1, 20)] == [number for number, _ in rows]
     assert [] == [number for number, row in rows if not _TEST.search(row)]
+
+
+def test_every_bar_has_a_test_or_a_program_or_says_that_it_is_not_shown() -> None:
+    text = (ROOT / "docs" / "bars.md").read_text("utf-8")
+    found = [(letter, int(number), row) for letter, number, row in _BAR.findall(text)]
+    numbers = {letter: [n for one, n, _ in found if one == letter] for letter, *_ in found}
+
+    assert {letter: [*range(1, len(ones) + 1)] for letter, ones in numbers.items()} == numbers
+    assert set("AIJUTB") == set(numbers)
+    assert [] == [
+        f"{letter}{number}"
+        for letter, number, row in found
+        if not (_TEST.search(row) or _PROGRAM.search(row) or "**not shown**" in row)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_program_that_a_page_names_is_there(page: Path) -> None:
+    named = _PROGRAM.findall(page.read_text(encoding="utf-8"))
+
+    assert [] == [name for name in named if not (ROOT / name).is_file()]
 
 
 def test_every_page_is_in_the_readmes_list() -> None:
