@@ -64,6 +64,7 @@ STOPPING: Final = frozenset({"overmind_executors.stopping"})
 TESTING: Final = VALUES | JSON | CONTRACT | STOPPING | frozenset(_of("overmind_agent.testing"))
 REDACTION: Final = frozenset({"overmind_config.redaction"})
 ARMED: Final = _names("testing.armed.sitecustomize")
+WIRE: Final = _names("jobs", "lifecycle", "errors") | JSON | frozenset(_of("overmind_agent.wire"))
 HTTP: Final = _names("over_http.calls", "over_http.refusals")
 BETWEEN_THREADS: Final = _names("host.admission", "held_jobs", "backoff", "host.capacity")
 
@@ -77,7 +78,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "lifecycle": _names("errors"),
     "jobs": _names("lifecycle"),
     "ports": VALUES,
-    "wire": _names("jobs", "lifecycle", "errors") | JSON,
+    **dict.fromkeys((name.removeprefix("overmind_agent.") for name in _of("overmind_agent.wire")), WIRE),
     "backoff": _names("errors"),
     "held_jobs": VALUES | JSON,
     "loops": VALUES,
