@@ -1,0 +1,47 @@
+"""How far a job is: validate, baseline, every iteration, the test, the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from overmind_executors.contract import Context
+from overmind_executors.tuning.parameters import PromptTuningParameters
+
+
+@dataclass
+class Steps:
+    """Steps only go up, and their number stays."""
+
+    task: PromptTuningParameters
+    context: Context
+    _last: tuple[int, str] = (0, "")
+
+    @property
+    def total(self) -> int:
+        """The number of the last step."""
+        return 3 + self.task.num_iterations + self.task.run_test_after_optimization
+
+    def say(self, step: int, name: str) -> None:
+        """Step number *step* begins; never one before the last."""
+        self._last = (max(step, self._last[0]), name)
+        self.again()
+
+    def again(self) -> None:
+        """The step goes on."""
+        self.context.report(self._last[0], self.total, self._last[1])
+
+    def baseline(self) -> None:
+        """The prompt as it was is tried."""
+        self.say(2, "baseline")
+
+    def iteration(self, number: int) -> None:
+        """Iteration *number*, counted from 1, begins."""
+        self.say(2 + number, f"iteration {number} of {self.task.num_iterations}")
+
+    def test(self) -> None:
+        """The held-out rows are asked."""
+        self.say(self.total - 1, "hold-out test")
+
+    def report(self) -> None:
+        """What came out is written down."""
+        self.say(self.total - 1 + (not self.task.run_test_after_optimization), "report")
