@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from overmind_config.keys import KeyPath, holds_paths
 from overmind_config.problems import Problem
+from overmind_config.toml_file import NoConfiguration, text_of
 
 PREFIX: Final = "OVERMIND_AGENT_"
 CONFIG_VARIABLE: Final = "OVERMIND_AGENT_CONFIG"
@@ -125,16 +126,15 @@ def config_file(asked: Path | None, environ: Mapping[str, str]) -> Path | None:
 def from_file(path: Path) -> Layer:
     """The configuration file; a relative path in it counts from its own folder."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(text_of(path))
+    except NoConfiguration as error:
+        return _unreadable(path, error.what, error.remedy)
     except tomllib.TOMLDecodeError as error:
         return _unreadable(path, f"not valid TOML: {_lower_first(str(error))}", "correct that line")
     except RecursionError:
         return _unreadable(path, "not valid TOML: nested too deep", "take the brackets out")
-    except UnicodeDecodeError as error:
-        return _unreadable(path, f"not UTF-8 (byte {error.start})", "save it as UTF-8")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        return _unreadable(path, f"cannot be read: {_lower_first(why)}", "name an existing file with --config")
+    except ValueError:  # what `int` says of thousands of digits
+        return _unreadable(path, "not valid TOML: a number has thousands of digits", "write a smaller one")
     flat = dict(_flatten(table, ()))
     for key, value in flat.items():
         if _holds_nul(value):

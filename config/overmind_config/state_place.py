@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from overmind_config.toml_file import NoConfiguration, text_of
+
 PREFIX: Final = "OVERMIND_AGENT_"
 CONFIG_VARIABLE: Final = "OVERMIND_AGENT_CONFIG"
 DEFAULT_CONFIG: Final = Path("/etc/overmind-agent/agent.toml")
@@ -42,8 +44,8 @@ def _variable(environ: Mapping[str, str]) -> str | None:
 def _in_file(config: Path | None, environ: Mapping[str, str]) -> str | None:
     file = config or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
     try:
-        found: Any = tomllib.loads(file.read_text(encoding="utf-8"))["agent"]["state_dir"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        found: Any = tomllib.loads(text_of(file))["agent"]["state_dir"]
+    except (NoConfiguration, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(found, str) or not found or "\0" in found:
         return None

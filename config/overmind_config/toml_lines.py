@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from overmind_config.toml_file import NoConfiguration, text_of
+
 _SECTION: Final = re.compile(r"\[\s*([A-Za-z0-9_.-]+)\s*\]\s*(#.*)?")
 _KEY: Final = re.compile(r"([A-Za-z0-9_.-]+)\s*=")
 
@@ -15,8 +17,8 @@ def lines_of(path: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     section = ""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = text_of(path).splitlines()
+    except NoConfiguration:
         return {}
     for number, line in enumerate(lines, start=1):
         if head := _SECTION.fullmatch(line.strip()):

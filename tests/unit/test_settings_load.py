@@ -245,6 +245,8 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         (b"a = " + b"[" * 5000, "not valid TOML: nested too deep"),
         (b'[agent]\ndata_roots = ["/srv", "\\u0000"]\n', "agent.data_roots holds a NUL"),
         (b'[agent]\nname = "a\\u0000"\n', "agent.name holds a NUL"),
+        (b"[agent]\nslots = " + b"9" * 5000 + b"\n", "not valid TOML: a number has thousands of digits"),
+        (b"#" * (1 << 20) + b"\n", "has more than 1,048,576 bytes"),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_named_with_the_line(tmp_path: Path, content: bytes, what: str) -> None:
@@ -255,6 +257,23 @@ def test_a_file_that_cannot_be_understood_is_named_with_the_line(tmp_path: Path,
 
     assert 1 == len(problems)
     assert problems[0].startswith(f"{path}: {what}; ")
+
+
+def test_what_is_no_file_is_refused_and_nobody_waits_for_its_writer(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    for path in (pipe, Path("/dev/zero"), Path("/dev/null"), tmp_path):
+        (problem,) = _problems(config=path, environ={})
+        assert problem.startswith(f"{path}: is not a regular file; name one with --config"), problem
+
+
+def test_a_link_to_a_configuration_is_one(tmp_path: Path) -> None:
+    """So Kubernetes mounts them."""
+    link = tmp_path / "link.toml"
+    link.symlink_to(_file(tmp_path, "[agent]\nslots = 3\n"))
+
+    assert 3 == load(config=link, environ=ENOUGH).settings.agent.slots
 
 
 def test_a_poll_longer_than_the_watchdog_bears_is_refused() -> None:
