@@ -116,6 +116,7 @@ class HeldJobs:
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
         self._unsaid: dict[str, HeldJob] = {}
+        self._unwanted: dict[str, StopReason] = {}
         self._changed = threading.Condition()
 
     @contextmanager
@@ -130,6 +131,8 @@ class HeldJobs:
         job_id = held.claim.job.id
         with self._changed:
             self._jobs[job_id] = held
+            if (reason := self._unwanted.pop(job_id, None)) is not None:
+                held.ask_to_stop(reason)
             self._unsaid.pop(job_id, None)
             self._changed.notify_all()
         try:
@@ -163,6 +166,20 @@ class HeldJobs:
         """The held job of that id."""
         with self._changed:
             return self._jobs.get(job_id)
+
+    def ask_to_stop(self, job_id: str, reason: StopReason) -> StopReason | None:
+        """
+        Wish that the work on that job end, now or as soon as it is held: one that a crash left waits for its slot.
+
+        Returns:
+            Why it ends: *reason*, or what was asked before. None for a job that is not held yet.
+        """
+        with self._changed:
+            if (held := self._jobs.get(job_id)) is None:
+                self._unwanted[job_id] = reason
+                return None
+        held.ask_to_stop(reason)
+        return held.asked_to_stop
 
     def lines(self) -> tuple[Held, ...]:
         """What a heartbeat says of them."""

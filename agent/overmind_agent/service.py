@@ -270,11 +270,13 @@ class Service:
 
     def _control(self, supervisor: Supervisor, reload: Reload) -> ControlServer:
         """The socket for the person who runs this host, open."""
+        journal = self._state.journal
         asked = verbs(
             snapshot=self.snapshot,
             intake=self._state.intake,
             held_jobs=self._standing.held_jobs,
-            outbox=self._state.journal,
+            waiting=lambda: [*(c.job.id for c in journal.held()), *(job.id for job, _key in journal.intended())],
+            outbox=journal,
             drain=supervisor.drain,
             reload=reload,
             open_log=self._state.log_of,

@@ -95,10 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="run the server", epilog=_EXAMPLES, formatter_class=_raw()))
-    project = commands.add_parser("project", help="make projects").add_subparsers(required=True, metavar="COMMAND")
+    project = commands.add_parser("project", help="make and list projects").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     create = project.add_parser("create", help="make a project; prints its id")
     create.add_argument("name", metavar="NAME")
     _add_shared(create, _create_project)
+    _add_shared(project.add_parser("list", help="list projects"), _list_projects)
     token = commands.add_parser("token", help="make, list and revoke tokens")
     _add_tokens(token.add_subparsers(required=True, metavar="COMMAND"))
     restored = commands.add_parser("restored", help="say that a backup of the database was put back")
@@ -219,6 +222,24 @@ def _create_project(arguments: argparse.Namespace) -> int:
     except Refused as error:
         return _fail(error.detail, _EXIT_REFUSED)
     _show(_project(project) if arguments.json else project.id)
+    return 0
+
+
+def _list_projects(arguments: argparse.Namespace) -> int:
+    from sqlalchemy import select
+
+    from overmind_controlplane.plane import open_database
+    from overmind_controlplane.record.tables import Project
+
+    with open_database(arguments.data, arguments.database).read() as session:
+        records = [
+            _project(row) for row in session.scalars(select(Project).order_by(Project.created, Project.name))
+        ]
+    if arguments.json:
+        _show(records)
+        return 0
+    for record in records:
+        print(f"{record['id']}  {record['created'][:19]}Z  {record['name']}")
     return 0
 
 

@@ -98,6 +98,16 @@ def test_a_wrong_command_says_what_to_do(tmp_path: Path, arguments: tuple[str, .
     assert "Traceback" not in ended.stderr
 
 
+def test_projects_are_listed(plane: ControlPlaneProcess) -> None:
+    made = run("project", "create", "listed", "--data", str(plane.data), plane=plane).stdout.strip()
+
+    table = run("project", "list", "--data", str(plane.data), plane=plane).stdout
+    told = json.loads(run("project", "list", "--data", str(plane.data), "--json", plane=plane).stdout)
+
+    assert [made] == [line.split()[0] for line in table.splitlines() if line.endswith("  listed")]
+    assert [made] == [project["id"] for project in told if project["name"] == "listed"]
+
+
 def test_a_project_has_one_name(plane: ControlPlaneProcess) -> None:
     first = run("project", "create", "twice", "--data", str(plane.data), "--json", plane=plane)
     second = run("project", "create", "twice", "--data", str(plane.data), plane=plane)

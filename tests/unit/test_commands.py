@@ -284,6 +284,33 @@ def test_a_job_is_named_by_the_beginning_of_its_id(host: Host) -> None:
     assert (1, "") == unknown[:2]
 
 
+def test_a_job_that_waits_to_be_gone_on_with_is_listed_and_can_be_canceled(host: Host) -> None:
+    """A start of before left it; its slot is taken by another, or the control plane has not been asked yet."""
+    left = a_claim(job_id="feed0000-0000-4000-8000-000000000000")
+    journal = SqliteJournal(host.state / "journal.sqlite")
+    journal.intend(left.job, "key")
+    journal.hold(left)
+    journal.close()
+
+    with host.answering(cancel=lambda said: {"job_id": said["job_id"], "stop_reason": None}):
+        listed = host.tell("jobs")[1]["jobs"]
+        table = host.run("jobs")[1]
+        code, out, _err = host.run("cancel", "feed")
+
+    assert [(JOB_ID, "Running"), (left.job.id, None)] == [(job["job_id"], job["status"]) for job in listed]
+    assert "waiting" in table
+    assert (0, f"job {left.job.id} waits to be gone on with, and is ended then\n") == (code, out)
+
+
+def test_where_nobody_looks_at_a_terminal_no_line_ends_in_blanks(host: Host) -> None:
+    with host.answering():
+        told = [host.run(*words)[1] for words in (["status"], ["jobs"], ["config", "show"], ["capabilities"])]
+
+    lines = [line for text in told for line in text.splitlines()]
+    assert len(lines) > 30
+    assert [] == [line for line in lines if line != line.rstrip()]
+
+
 def test_two_jobs_that_begin_alike_are_not_confused() -> None:
     from overmind_agent.control.commands import the_one
 
@@ -354,6 +381,15 @@ def test_the_last_lines_of_a_log_are_lines_whatever_a_job_writes_into_them(host:
 
     assert (0, "two\\x0b\\x0c\\u2028\\r!\nthree", "") == tail
     assert (0, f"one\n{tail[1]}", "") == whole
+
+
+@pytest.mark.parametrize("words", [[], ["-n", "3"]], ids=["all", "tail"])
+def test_of_a_job_that_has_written_nothing_that_is_said(host: Host, words: list[str]) -> None:
+    (host.state / "jobs" / JOB_ID).mkdir(parents=True)
+
+    code, out, err = host.run("logs", *words, JOB_ID)
+
+    assert (0, "", f"overmind-agent: job {JOB_ID} has written nothing yet\n") == (code, out, err)
 
 
 @pytest.mark.parametrize("place", ["/dev/null", f"/{'long' * 2000}"])

@@ -37,6 +37,7 @@ class Scene:
             snapshot=_never,
             intake=self.intake,
             held_jobs=self.held_jobs,
+            waiting=lambda: ["left-by-a-crash"],
             outbox=self.journal,
             drain=self.drained.append,
             reload=lambda: {"changed": []},
@@ -96,6 +97,17 @@ def test_a_job_that_was_asked_to_stop_before_keeps_its_first_reason(scene: Scene
 @pytest.mark.parametrize("job_id", ["another", "", None, 7, ["x"], {"a": 1}])
 def test_what_is_no_held_job_cannot_be_canceled(scene: Scene, job_id: object) -> None:
     assert "no_such_job" == scene.code("cancel", job_id=job_id)
+
+
+def test_a_job_that_waits_after_a_restart_is_ended_as_soon_as_it_is_held(scene: Scene) -> None:
+    held = HeldJob(a_claim(job_id="left-by-a-crash"), VirtualClock(), claimed_at_s=0)
+
+    answer = scene.ask("cancel", job_id="left-by-a-crash")
+    with scene.held_jobs.holding(held):
+        reason = held.stop_reason
+
+    assert {"job_id": "left-by-a-crash", "stop_reason": None} == answer
+    assert StopReason.HOST_REQUEST is reason
 
 
 def test_a_pause_and_its_end(scene: Scene) -> None:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from overmind_agent import cli
 from overmind_agent.command_line.doctor import Doctor, Finding
 from overmind_agent.configuration import checked as configuration
+from overmind_agent.control import showing
 from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.over_http.planes import network_of
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
 
 EXIT_CODES: Final = {"state_dir": cli.CANT_CREATE, "journal": cli.CANT_CREATE, "token": cli.NO_PERMISSION}
-WIDE: Final = 200  # where nobody's terminal sets a limit
 STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -66,5 +64,4 @@ def _show(found: Sequence[Finding], *, as_json: bool) -> None:
         if finding.hint:
             message.append(f"\n→ {finding.hint}", style="italic")
         table.add_row(finding.code, Text(finding.grade, style=STYLES[finding.grade]), message)
-    is_terminal = sys.stdout.isatty()
-    Console(file=sys.stdout, width=None if is_terminal else WIDE).print(table)
+    showing.put(table)

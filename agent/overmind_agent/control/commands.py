@@ -141,7 +141,7 @@ def _as_status(state: Path, reading: Reading) -> dict[str, Any]:
 def _jobs(options: Options) -> int:
     state = place_of(options)
     try:
-        held: Sequence[Mapping[str, Any]] = ask(state, "status")["jobs"]
+        held = _all_jobs(state, ask(state, "status"))
         exit_code = cli.OK
     except NotRunning as error:
         held = [asdict(job) for job in journal_reader.read(state).jobs]
@@ -154,6 +154,17 @@ def _jobs(options: Options) -> int:
     else:
         say("no job is at work here")
     return exit_code
+
+
+def _all_jobs(state: Path, view: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of a running daemon: at work, and left by an earlier start, which wait for their slot."""
+    held: list[Mapping[str, Any]] = list(view["jobs"])
+    known = {job["job_id"] for job in held}
+    try:
+        left = [asdict(job) for job in journal_reader.read(state).jobs if job.job_id not in known]
+    except NoJournal:
+        left = []
+    return [*held, *({**job, "state": "waiting", "status": None} for job in left)]
 
 
 def _job_table(held: Iterable[Mapping[str, Any]]) -> None:
@@ -213,15 +224,17 @@ def _reloaded(answer: Mapping[str, Any]) -> str:
 
 def _cancel(options: Options) -> int:
     state = place_of(options)
-    job_id = the_one(options.job, [job["job_id"] for job in ask(state, "status")["jobs"]])
+    job_id = the_one(options.job, [job["job_id"] for job in _all_jobs(state, ask(state, "status"))])
     answer = ask(state, "cancel", job_id=job_id)
-    was = (
-        ""
-        if answer["stop_reason"] == "host_request"
-        else f" (it was being stopped before: {answer['stop_reason']})"
-    )
-    _answered(options, answer, f"job {job_id} is being ended{was}")
+    _answered(options, answer, f"job {job_id} {_END_OF.get(answer['stop_reason'], _ENDS_ALREADY)}".format(**answer))
     return cli.OK
+
+
+_END_OF: Final = {
+    "host_request": "is being ended",
+    None: "waits to be gone on with, and is ended then",
+}
+_ENDS_ALREADY: Final = "is being ended (it was being stopped before: {stop_reason})"
 
 
 def the_one(wanted: str, known: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from overmind_config.problems import SettingsError
 from overmind_config.redaction import Redactor
 
 LOOK_EVERY_S: Final = 0.3
+_NOTHING_YET: Final = "job {job_id} has written nothing yet"
 
 # A piece of the log from a place on, and whether nothing will be added to it.
 Piece = Callable[[int], tuple[bytes, bool]]
@@ -40,13 +41,19 @@ def logs(options: argparse.Namespace, state: Path) -> int:
     pieces = _pieces(_piece_of(options, state, job_id), follow=options.follow)
     if options.lines is not None and not options.follow:
         text = b"".join(pieces).decode(errors="backslashreplace")
+        if not text:
+            say(_NOTHING_YET.format(job_id=job_id))
         # By line feeds alone, as `tail` does: a job that writes form feeds hides nothing.
         kept = deque(io.StringIO(text, newline="\n"), maxlen=min(options.lines, sys.maxsize))
         sys.stdout.write(of_a_log("".join(kept)))
         return cli.OK
+    is_empty = True
     for text in _texts(pieces):
+        is_empty = is_empty and not text
         sys.stdout.write(of_a_log(text))
         sys.stdout.flush()
+    if is_empty:
+        say(_NOTHING_YET.format(job_id=job_id))
     return cli.OK
 
 

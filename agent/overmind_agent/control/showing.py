@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -75,7 +76,7 @@ def pairs(rows: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for word, says in rows:
         table.add_row(word, _text(says))
-    _print(table)
+    put(table)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, folded: Sequence[str] = ()) -> None:
@@ -92,7 +93,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, folded: S
         made.add_column(column, no_wrap=column not in folded, overflow="fold")
     for row in rows:
         made.add_row(*(_text("" if cell is None else cell) for cell in row))
-    _print(made)
+    put(made)
 
 
 def _text(said: object) -> Any:
@@ -101,7 +102,13 @@ def _text(said: object) -> Any:
     return Text(one_line(said))
 
 
-def _print(what: Any) -> None:
+def put(what: Any) -> None:
+    """Print a table of rich's: as wide as the terminal; elsewhere no line ends in blanks."""
     from rich.console import Console
 
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE).print(what)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout).print(what)
+        return
+    made = io.StringIO()
+    Console(file=made, width=WIDE).print(what)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in made.getvalue().splitlines())

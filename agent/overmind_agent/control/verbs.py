@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from overmind_agent.control.line import Refusal
@@ -25,6 +25,7 @@ def verbs(
     snapshot: Callable[[], AgentView],
     intake: Intake,
     held_jobs: HeldJobs,
+    waiting: Callable[[], Collection[str]],
     outbox: Outbox,
     drain: Callable[[str], object],
     reload: Callable[[], Mapping[str, Any]],
@@ -34,6 +35,8 @@ def verbs(
     The daemon's verbs by name.
 
     Args:
+        waiting: the ids of jobs that an earlier start left, and that are to be gone on with; those at work may be
+            among them.
         drain: as the first SIGTERM does.
         reload: reads the configuration anew; raises Refusal when it is wrong.
         open_log: the log of the job of that id, which need not be there.
@@ -54,19 +57,17 @@ def verbs(
         "pause": paused,
         "resume": resumed,
         "drain": drained,
-        "cancel": lambda said: _cancel(held_jobs, said.get("job_id")),
+        "cancel": lambda said: _cancel(held_jobs, waiting, said.get("job_id")),
         "retry": lambda said: _retry(outbox, said.get("positions")),
         "reload": lambda _said: reload(),
         "log": lambda said: _log_piece(held_jobs, open_log, said),
     }
 
 
-def _cancel(held_jobs: HeldJobs, job_id: object) -> Mapping[str, Any]:
-    held = held_jobs.find(job_id) if isinstance(job_id, str) else None
-    if held is None:
+def _cancel(held_jobs: HeldJobs, waiting: Callable[[], Collection[str]], job_id: object) -> Mapping[str, Any]:
+    if not isinstance(job_id, str) or (held_jobs.find(job_id) is None and job_id not in waiting()):
         raise Refusal("no_such_job", f"job {job_id} is not at work here; overmind-agent jobs lists those that are")
-    held.ask_to_stop(StopReason.HOST_REQUEST)
-    return {"job_id": job_id, "stop_reason": held.stop_reason}
+    return {"job_id": job_id, "stop_reason": held_jobs.ask_to_stop(job_id, StopReason.HOST_REQUEST)}
 
 
 def _log_piece(
