@@ -161,5 +161,5 @@ def test_a_models_failure_reaches_the_program_as_one(run: Any, zoo: Zoo) -> None
 
 
 def test_a_program_may_ask_only_models_of_the_host(run: Any) -> None:
-    with pytest.raises(InvalidParameters, match=r"target\.models: no such model on this host; did you mean 'echo'"):
+    with pytest.raises(InvalidParameters, match=r"no model .ecko. on this host; did you mean .echo."):
         run("answer", "x", models=("ecko",))

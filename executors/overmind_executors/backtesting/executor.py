@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import IO, Any, Final
 
 from overmind_executors import report, strict_json
@@ -29,12 +27,11 @@ from overmind_executors.contract import (
     InvalidParameters,
     Problem,
     Result,
-    WorkStopped,
 )
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
 from overmind_executors.parameters import check
-from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import Row
 from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
@@ -43,8 +40,6 @@ NO_OUTPUT: Final = "no_output"
 TOO_MANY_ERRORS: Final = "too_many_errors"
 _ROWS_AHEAD: Final = 4
 _MOST_ENDINGS: Final = 5
-# Calls that have been paid for may still end within this time after the wish to stop.
-_STOP_GRACE_S: Final = 0.4
 _ASKED: Final = ("input", "expected_output")
 _RECORDED: Final = (*_ASKED, "output")
 # Where rows come from: what is not needed to make the figures again.
@@ -72,20 +67,15 @@ class BacktestingExecutor:
         policy = self._policy or RetryPolicy()
         expected = estimate(task, rows, host.endpoints, policy)
         limits = task.budget.within(context.spend_limits)
-        refuse_beyond(limits, least(task, rows, host.endpoints, policy), "the fewest rows that a verdict needs")
+        fewest = least(task, rows, host.endpoints, policy)
+        refuse_beyond(limits, fewest, "low", "the fewest rows that a verdict needs take at least")
         context.log.info("job.estimated", rows=len(rows), models=len(task.asked), estimate=expected.as_json())
-        with ExitStack() as stack:
-            account = stack.enter_context(Account(context, task.budget))
-
-            def opened(name: str) -> PaidModel:
-                model = PaidModel(host.endpoints[name], context, policy=self._policy, account=account)
-                return stack.enter_context(model)
-
-            models = {name: opened(name) for name in task.asked}
-            judges = [opened(name) for name in (task.judge.models if task.judge else ())]
-            asking = _Asking(task, context, models, judges)
+        with Account(context, task.budget, self._policy) as account:
+            models = {name: account.open(host.endpoints[name]) for name in task.asked}
+            judges = [account.open(host.endpoints[name]) for name in (task.judge.models if task.judge else ())]
+            asking = _Asking(task, context, models, judges, account)
             asking.all_rows(rows)
-            halted = next((one.halt.reason for one in [*models.values(), *judges] if one.halt.reason), None)
+            halted = account.halted_by
             calls, lives = account.calls.spent().calls, account.calls.lives()
         facts = figures_of(context.output / ROWS, task, host.guards)
         if not any(one["answered"] for one in facts["models"].values()):
@@ -113,11 +103,13 @@ class _Asking:
         context: Context,
         models: Mapping[str, PaidModel],
         judges: Sequence[PaidModel],
+        account: Account,
     ) -> None:
         self._task = task
         self._context = context
         self._models = models
         self._judges = judges
+        self._account = account
         self._asker = RowAsker(task, models, judges)
         self._failed_in_a_row: Counter[str] = Counter()
         self._running = list(task.asked)
@@ -152,18 +144,9 @@ class _Asking:
                 yield piece_of(row, repetition, self._running, self._task.seed)
 
     def _in_order(self, pieces: Iterator[Piece]) -> Iterator[dict[str, Any]]:
-        workers = self._task.concurrency
-        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
-            try:
-                yield from in_order(
-                    pieces, self._asker.ask, pool=pool, window=workers * _ROWS_AHEAD, stop=self._context.stop
-                )
-            except WorkStopped:
-                # Calls in flight may end within a moment, since they are paid for; then they are cut.
-                pool.shutdown(wait=False, cancel_futures=True)
-                for model in (*self._models.values(), *self._judges):
-                    model.cut_after(_STOP_GRACE_S)
-                raise
+        workers, stop, cut = self._task.concurrency, self._context.stop, self._account.cut_after
+        work = self._asker.ask
+        yield from in_threads(pieces, work, workers=workers, ahead=_ROWS_AHEAD, stop=stop, cut_after=cut)
 
     def _give_up(self, line: Mapping[str, Any]) -> None:
         """A model that only fails is not asked any more, and without the incumbent nobody is."""
@@ -179,8 +162,7 @@ class _Asking:
         if reason is None and any(judge.halt.reason for judge in self._judges):
             reason = next(judge.halt.reason for judge in self._judges if judge.halt.reason)
         if reason is not None:
-            for model in (*self._models.values(), *self._judges):
-                model.halt.set(reason)
+            self._account.halt(reason)
 
 
 def _rows(task: BacktestingParameters, context: Context) -> list[Row]:

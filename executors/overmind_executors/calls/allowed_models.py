@@ -1,10 +1,13 @@
-"""Which of the host's chat models a job may use: the host's owner decides that by the type of the job."""
+"""Which of the host's chat models a job has: those that it names, if they are there and its type may use them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from overmind_executors.contract import Context, ExecutionFailed
+from overmind_executors.calls.budget import Limits
+from overmind_executors.calls.prices import prices_of
+from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, ModelEndpoint, Problem
+from overmind_executors.parameters import nearest
 
 
 def refuse_barred(names: Iterable[str], context: Context) -> None:
@@ -16,3 +19,34 @@ def refuse_barred(names: Iterable[str], context: Context) -> None:
             f"it allows {', '.join(sorted(context.models)) or 'none'}",
             reason="model_not_allowed",
         )
+
+
+def named_models(wanted: Mapping[str, Sequence[str]], context: Context, budget: Limits) -> dict[str, ModelEndpoint]:
+    """
+    The models that a job names, each once, in the order of naming.
+
+    Args:
+        wanted: names, by the field that has them.
+
+    Raises:
+        InvalidParameters: names every one that the host does not offer; or a price is needed for *budget* and not
+            known.
+        ExecutionFailed: the host's owner keeps one from jobs of this type.
+    """
+    names = list(dict.fromkeys(name for group in wanted.values() for name in group))
+    refuse_barred(names, context)
+    offered = ", ".join(sorted(context.models)) or "none"
+    problems = [
+        Problem(where, f"no model {name!r} on this host{nearest(name, context.models)}; it offers {offered}")
+        for where, group in wanted.items()
+        for name in group
+        if name not in context.models
+    ]
+    if not problems and budget.max_usd is not None:
+        unpriced = [name for name in names if prices_of(context.models[name]) is None]
+        problems = [
+            Problem("budget.max_usd", f"the price of model {name} is not known on this host") for name in unpriced
+        ]
+    if problems:
+        raise InvalidParameters(*problems)
+    return {name: context.models[name] for name in names}

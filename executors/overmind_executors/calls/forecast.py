@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from overmind_executors import strict_json
 from overmind_executors.calls.budget import Limits
@@ -96,18 +96,23 @@ def of_bodies(bodies: Iterable[Mapping[str, Any]]) -> Range:
     return Range(min(lows), sum(typical) / len(typical), max(most))
 
 
-def refuse_beyond(limits: Limits, least: Estimate, what: str) -> None:
-    """Raises InvalidParameters, naming every limit that does not hold the *least* that *what* takes."""
-    money = least.cost_usd
-    needs = (
-        ("max_calls", least.calls.low, limits.max_calls),
-        ("max_tokens", least.tokens.low, limits.max_tokens),
-        ("max_usd", money.low if money else None, limits.max_usd),
+def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typical"], what: str) -> None:
+    """
+    Raises InvalidParameters, naming every limit that does not hold what is needed.
+
+    Args:
+        figure: which figure of *needs* counts.
+        what: the words before it, such as `the job will need about`.
+    """
+    found = (
+        ("max_calls", needs.calls, limits.max_calls),
+        ("max_tokens", needs.tokens, limits.max_tokens),
+        ("max_usd", needs.cost_usd, limits.max_usd),
     )
     problems = [
-        Problem(f"budget.{name}", f"{what} take at least {need:g}, more than {most:g}; nothing was called")
-        for name, need, most in needs
-        if need is not None and most is not None and need > most
+        Problem(f"budget.{name}", f"{what} {need:g}, more than {most:g}; nothing was called")
+        for name, one, most in found
+        if one is not None and most is not None and (need := getattr(one, figure)) > most
     ]
     if problems:
         raise InvalidParameters(*problems)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -70,15 +72,43 @@ class _OutOfBudget(Exception):
 class Account:
     """What a job may spend and has spent, over all the models that it asks: one purse, one journal."""
 
-    def __init__(self, context: Context, limits: Limits) -> None:
+    def __init__(self, context: Context, limits: Limits, policy: RetryPolicy | None = None) -> None:
         self.calls = PaidCalls(context.state / JOURNAL)
         self.purse = Purse(limits.within(context.spend_limits), self.calls.spent())
+        self._context = context
+        self._policy = policy
+        self._models: list[PaidModel] = []
 
     def __enter__(self) -> Account:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        self.calls.close()
+        with ExitStack() as at_the_end:
+            at_the_end.callback(self.calls.close)
+            for model in self._models:
+                at_the_end.enter_context(model)
+
+    def open(self, endpoint: ModelEndpoint) -> PaidModel:
+        """A model that is paid from here, until the account is closed."""
+        made = PaidModel(endpoint, self._context, policy=self._policy, account=self)
+        self._models.append(made)
+        return made
+
+    @property
+    def halted_by(self) -> str | None:
+        """Why one of its models, the first in the order of opening, is asked no more; None while all are."""
+        return next((model.halt.reason for model in self._models if model.halt.reason), None)
+
+    def halt(self, reason: str) -> None:
+        """Ask none of its models any more."""
+        for model in self._models:
+            model.halt.set(reason)
+
+    def cut_after(self, seconds: float) -> None:
+        """See PaidModel; the seconds are those of all models together."""
+        ends_at = time.monotonic() + seconds
+        for model in self._models:
+            model.cut_after(max(0.0, ends_at - time.monotonic()))
 
 
 class PaidModel:

@@ -16,7 +16,6 @@ from overmind_executors.calls.forecast import (
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import digest_of
 from overmind_executors.calls.prices import Prices
-from overmind_executors.contract import InvalidParameters, Problem
 from overmind_executors.inference.output_schema import REPAIR
 from overmind_executors.inference.parameters import InferenceParameters
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
@@ -97,25 +96,6 @@ class Estimator:
             round(asked.typical * dear + said.typical * dearer, 6),
             None if most is None else round(most, 6),
         )
-
-
-def refuse_if_short(estimate: Estimate, task: InferenceParameters) -> None:
-    """Raises InvalidParameters if the job wants to be refused when its budget will typically not do."""
-    if not task.refuse_over_budget:
-        return
-    budget, cost = task.budget, estimate.cost_usd
-    needs = (
-        ("max_calls", estimate.calls.typical, budget.max_calls),
-        ("max_tokens", estimate.tokens.typical, budget.max_tokens),
-        ("max_usd", cost.typical if cost else None, budget.max_usd),
-    )
-    problems = [
-        Problem(f"budget.{name}", f"the job will need about {need:g}, more than {most:g}; nothing was called")
-        for name, need, most in needs
-        if need is not None and most is not None and need > most
-    ]
-    if problems:
-        raise InvalidParameters(*problems)
 
 
 def _times(value: float | None, factor: float) -> float | None:

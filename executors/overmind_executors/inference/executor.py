@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.allowed_models import named_models
 from overmind_executors.calls.answers import Answer
+from overmind_executors.calls.forecast import refuse_beyond
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
 from overmind_executors.calls.prices import price_note, prices_of
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
-    InvalidParameters,
     ModelEndpoint,
-    Problem,
     Result,
-    WorkStopped,
 )
 from overmind_executors.inference.comparing import Judgement, judgement
 from overmind_executors.inference.endings import Endings
-from overmind_executors.inference.estimate import Estimator, refuse_if_short
+from overmind_executors.inference.estimate import Estimator
 from overmind_executors.inference.figures import Figures
 from overmind_executors.inference.output import (
     ERRORS,
@@ -41,8 +39,8 @@ from overmind_executors.inference.report import report_of
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of, is_shareable
 from overmind_executors.inference.source import survey
 from overmind_executors.inference.summary import SUMMARY, summary
-from overmind_executors.parameters import check, nearest
-from overmind_executors.rows.engine import in_order
+from overmind_executors.parameters import check
+from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import BrokenRow, Row
 from overmind_executors.rows.source import RowSource, find_rows
 
@@ -52,8 +50,6 @@ NO_OUTPUT: Final = "no_output"
 _ROWS_AHEAD: Final = 16
 # As many ways in which rows ended as a failure's message names, the most frequent ones.
 _MOST_ENDINGS: Final = 5
-# Calls that have been paid for may still end within this time after the wish to stop.
-_STOP_GRACE_S: Final = 0.4
 
 
 class InferenceExecutor:
@@ -78,7 +74,8 @@ class InferenceExecutor:
         estimator = Estimator(task, prices, policy)
         seen = survey(source, task, context.stop, look=estimator.look)
         estimate = estimator.estimate()
-        refuse_if_short(estimate, task)
+        if task.refuse_over_budget:
+            refuse_beyond(task.budget, estimate, "typical", "the job will need about")
         form = OutputSchema(task.output_schema, repairs=task.may_repair) if task.output_schema is not None else None
         is_right = judgement(task.comparison or Comparison(), seen.labels)
         context.log.info("rows.surveyed", rows=seen.total, model=task.target.model, estimate=estimate.as_json())
@@ -126,19 +123,20 @@ class _Asking:
         """Write a line for every row and repetition; returns how they ended."""
         endings = Endings()
         workers = min(self._task.concurrency, self._model.endpoint.max_concurrency)
-        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
-            try:
-                lines = in_order(
-                    self._pieces(source), self._one, pool=pool, window=workers * _ROWS_AHEAD, stop=context.stop
-                )
-                for done in map(self._credit, lines):
-                    files.write(done)
-                    endings.add(done)
-                    self._give_up_after_errors(endings)
-                    context.report(endings.total, total, "rows")
-            except WorkStopped:
-                self._let_go(pool)
-                raise
+        lines = in_threads(
+            self._pieces(source),
+            self._one,
+            workers=workers,
+            ahead=_ROWS_AHEAD,
+            stop=context.stop,
+            cut_after=self._model.cut_after,
+        )
+        with closing(lines):
+            for done in map(self._credit, lines):
+                files.write(done)
+                endings.add(done)
+                self._give_up_after_errors(endings)
+                context.report(endings.total, total, "rows")
         return endings
 
     def _pieces(self, source: RowSource) -> Iterator[tuple[Row | BrokenRow, int]]:
@@ -201,11 +199,6 @@ class _Asking:
         if limit and endings.failed_in_a_row >= limit:
             self._model.halt.set(TOO_MANY_ERRORS)
 
-    def _let_go(self, pool: ThreadPoolExecutor) -> None:
-        """Calls in flight may end within a moment, since they are paid for; then they are cut."""
-        pool.shutdown(wait=False, cancel_futures=True)
-        self._model.cut_after(_STOP_GRACE_S)
-
 
 def _nothing_came(endings: Endings, name: str, calls: int, halted_by: str | None) -> ExecutionFailed:
     """Never with the words of the model's server: it may quote a row, and this goes into logs and statuses."""
@@ -224,28 +217,13 @@ def _open(
     if endpoint is not None:
         return PaidModel(endpoint, context, limits=task.budget, policy=policy)
     assert not isinstance(task.target, ModelTarget)  # noqa: S101  # for the type checker
-    names = dict.fromkeys(task.target.models)
-    refuse_barred(list(names), context)
-    endpoints = [_offered(name, "target.models", task, context) for name in names]
-    return open_program(task.target, context, task.budget, endpoints=endpoints, policy=policy)
+    named = named_models({"target.models": task.target.models}, context, task.budget)
+    return open_program(task.target, context, task.budget, endpoints=list(named.values()), policy=policy)
 
 
 def _endpoint(task: InferenceParameters, context: Context) -> ModelEndpoint | None:
     """The chat model, None when the target is a program."""
     if not isinstance(task.target, ModelTarget):
         return None
-    refuse_barred([task.target.model], context)
-    return _offered(task.target.model, "target.model", task, context)
-
-
-def _offered(name: str, field: str, task: InferenceParameters, context: Context) -> ModelEndpoint:
-    """The host's model of that name."""
-    if name not in context.models:
-        offered = ", ".join(sorted(context.models)) or "none"
-        raise InvalidParameters(
-            Problem(field, f"no such model on this host{nearest(name, context.models)}; it offers {offered}")
-        )
-    endpoint = context.models[name]
-    if task.budget.max_usd is not None and prices_of(endpoint) is None:
-        raise InvalidParameters(Problem("budget.max_usd", f"the price of model {name} is not known on this host"))
-    return endpoint
+    named = named_models({"target.model": [task.target.model]}, context, task.budget)
+    return named[task.target.model]

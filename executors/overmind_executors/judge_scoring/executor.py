@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.allowed_models import named_models
 from overmind_executors.calls.answer_cache import AnswerCache
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import Account, PaidModel
-from overmind_executors.calls.prices import prices_of
 from overmind_executors.contract import (
     Context,
     ExecutionFailed,
     InvalidParameters,
-    ModelEndpoint,
     Problem,
     Result,
-    WorkStopped,
 )
 from overmind_executors.judge_scoring.drift import ANCHOR_FILE, JUDGE_DRIFTED, anchored, drift_figures
 from overmind_executors.judge_scoring.estimate import estimate
@@ -38,8 +34,8 @@ from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.judge_scoring.source import Selection, select
 from overmind_executors.judging.abstention import confidence_needed
 from overmind_executors.judging.injection import CANARIES
-from overmind_executors.parameters import check, nearest
-from overmind_executors.rows.engine import in_order
+from overmind_executors.parameters import check
+from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import Row
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluator import NotInstalled
@@ -51,13 +47,9 @@ TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
 _ROWS_AHEAD: Final = 16
 _MOST_CODES: Final = 5
-# Calls that have been paid for may still end within this time after the wish to stop.
-_STOP_GRACE_S: Final = 0.4
 
 # Where rows come from: what is not needed to make the figures again.
 _ROWS: Final = set(RowPlace.model_fields)
-
-Models = Sequence[PaidModel]
 
 
 class JudgeScoringExecutor:
@@ -76,14 +68,14 @@ class JudgeScoringExecutor:
     def run(self, task: JudgeScoringParameters, context: Context) -> Result:
         """Score every row; see the contract for what is raised."""
         _prepare(task)
-        endpoints = _endpoints(task, context)
+        endpoints = named_models({"judge.models": task.judge.models if task.judge else ()}, context, task.budget)
         selection = select(task, context)
         needs = estimate(task, context.models, selection, self._policy or RetryPolicy()).as_json()
         context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints), estimate=needs)
         with ExitStack() as stack:
-            account = stack.enter_context(Account(context, task.budget))
-            models = [PaidModel(one, context, policy=self._policy, account=account) for one in endpoints]
-            work = _Scoring(task, context, selection, models)
+            account = stack.enter_context(Account(context, task.budget, self._policy))
+            models = [account.open(one) for one in endpoints.values()]
+            work = _Scoring(task, context, selection, models, account)
             anchors = work.all_anchors()
             if context.answers_kept is not None:
                 cache = stack.enter_context(AnswerCache(context.answers_kept))
@@ -93,7 +85,7 @@ class JudgeScoringExecutor:
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls
         facts = figures_of(context.output / SCORES, task)
-        facts |= _about(task, canaries, work.needed, models) | {
+        facts |= _about(task, canaries, work.needed, account.halted_by) | {
             "drift": drift_figures(anchors),
             "estimate": needs,
         }
@@ -102,7 +94,7 @@ class JudgeScoringExecutor:
         facts["status"] = "partial" if facts["partial"] else "completed"
         facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)
         if not facts["scored"] and all(metric["value"] is None for metric in facts["metrics"].values()):
-            raise _nothing_scored(facts, next((m.halt.reason for m in models if m.halt.reason), None))
+            raise _nothing_scored(facts, account.halted_by)
         said = task.model_dump(mode="json", by_alias=True, exclude=_ROWS, exclude_unset=True)
         summary = {**facts, "task": said}
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
@@ -117,12 +109,18 @@ class _Scoring:
     """One run over all rows."""
 
     def __init__(
-        self, task: JudgeScoringParameters, context: Context, selection: Selection, models: Models
+        self,
+        task: JudgeScoringParameters,
+        context: Context,
+        selection: Selection,
+        models: Sequence[PaidModel],
+        account: Account,
     ) -> None:
         self._task = task
         self._context = context
         self._selection = selection
         self._models = models
+        self._account = account
         self._panel = Panel(task.judge, models, timeout_s=task.item_timeout_s) if task.judge else None
         self._failed_in_a_row = 0
         self._first: Item | None = None
@@ -197,23 +195,15 @@ class _Scoring:
     def _in_order(self, work: Any, rows: Any) -> Iterator[Any]:
         limits = [model.endpoint.max_concurrency for model in self._models]
         workers = min([self._task.concurrency, *([max(limits)] if limits else [1])])
-        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
-            try:
-                yield from in_order(rows, work, pool=pool, window=workers * _ROWS_AHEAD, stop=self._context.stop)
-            except WorkStopped:
-                # Calls in flight may end within a moment, since they are paid for; then they are cut.
-                pool.shutdown(wait=False, cancel_futures=True)
-                for model in self._models:
-                    model.cut_after(_STOP_GRACE_S)
-                raise
+        stop, cut = self._context.stop, self._account.cut_after
+        yield from in_threads(rows, work, workers=workers, ahead=_ROWS_AHEAD, stop=stop, cut_after=cut)
 
     def _give_up_after_errors(self, line: Mapping[str, Any]) -> None:
         if not line["calls"]:
             return
         self._failed_in_a_row = self._failed_in_a_row + 1 if line["outcome"] == Outcome.ERROR else 0
         if self._task.stop_after_errors and self._failed_in_a_row >= self._task.stop_after_errors:
-            for model in self._models:
-                model.halt.set(TOO_MANY_ERRORS)
+            self._account.halt(TOO_MANY_ERRORS)
 
     def _withhold(self, path: Path) -> None:
         with (
@@ -234,10 +224,9 @@ def _lesson(line: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
 
 
 def _about(
-    task: JudgeScoringParameters, canaries: Sequence[Mapping[str, Any]], needed: float | None, models: Models
+    task: JudgeScoringParameters, canaries: Sequence[Mapping[str, Any]], needed: float | None, halted: str | None
 ) -> dict[str, Any]:
     """How the scores were made."""
-    halted = next((model.halt.reason for model in models if model.halt.reason), None)
     about: dict[str, Any] = {
         "status": "completed",
         "partial": halted is not None,
@@ -276,30 +265,6 @@ def _prepare(task: JudgeScoringParameters) -> None:
                 problems.append(Problem(f"{where}.{number}", f"cannot be used: {str(error)[:200]}"))
     if problems:
         raise InvalidParameters(*problems)
-
-
-def _endpoints(task: JudgeScoringParameters, context: Context) -> list[ModelEndpoint]:
-    names = task.judge.models if task.judge else []
-    refuse_barred(names, context)
-    unknown = [name for name in names if name not in context.models]
-    offered = ", ".join(sorted(context.models)) or "none"
-    if unknown:
-        raise InvalidParameters(
-            *(
-                Problem(
-                    "judge.models",
-                    f"no model {name!r} on this host{nearest(name, context.models)}; it offers {offered}",
-                )
-                for name in unknown
-            )
-        )
-    endpoints = [context.models[name] for name in names]
-    unpriced = [one.name for one in endpoints if prices_of(one) is None]
-    if task.budget.max_usd is not None and unpriced:
-        raise InvalidParameters(
-            Problem("budget.max_usd", f"the price of model {unpriced[0]} is not known on this host")
-        )
-    return endpoints
 
 
 def _nothing_scored(facts: Mapping[str, Any], halted_by: str | None) -> ExecutionFailed:

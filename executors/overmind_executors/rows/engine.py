@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
 from overmind_executors.contract import Stop, WorkStopped
@@ -13,6 +13,8 @@ RowT = TypeVar("RowT")
 MadeT = TypeVar("MadeT")
 
 STOP_SEEN_WITHIN_S: Final = 0.05
+# What has been paid for may still end within this time after the wish to stop.
+STOP_GRACE_S: Final = 0.4
 _END: Final = object()
 
 
@@ -45,6 +47,33 @@ def in_order(
     finally:
         for future in pending:
             future.cancel()
+
+
+def in_threads(
+    rows: Iterable[RowT],
+    work: Callable[[RowT], MadeT],
+    *,
+    workers: int,
+    ahead: int,
+    stop: Stop,
+    cut_after: Callable[[float], object],
+) -> Generator[MadeT, None, None]:
+    """
+    `in_order` on *workers* threads of its own, *ahead* rows read for each. Whoever leaves it early closes it.
+
+    Args:
+        cut_after: called when *stop* was set, with the seconds that rows at work have left.
+
+    Raises:
+        WorkStopped: *stop* was set; no row is at work any more.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
+        try:
+            yield from in_order(rows, work, pool=pool, window=workers * ahead, stop=stop)
+        except WorkStopped:
+            pool.shutdown(wait=False, cancel_futures=True)
+            cut_after(STOP_GRACE_S)
+            raise
 
 
 def _result(future: Future[MadeT], stop: Stop) -> MadeT:

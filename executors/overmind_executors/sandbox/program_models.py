@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from overmind_executors import strict_json
 from overmind_executors.calls.answers import Answer, Kind
 from overmind_executors.calls.budget import Limits, Spent
 from overmind_executors.calls.pacing import RetryPolicy
-from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, NotAsked, PaidModel
+from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, NotAsked
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
 from overmind_executors.sandbox import inside
 from overmind_executors.sandbox.model_door import ModelDoor, Said, failed
@@ -93,18 +93,13 @@ class ProgramModels:
     ) -> None:
         folder = context.state / _FOLDER
         folder.mkdir(exist_ok=True)
-        self._account = Account(replace(context, state=folder), limits)
-        self._models = {
-            endpoint.name: PaidModel(endpoint, context, policy=policy, account=self._account)
-            for endpoint in endpoints
-        }
+        self._account = Account(replace(context, state=folder), limits, policy)
+        self._models = {endpoint.name: self._account.open(endpoint) for endpoint in endpoints}
 
     def close(self) -> None:
         """Give back what the calls were made with."""
-        with ExitStack() as at_the_end:
-            at_the_end.enter_context(self._account)
-            for model in self._models.values():
-                at_the_end.enter_context(model)
+        with self._account:
+            pass
 
     def spent(self) -> Spent:
         """What all calls so far have used, over all attempts of the job."""
@@ -112,8 +107,7 @@ class ProgramModels:
 
     def cut_after(self, seconds: float) -> None:
         """Give running calls *seconds* seconds, then end them."""
-        for model in self._models.values():
-            model.cut_after(seconds)
+        self._account.cut_after(seconds)
 
     @property
     def names(self) -> tuple[str, ...]:

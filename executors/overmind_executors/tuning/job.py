@@ -50,19 +50,15 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
     parts = parts_of(task, rows)
     expected = estimate(task, parts, endpoints, policy or RetryPolicy())
     limits = task.budget.within(context.spend_limits)
-    refuse_beyond(
-        limits, least(task, parts, endpoints, policy or RetryPolicy()), "the baseline, a candidate and the test"
-    )
+    fewest = least(task, parts, endpoints, policy or RetryPolicy())
+    refuse_beyond(limits, fewest, "low", "the baseline, a candidate and the test take at least")
     context.log.info("job.estimated", rows=counts(parts), estimate=expected.as_json())
     sealed = Sealed(context.state)
     sealed.seal(parts.held_out)
     leaks, sizes = leaks_of(task, parts), counts(parts)
     with ExitStack() as stack:
-        account = stack.enter_context(Account(context, task.budget))
-        models = {
-            name: stack.enter_context(PaidModel(one, context, policy=policy, account=account))
-            for name, one in endpoints.named.items()
-        }
+        account = stack.enter_context(Account(context, task.budget, policy))
+        models = {name: account.open(one) for name, one in endpoints.named.items()}
         log = stack.enter_context(StepLog(context.state / "search.log"))
         # Nobody from here on has a reference to a held-out row.
         searched = replace(parts, held_out=())

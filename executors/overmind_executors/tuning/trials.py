@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -14,12 +14,11 @@ from overmind_executors.inference.parameters import ModelTarget
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.lines import Scored, overall
 from overmind_executors.judge_scoring.scorer import RowScorer
-from overmind_executors.rows.engine import in_order
+from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.texts import Prompt, Texts, digest, target_with
 
-_STOP_GRACE_S: Final = 0.4
 _ROWS_AHEAD: Final = 16
 # What a row says of an output of its own, which is not the one that is scored here.
 _OF_ANOTHER_OUTPUT: Final = frozenset(
@@ -122,20 +121,23 @@ class ModelBench:
         """See Bench."""
         missing = {key: piece for piece in pieces if (key := piece.key()) not in self.done}
         workers = max(1, min(self.concurrency, self.model.endpoint.max_concurrency))
-        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
-            try:
-                made = in_order(
-                    missing.values(), self._one, pool=pool, window=workers * _ROWS_AHEAD, stop=self.stop
-                )
-                for key, trial in zip(missing, made, strict=True):
-                    self.done[key] = trial
-                    self.on_trial()
-            except WorkStopped:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for model in (self.model, *self.others):
-                    model.cut_after(_STOP_GRACE_S)
-                raise
+        made = in_threads(
+            missing.values(),
+            self._one,
+            workers=workers,
+            ahead=_ROWS_AHEAD,
+            stop=self.stop,
+            cut_after=self._cut_after,
+        )
+        with closing(made):
+            for key, trial in zip(missing, made, strict=True):
+                self.done[key] = trial
+                self.on_trial()
         return [self.done[piece.key()] for piece in pieces]
+
+    def _cut_after(self, seconds: float) -> None:
+        for model in (self.model, *self.others):
+            model.cut_after(seconds)
 
     def unpaid(self, pieces: Sequence[Piece]) -> int:
         """See Bench."""
