@@ -140,6 +140,13 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         metavar="N",
         help="calls a second for each token, 0 for any number",
     )
+    serve.add_argument(
+        "--max-waiting-jobs",
+        default=100_000,
+        type=int,
+        metavar="N",
+        help="how many jobs of a project may wait, 0 for any number (default: %(default)s)",
+    )
     serve.add_argument("--plain", action="store_true", help="speak only what the published client speaks")
     serve.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
 
@@ -187,6 +194,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _fail("--lease-s and --max-blob-bytes are positive, --port is 0 to 65535", _EXIT_USAGE)
     if not 0 <= arguments.rate_limit < float("inf"):
         return _fail("--rate-limit is a number of calls a second, or 0", _EXIT_USAGE)
+    if arguments.max_waiting_jobs < 0:
+        return _fail("--max-waiting-jobs is a number of jobs, or 0", _EXIT_USAGE)
     from overmind_controlplane.plane import Settings
     from overmind_controlplane.serving.server import DataInUse, serve
 
@@ -198,6 +207,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         public_url=arguments.public_url,
         allowed_hosts=frozenset(_LOOPBACK) if is_loopback else None,
         rate_per_s=arguments.rate_limit,
+        most_waiting=arguments.max_waiting_jobs,
         is_plain=arguments.plain,
     )
     try:

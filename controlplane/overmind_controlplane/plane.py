@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from overmind_controlplane.callers import Callers
 from overmind_controlplane.jobs.asking import Asking
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.quota import Quota
 from overmind_controlplane.jobs.reports import Reports
 from overmind_controlplane.jobs.sweeper import Sweeper
 from overmind_controlplane.jobs.waiting import Waiting
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 LEASE_S: Final = 60.0
 MAX_BLOB_BYTES: Final = 8 << 30
 RATE_PER_S: Final = 1000.0
+MOST_WAITING: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Settings:
         allowed_hosts: names that the Host header may have, None for any; guards a loopback server against pages
             in the same machine's browser (DNS rebinding).
         rate_per_s: how many calls a second a token may make, 0 for any number; each server process counts.
+        most_waiting: how many jobs of a project may wait, 0 for any number; each server process counts.
         is_plain: leave out what the agent-pull dialect has beyond the published client.
     """
 
@@ -50,6 +54,7 @@ class Settings:
     public_url: str | None = None
     allowed_hosts: frozenset[str] | None = None
     rate_per_s: float = RATE_PER_S
+    most_waiting: int = MOST_WAITING
     is_plain: bool = False
 
 
@@ -76,7 +81,7 @@ class Plane:
         """All parts over the data folder, which is made if need be; nothing runs yet."""
         waiting = Waiting()
         database = open_database(settings.data, settings.database_url, waiting.ring)
-        board = Board(settings.lease_s)
+        board = Board(settings.lease_s, Quota(settings.most_waiting, time.monotonic))
         blobs = Blobs(settings.data / "blobs")
         return cls(
             settings=settings,

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from plane_calls import Api, Project
+
+from overmind_agent.lifecycle import Status
+from overmind_controlplane.access import authenticate
+from overmind_controlplane.jobs.words import NewJob
+from overmind_controlplane.plane import Plane, Settings
+from overmind_controlplane.pull.logs import append as append_log
+from overmind_controlplane.refusals import Conflict
+from overmind_controlplane.storage import files
+from overmind_controlplane.storage.joblogs import JobLogs
+from server import make_tokens
 
 DEADLINE_S = 20.0
 
@@ -53,6 +66,28 @@ def test_bytes_that_do_not_have_their_digest_are_not_appended(
 
     log = project.submit.call("GET", f"/api/v2/jobs/{held}/logs").content
     assert (status, b"line\n" if status == 200 else b"") == (answer.status_code, log)
+
+
+def test_where_a_log_ends_is_told_once_that_much_is_on_the_disk(tmp_path: Path) -> None:
+    """An agent that was told so does not send it again; a wrong offset is answered by where the log ends, too."""
+    tokens, synced = make_tokens(tmp_path), list[int]()
+    made = Plane.build(Settings(tmp_path))
+    plane = replace(made, logs=JobLogs(tmp_path / "logs", sync=lambda file: synced.append(os.fstat(file).st_size)))
+    revision = files.write_json(plane.blobs, tokens.project_id, "parameters.json", {})
+    with plane.database.write() as session:
+        caller = authenticate(session, tokens.admin)
+        job = plane.board.create(session, caller, NewJob("@overmind:inference", revision, None))
+        plane.board.drive(session, caller, job, Status.RUNNING)
+        job_id = job.id
+
+    end = append_log(plane, caller, job_id, 1, 0, b"line\n")
+    empty = append_log(plane, caller, job_id, 1, 5, b"")
+    with pytest.raises(Conflict) as refused:
+        append_log(plane, caller, job_id, 1, 0, b"line\n")
+    made.database.close()
+
+    assert (5, 5, {"offset": 5}) == (end, empty, refused.value.more)
+    assert [5, 5] == synced
 
 
 def follow(project: Project, job_id: str, **query: Any) -> requests.Response:

@@ -11,6 +11,7 @@ a caller (`shown`, `lab_records`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane.access import Caller
 from overmind_controlplane.jobs import claiming, outcomes, timers
 from overmind_controlplane.jobs.matching import demand_of, job_type, models_of, module_of
+from overmind_controlplane.jobs.quota import Quota
 from overmind_controlplane.jobs.steps import path, step
 from overmind_controlplane.jobs.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.jobs.words import NewJob, Word
@@ -43,12 +45,16 @@ class Board:
     """
     The store of jobs. Keeps nothing itself; safe to use from any thread, each with a session of its own.
 
+    Args:
+        quota: how many jobs may wait; None for any number.
+
     Attributes:
         lease_s: for how long a claim or a heartbeat holds a job, seconds.
     """
 
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, lease_s: float, quota: Quota | None = None) -> None:
         self.lease_s = lease_s
+        self._quota = quota or Quota(0, time.monotonic)
 
     # ------------------------------------------------------------------------------------------ finding
 
@@ -90,9 +96,11 @@ class Board:
         Raises:
             NotFound: its model is not there.
             Invalid: the agent that it is meant for is not there.
+            TooManyJobs: too many of the project's wait.
         """
         if new.assigned_agent_id is not None:
             self._must_be_agent(session, caller, new.assigned_agent_id, "query", "assigned_agent_id")
+        self._quota.take(session, caller.project_id)
         job_id = new_id()
         file = files.add_file(session, caller, ("Job", job_id), new.revision)
         model = (

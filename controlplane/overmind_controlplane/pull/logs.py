@@ -20,9 +20,10 @@ from overmind_controlplane.access import Caller
 from overmind_controlplane.jobs.waiting import log_topic
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.database import ring
-from overmind_controlplane.refusals import Refused, TooLarge, wrong
+from overmind_controlplane.refusals import Conflict, Refused, TooLarge, wrong
 from overmind_controlplane.serving import bodies, content_digests
 from overmind_controlplane.serving.routing import AgentCaller, AnyCaller, Fence, ThePlane, answer
+from overmind_controlplane.storage.joblogs import WRONG_OFFSET
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
 
@@ -48,18 +49,26 @@ async def append_job_log(
     if (digest := content_digests.told(content_digest)) is not None:
         content_digests.check(digest, hashlib.sha256(body).digest())
     data = _plain(body, request.headers.get("content-encoding", ""))
-    end = await run_sync(_append, plane, caller, job_id, attempt, offset, data)
+    end = await run_sync(append, plane, caller, job_id, attempt, offset, data)
     return answer(wire.LogOffset(offset=end))
 
 
-def _append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offset: int, data: bytes) -> int:
-    # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
-    with plane.database.write() as session:
-        job = plane.board.get(session, caller, job_id)
-        plane.board.must_be_latest(job, attempt)
-        end = plane.logs.append(job.id, offset, data)
-        ring(session, log_topic(job.id))
-        return end
+def append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offset: int, data: bytes) -> int:
+    """Add *data*, which starts at *offset*, to the log; returns where it ends, once that much is on the disk."""
+    try:
+        # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
+        with plane.database.write() as session:
+            job = plane.board.get(session, caller, job_id)
+            plane.board.must_be_latest(job, attempt)
+            end = plane.logs.append(job.id, offset, data)
+            ring(session, log_topic(job.id))
+    except Conflict as error:
+        if error.code == WRONG_OFFSET:  # it tells where the log ends, too
+            plane.logs.keep(job_id)
+        raise
+    if data:
+        plane.logs.keep(job_id)  # outside, where a slow disk holds up nobody else
+    return end
 
 
 @router.get("/jobs/{job_id}/logs")

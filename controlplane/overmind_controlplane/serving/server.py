@@ -19,6 +19,7 @@ import uvicorn
 
 from overmind_controlplane.plane import Plane, Settings
 from overmind_controlplane.serving.app import build_app
+from overmind_controlplane.serving.heads import HeadInTime
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     config = uvicorn.Config(
         build_app(plane),
+        http=HeadInTime,
         log_config=None,
         access_log=False,
         server_header=False,
