@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Final
 
@@ -14,7 +15,7 @@ from overmind_agent.patience import Bounded
 from overmind_agent.ports import Clock
 from overmind_agent.worker import Worker
 
-# Between two polls when the control plane answers at once that it has nothing.
+# Between two polls when the control plane answers at once that it has nothing; from half of it to one and a half.
 POLL_GAP_S: Final = 5.0
 # Between two tries with a token that is not accepted: a new one may be on its way to this host.
 REFUSED_GAP_S: Final = 60.0
@@ -23,11 +24,19 @@ DISK_GAP_S: Final = 5.0
 
 
 class Forever:
-    """The daemon: whatever a step brings, there is another one."""
+    """
+    The daemon: whatever a step brings, there is another one.
+
+    Args:
+        draw: a number in [0, 1).
+    """
+
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+        self._draw = draw
 
     def poll_s(self, most_s: float) -> float:
-        """How long a poll may be held open."""
-        return most_s
+        """How long a poll may be held open: a thousand agents that began together are soon out of step."""
+        return most_s * (1 + self._draw()) / 2
 
     def is_over(self, _step: Ended | NoJob) -> bool:
         """Whether that step was the last one."""
@@ -76,6 +85,7 @@ class Slot:
         register: makes the agent known again when the control plane has forgotten it.
         on_drain: told why no more jobs are to be asked for.
         on_fatal: told of the error after which the daemon cannot go on.
+        draw: a number in [0, 1).
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class Slot:
         on_fatal: Callable[[BaseException], object],
         clock: Clock,
         log: FilteringBoundLogger,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._worker = worker
         self._patience = patience
@@ -100,6 +111,7 @@ class Slot:
         self._on_fatal = on_fatal
         self._clock = clock
         self._log = log
+        self._draw = draw
         self._backoff = Backoff()
 
     def run(self) -> None:
@@ -119,7 +131,8 @@ class Slot:
                 if step.is_replaced:
                     self._on_drain(REPLACED)
                 self._log.debug("worker.no_job", message=step.message)
-                self._clock.sleep(POLL_GAP_S - (self._clock.now_s() - began_s))
+                gap_s = POLL_GAP_S * (0.5 + self._draw())
+                self._clock.sleep(gap_s - (self._clock.now_s() - began_s))
 
     def _goes_on_after(self, error: OvermindAgentError) -> bool:
         """Wait out what may pass; False when there is nothing to wait for."""

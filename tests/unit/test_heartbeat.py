@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -117,6 +118,33 @@ def test_a_step_of_a_search_that_is_refused_is_not_told_again(daemon: Daemon, se
             daemon.heartbeat.beat()
 
     assert [()] == [line.iterations for beat in server.beats for line in beat.held]
+
+
+def test_however_often_a_job_tells_of_its_progress_it_is_told_once_a_second_at_most(
+    daemon: Daemon, server: FakeServer, clock: VirtualClock
+) -> None:
+    """Even by a server that wants something at each heartbeat; and what is told is the latest."""
+    server.submit()
+    held, other = daemon.claimed(), server.submit()
+    closing, ends_at_s = threading.Event(), clock.now_s() + 60
+    held_too = daemon.claimed("another key")
+    server.cancel(other)
+    turns = itertools.count()
+
+    def work() -> None:
+        turn = next(turns)
+        if clock.now_s() >= ends_at_s:
+            closing.set()
+        for step in range(100):
+            held.progress = Progress(100 * turn + step, 10_000, "rows")
+
+    with daemon.held_jobs.holding(held), daemon.held_jobs.holding(held_too):
+        server.script("heartbeat", *[work] * 1000)
+        daemon.heartbeat.run(closing)
+
+    assert 60 <= len(server.beats) <= 62
+    told = [beat.held[0].progress for beat in server.beats]
+    assert [None, *(Progress(100 * turn + 99, 10_000, "rows") for turn in range(len(told) - 1))] == told
 
 
 @pytest.mark.parametrize(

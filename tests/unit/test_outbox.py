@@ -11,7 +11,7 @@ from agent_parts import JOB_ID, a_claim
 from daemon_parts import Daemon, down
 from overmind_agent.delivery import CAP_S
 from overmind_agent.jobs import NoJob
-from overmind_agent.journal.journal import KEEP_ENDED, KEEP_WAITING, SqliteJournal
+from overmind_agent.journal.journal import KEEP_ENDED, WAITING_BYTES, SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer, VirtualClock, conflict
 
@@ -99,9 +99,9 @@ def test_nothing_is_parked_under_a_number_that_nobody_gave(book: SqliteJournal) 
 def test_what_waited_for_a_week_is_parked(book: SqliteJournal) -> None:
     now = datetime.now(UTC)
 
-    book.prune(now + KEEP_WAITING - timedelta(minutes=1))
+    book.prune(now + timedelta(days=7) - timedelta(minutes=1))
     before = len(book.undelivered()), len(book.parked())
-    book.prune(now + KEEP_WAITING + timedelta(minutes=1))
+    book.prune(now + timedelta(days=7, minutes=1))
 
     assert (3, 0) == before
     assert ([], ["waited too long"] * 3) == (list(book.undelivered()), [each.why for each in book.parked()])
@@ -129,7 +129,8 @@ def test_a_job_that_is_held_is_never_forgotten(tmp_path: Path) -> None:
 
 
 def test_the_outbox_takes_no_more_room_than_it_may(tmp_path: Path) -> None:
-    """The newest words are kept: they are what still matters."""
+    """The newest words are kept: they are what still matters. Here of 5,000 bytes, else of 256 MiB."""
+    assert 256 << 20 == WAITING_BYTES
     book = SqliteJournal(tmp_path / "journal.sqlite")
     jobs = 10
     outcome = {"outcome": "x" * 1000}

@@ -29,7 +29,7 @@ class Scene:
         self.register_errors: list[Exception] = []
         self.slot = Slot(
             daemon.worker,
-            patience or Forever(),
+            patience or Forever(draw=lambda: 1.0),
             poll_wait_s=poll_wait_s,
             is_draining=daemon.draining.is_set,
             register=self._register,
@@ -37,6 +37,7 @@ class Scene:
             on_fatal=self.fatal.append,
             clock=daemon.clock,
             log=structlog.get_logger(),
+            draw=lambda: 0.5,
         )
 
     def _register(self) -> None:
