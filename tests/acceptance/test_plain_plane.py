@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 from host import Host, Submitter, inference, jsonl, reviews, wait_until
-from lossy_proxy import LossyProxy
 from plane_files import make_job
 
+from overmind_agent.testing.fault_proxy import FaultProxy, Scripted
 from server import ControlPlaneProcess, start_control_plane
 from zoo import Zoo
 
@@ -145,13 +145,14 @@ def test_a_lost_answer_changes_nothing(
 ) -> None:
     """The server did what it was asked for, and is asked again: each status and each file is there once."""
     job_id = submitter.submit(inference(reviews(2)))
-    with LossyProxy(plane.url) as proxy:
-        proxy.lose("/artifacts" if call == "POST artifacts" else f"status_name={call}")
+    plan = Scripted()
+    plan.next("/artifacts" if call == "POST artifacts" else f"status_name={call}", "reset_after")
+    with FaultProxy(plane.url, plan) as proxy:
         host = Host(tmp_path / "behind", proxy.url, plane.agent_token, zoo.url)
 
         agent = host.once()
 
-    assert 1 == len(proxy.lost)
+    assert {"reset_after": 1} == proxy.faults
     assert 6 == len(submitter.files(job_id))  # refuses two of one name
     assert ("completed", 1) == (agent.summary["outcome"], agent.summary["attempt"]), agent.raw
     assert WHOLE_LIFE == submitter.history(job_id)[-6:]
@@ -162,11 +163,12 @@ def test_a_claim_whose_answer_never_came_is_gone_on_with(
 ) -> None:
     """The agent was killed before it could ask again; the next start finds in its journal what it wanted."""
     job_id = submitter.submit(inference(reviews(2)))
-    with LossyProxy(plane.url) as proxy:
-        proxy.lose("status_name=Claimed")
+    plan = Scripted()
+    plan.next("status_name=Claimed", "reset_after")
+    with FaultProxy(plane.url, plan) as proxy:
         host = Host(tmp_path / "behind", proxy.url, plane.agent_token, zoo.url)
         first = host.start("--once")
-        wait_until(lambda: proxy.lost != [])
+        wait_until(lambda: proxy.faults.total() > 0)
         first.signal(signal.SIGKILL)
         first.exit_code()
 
