@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from plane_calls import Api, Project
+from plane_calls import Api, Project, project_on
 from postgres import Postgres
 
 from server import ControlPlaneProcess, start_control_plane
@@ -61,17 +61,19 @@ def hasty_plane(
 @pytest.fixture
 def project(plane: ControlPlaneProcess) -> Iterator[Project]:
     """A project on the patient server."""
-    made = Project(plane.url, plane.new_project())
-    yield made
-    made.close()
+    yield from project_on(plane)
+
+
+@pytest.fixture
+def stranger(plane: ControlPlaneProcess) -> Iterator[Project]:
+    """Another one there, which is to see nothing of the first."""
+    yield from project_on(plane)
 
 
 @pytest.fixture
 def hasty(hasty_plane: ControlPlaneProcess) -> Iterator[Project]:
     """A project on the hasty server."""
-    made = Project(hasty_plane.url, hasty_plane.new_project())
-    yield made
-    made.close()
+    yield from project_on(hasty_plane)
 
 
 @pytest.fixture

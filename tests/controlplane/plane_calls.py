@@ -7,13 +7,13 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
-from server import Tokens
+from server import ControlPlaneProcess, Tokens
 
 TIMEOUT_S = 35
 
@@ -168,6 +168,13 @@ class Project:
         """Give the connections back."""
         for api in (self.submit, self.agent, self.admin):
             api.close()
+
+
+def project_on(plane: ControlPlaneProcess) -> Iterator[Project]:
+    """A new project of *plane*, for a fixture to yield from."""
+    made = Project(plane.url, plane.new_project())
+    yield made
+    made.close()
 
 
 def revision(name: str, size: int, shas: list[str], salt: str, sources: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -82,14 +82,10 @@ def test_every_refusal_has_a_line(project: Project, lines: Lines) -> None:
     ] == lines(path)
 
 
-def test_what_another_project_may_not_see_is_a_refusal(
-    project: Project, plane: ControlPlaneProcess, lines: Lines
-) -> None:
+def test_what_another_project_may_not_see_is_a_refusal(project: Project, stranger: Project, lines: Lines) -> None:
     job_id = project.submit.make_job()["id"]
-    stranger = Project(plane.url, plane.new_project())
 
     assert 404 == stranger.submit.call("GET", f"/api/v2/jobs/{job_id}").status_code
-    stranger.close()
 
     eventually(lambda: [("GET", "refused", 404, None, "submit")] == lines(f"/api/v2/jobs/{job_id}"))
 

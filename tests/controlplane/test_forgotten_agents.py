@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from plane_calls import Project
 
-from server import ControlPlaneProcess
-
 
 def register_as(project: Project, agent_id: str) -> Any:
     """The id of an agent that says that it was *agent_id*."""
@@ -28,15 +26,13 @@ def test_an_id_that_is_none_of_this_servers_is_not_taken_over(project: Project, 
     assert agent_id != register_as(project, agent_id)
 
 
-def test_the_id_of_another_projects_agent_is_not_given_away(project: Project, plane: ControlPlaneProcess) -> None:
+def test_the_id_of_another_projects_agent_is_not_given_away(project: Project, stranger: Project) -> None:
     """With it, its jobs would be."""
     job_id = project.submit.make_job()["id"]
     agent_id = project.agent.register("lease")
     project.agent.say(job_id, "Claimed", agent_id, key="a")
-    other = Project(plane.url, plane.new_project())
 
-    found = register_as(other, agent_id)
+    found = register_as(stranger, agent_id)
 
     assert agent_id != found
-    assert ["superseded"] == [line["directive"] for line in other.agent.heartbeat(found, (job_id, 1))["jobs"]]
-    other.close()
+    assert ["superseded"] == [line["directive"] for line in stranger.agent.heartbeat(found, (job_id, 1))["jobs"]]

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from plane_calls import Api, Project
 
-from server import ControlPlaneProcess
-
 AN_ID = "182bd5e5-6e1a-4fe4-a799-aa6d9a6ab26e"
 
 LIST_FIELDS = {
@@ -138,16 +136,14 @@ def test_a_wrong_field_is_400_and_names_itself(
     assert message is None or [message] == patched.json()[field]
 
 
-def test_a_slug_is_taken_once_in_a_project(project: Project, plane: ControlPlaneProcess) -> None:
+def test_a_slug_is_taken_once_in_a_project(project: Project, stranger: Project) -> None:
     first = make_agent(project)
     second = make_agent(project, "other")
-    elsewhere = Project(plane.url, plane.new_project())
     told = {"name": "x", "slug": "triage", "project": project.tokens.project_id}
 
     created = project.submit.call("POST", "/api/agents/", told)
     renamed = project.submit.call("PATCH", f"/api/agents/{second['id']}/", {"slug": "triage"})
-    make_agent(elsewhere)
-    elsewhere.close()
+    make_agent(stranger)
     project.submit.call("DELETE", f"/api/agents/{first['id']}/")
     again = make_agent(project)
 
@@ -396,12 +392,10 @@ def test_a_version_that_is_no_version_is_400(submitter: Api, version: Any) -> No
     assert ["version"] == list(refused)
 
 
-def test_another_projects_agent_takes_no_dataset(project: Project, plane: ControlPlaneProcess) -> None:
-    other = Project(plane.url, plane.new_project())
-    body = {"agent": make_agent(other)["id"], "datapoints": POINTS}
+def test_another_projects_agent_takes_no_dataset(project: Project, stranger: Project) -> None:
+    body = {"agent": make_agent(stranger)["id"], "datapoints": POINTS}
 
     refused = project.submit.read("POST", "/api/datasets/", body, status=400)
-    other.close()
 
     assert {"agent": [f'Invalid pk "{body["agent"]}" - object does not exist.']} == refused
 
@@ -451,11 +445,9 @@ def test_a_job_over_a_dataset_that_is_not_there_is_400(project: Project, dataset
 
 
 def test_a_job_over_another_projects_dataset_is_400_like_an_unknown_one(
-    project: Project, plane: ControlPlaneProcess
+    project: Project, stranger: Project
 ) -> None:
-    other = Project(plane.url, plane.new_project())
-    dataset_id = make_dataset(other, make_agent(other)["id"])["id"]
-    other.close()
+    dataset_id = make_dataset(stranger, make_agent(stranger)["id"])["id"]
 
     refused = make_job(project.submit, {"dataset_id": dataset_id}, status=400)
 

@@ -130,10 +130,8 @@ def test_a_follower_of_a_job_that_is_deleted_is_let_go(project: Project, held: s
         assert b"" == pool.submit(lambda: b"".join(parts)).result(DEADLINE_S)
 
 
-def test_nobody_follows_the_log_of_another_project(project: Project, held: str, plane: Any) -> None:
-    stranger = Project(plane.url, plane.new_project())
+def test_nobody_follows_the_log_of_another_project(project: Project, held: str, stranger: Project) -> None:
 
     answer = stranger.submit.call("GET", f"/api/v2/jobs/{held}/logs?follow=1")
-    stranger.close()
 
     assert 404 == answer.status_code

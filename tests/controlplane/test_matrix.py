@@ -256,11 +256,10 @@ def test_a_wrong_role_is_403_on_every_route_and_a_right_one_is_not(project: Proj
     assert {} == answers
 
 
-def test_another_projects_things_are_404_on_every_route(project: Project, plane: ControlPlaneProcess) -> None:
+def test_another_projects_things_are_404_on_every_route(project: Project, stranger: Project) -> None:
     made = things(project)
     nothing = dict.fromkeys(made, NOBODY) | {name: made[name] for name in ("subject_type", "subject_id", "sha")}
     nothing |= {"resource_type": "job", "sha": "0" * 96}
-    stranger = Project(plane.url, plane.new_project())
     upload = stranger.submit.upload(b"{}", "rows.json")
 
     answers = {}
@@ -271,7 +270,6 @@ def test_another_projects_things_are_404_on_every_route(project: Project, plane:
         unknown = send(stranger.admin, call, nothing | {"project_id": stranger.tokens.project_id}, upload)
         if theirs.status_code != 404 or ("project" not in call.path and masked(theirs) != masked(unknown)):
             answers[call.named] = (theirs.status_code, theirs.text, unknown.text)
-    stranger.close()
 
     assert {} == answers
     assert "Pending" == project.submit.status(made["job_id"])
@@ -282,9 +280,8 @@ def masked(answer: Any) -> tuple[int, str]:
     return answer.status_code, re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "…", answer.text)
 
 
-def test_another_projects_things_are_in_no_list(project: Project, plane: ControlPlaneProcess) -> None:
+def test_another_projects_things_are_in_no_list(project: Project, stranger: Project) -> None:
     things(project)
-    stranger = Project(plane.url, plane.new_project())
 
     listed = {
         call.path: stranger.admin.read("GET", call.path)
@@ -294,7 +291,6 @@ def test_another_projects_things_are_in_no_list(project: Project, plane: Control
         and not IN_PATH.search(call.path)
         and call.path.count("/") <= 3
     }
-    stranger.close()
 
     totals = {
         path: page.get("total", page.get("count"))

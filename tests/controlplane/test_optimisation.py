@@ -12,7 +12,6 @@ from plane_calls import Api, Project
 from test_dialects import make_dataset, make_in_optimisation, root
 
 from overmind_controlplane.optimisation.records import read_progress
-from server import ControlPlaneProcess
 
 VERSION = "182bd5e5-6e1a-4fe4-a799-aa6d9a6ab26e"
 KEYS = {
@@ -128,23 +127,21 @@ def test_a_body_that_is_no_object_is_400_with_a_message(project: Project, raw: b
     assert (400, ["message"]) == (answer.status_code, list(answer.json()))
 
 
-def test_what_is_not_there_is_404_with_a_message(project: Project, plane: ControlPlaneProcess) -> None:
-    other = Project(plane.url, plane.new_project())
-    body = {"prompt_template_version_id": VERSION, "dataset_id": make_dataset(other)}
+def test_what_is_not_there_is_404_with_a_message(project: Project, stranger: Project) -> None:
+    body = {"prompt_template_version_id": VERSION, "dataset_id": make_dataset(stranger)}
     job_id = make_in_optimisation(project)
     inference = project.submit.make_job()["id"]
 
     answers = [
         project.submit.call("POST", root(project), body),
-        project.submit.call("GET", root(other)),
+        project.submit.call("GET", root(stranger)),
         project.submit.call("GET", f"{root(project)}/{VERSION}"),
         project.submit.call("GET", f"{root(project)}/x"),
         project.submit.call("GET", f"{root(project)}/{inference}"),
-        other.submit.call("GET", f"{root(other)}/{job_id}"),
-        other.submit.call("POST", f"{root(other)}/{job_id}/cancel"),
+        stranger.submit.call("GET", f"{root(stranger)}/{job_id}"),
+        stranger.submit.call("POST", f"{root(stranger)}/{job_id}/cancel"),
         project.submit.call("GET", "/api/v2/projects/x/nothing"),
     ]
-    other.close()
 
     assert [(404, ["message"])] * len(answers) == [(one.status_code, list(one.json())) for one in answers]
 

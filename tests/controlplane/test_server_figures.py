@@ -11,7 +11,6 @@ from plane_calls import Project
 
 from overmind_controlplane.serving.metrics import METRICS, PREFIX
 from overmind_controlplane.serving.traffic import Traffic, dialect_of
-from server import ControlPlaneProcess
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "seeing-inside.md"
 
@@ -50,13 +49,11 @@ def test_what_is_final_is_not_counted(project: Project) -> None:
     assert {} == _of_jobs(_figures(project))
 
 
-def test_another_projects_jobs_are_not_shown(project: Project, plane: ControlPlaneProcess) -> None:
-    other = Project(plane.url, plane.new_project())
-    other.submit.make_job({"a": 1})
+def test_another_projects_jobs_are_not_shown(project: Project, stranger: Project) -> None:
+    stranger.submit.make_job({"a": 1})
 
     found = _of_jobs(_figures(project))
 
-    other.close()
     assert {} == found
 
 

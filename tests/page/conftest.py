@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from page_scenes import Scene
-from plane_calls import Project
+from plane_calls import Project, project_on
 from playwright.sync_api import Browser, sync_playwright
 
 from server import ControlPlaneProcess, start_control_plane
@@ -38,9 +38,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlaneProc
 @pytest.fixture
 def project(plane: ControlPlaneProcess) -> Iterator[Project]:
     """A project of one test."""
-    made = Project(plane.url, plane.new_project())
-    yield made
-    made.close()
+    yield from project_on(plane)
 
 
 @pytest.fixture
