@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from host import Agent, Host, Submitter, inference, reviews, wait_until
+from host import Agent, Host, Submitter, wait_until
 from plane_files import make_job
 
+import small_jobs
 from overmind_agent.testing import fail_points
+from server import ControlPlaneProcess
+from small_jobs import SmallJob
+from zoo import Zoo
 
 PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"
 JOB_ENV = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", fail_points.PLAN, fail_points.LOG, fail_points.WHOSE)
@@ -24,24 +30,40 @@ job_env = {json.dumps(JOB_ENV)}
 min_free_bytes = 0
 nice = 0
 """
+MODEL = """
+[models.{name}]
+base_url = "{url}"
+model = "{name}"
+max_concurrency = 1
+input_price = 1.0
+output_price = 1.0
+"""
 BUG = 70
-ONE = ("--once", "--wait", "3")
+ONCE = ("--once",)
+DAEMON = ("--max-jobs", "1", "--idle-timeout", "3")  # with a nursery, which forks its children
 STARTS = 5  # of an agent, until its job is at its end
+ENDS = ("Completed", "Failed", "Canceled")
+LEDGER = SmallJob("ledger", {"ledger": "{ledger}"}, pictures=("output.bin",))
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: its type, its parameters, given the file of its ledger, and whether it has an input file."""
+    """A small job, whether it has an input file, and how its agent is run."""
 
-    job_type: str
-    parameters: Callable[[Path], dict[str, Any]]
+    job: SmallJob
     has_input: bool = False
+    run: Sequence[str] = ONCE
 
 
 # One line for each job type that is swept.
 KINDS = {
-    "ledger": Kind("ledger", lambda ledger: {"ledger": str(ledger)}, has_input=True),
-    "inference": Kind("inference", lambda _ledger: inference(reviews(3))),
+    "ledger": Kind(LEDGER, has_input=True),
+    "inference": Kind(small_jobs.INFERENCE),
+    "uploaded_outputs_setup": Kind(small_jobs.UPLOADED_OUTPUTS),
+    "judge_scoring": Kind(small_jobs.JUDGE_SCORING),
+    "prompt_tuning": Kind(small_jobs.PROMPT_TUNING),
+    "model_backtesting": Kind(small_jobs.MODEL_BACKTESTING),
+    "daemon": Kind(LEDGER, has_input=True, run=DAEMON),
 }
 
 
@@ -52,90 +74,148 @@ class Swept:
 
     Attributes:
         where: the boundary, as it was passed.
+        boundaries: all that the disturbed process passed.
         code: of the first start.
         had_result: whether the work was done when the first start ended.
-        runs: how often the work was begun, in the first start and in all.
+        again: children that later starts began.
+        calls: of chat models, in all.
         history: of the job.
         left: what the journal still waits to say.
         children: the processes of jobs that are still there.
+        files: the job's result files, by name.
+        resumed_s: from the second start to its first word about the job; None when it had none to say.
+        took_s: from the first start to the end of the last one.
         said: the last lines of the first start, where it ended with a traceback.
     """
 
     where: str
+    boundaries: Sequence[str]
     code: int
     had_result: bool
-    runs: tuple[int, int]
+    again: int
+    calls: int
     history: list[str]
     message: str | None
     left: int
     children: list[int]
+    files: dict[str, bytes] = field(repr=False)
+    resumed_s: float | None
+    took_s: float
     said: str
 
 
 class Bench:
-    """A folder for hosts, one for each point; *token* is an agent's."""
+    """A folder for hosts; each point has a host, a zoo of models and a project of its own. Safe from any thread."""
 
-    def __init__(self, folder: Path, url: str, token: str, models: str, submitter: Submitter) -> None:
+    def __init__(self, folder: Path, plane: ControlPlaneProcess) -> None:
         self.folder = folder
-        self._parts = (url, token, models)
-        self._submitter = submitter
+        self._plane = plane
+        self._lock = threading.Lock()
+        self._undisturbed: dict[tuple[str, str], Swept] = {}
 
-    def boundaries(self, kind: str, whose: str) -> list[str]:
-        """Those of an undisturbed run."""
-        swept = self.sweep(kind, "0=kill", whose)
-        assert "Completed" == swept.history[-1]
-        return (self.folder / f"{kind}-{whose}-0-kill" / "boundaries").read_text().splitlines()
+    def undisturbed(self, kind: str, whose: str = "agent") -> Swept:
+        """A run to which nothing happened; `boundaries` are those of *whose*."""
+        if (kind, whose) not in self._undisturbed:
+            swept = self.sweep(kind, "0=kill", whose)
+            assert "Completed" == swept.history[-1], swept
+            self._undisturbed[kind, whose] = swept
+        return self._undisturbed[kind, whose]
 
     def sweep(self, kind: str, plan: str, whose: str = "agent") -> Swept:
         """One job, disturbed as *plan* says, to its end."""
-        host = Host(self.folder / f"{kind}-{whose}-{plan.replace('=', '-')}", *self._parts, more=AGENT)
-        log = host.folder / "boundaries"
+        log = self.folder / f"{kind}-{whose}-{plan.replace('=', '-')}.boundaries"
         environment = fail_points.environment(plan, whose=whose, log=log)
         environment["PYTHONPATH"] += f":{PYTHON_PATH}"
-        return self._whole(host, kind, plan, lambda: host.start(*ONE, **environment))
+        return self._whole(kind, log.stem, plan, lambda host, run: host.start(*run, **environment), log)
 
     def sweep_within(self, kind: str, name: str, within: Sequence[str]) -> Swept:
         """One job whose agent is first started by the command *within*, to its end; *name* is the point's."""
-        host = Host(self.folder / f"{kind}-{name}", *self._parts, more=AGENT)
-        return self._whole(host, kind, name, lambda: host.start(*ONE, within=within, PYTHONPATH=str(PYTHON_PATH)))
+        path = {"PYTHONPATH": str(PYTHON_PATH)}
+        log = self.folder / f"{kind}-{name}.boundaries"
+        return self._whole(kind, log.stem, name, lambda host, run: host.start(*run, within=within, **path), log)
 
-    def _whole(self, host: Host, kind: str, plan: str, start: Callable[[], Agent]) -> Swept:
-        try:
-            return self._sweep(host, kind, plan, start)
-        finally:
-            host.stop_all()
+    def _whole(
+        self, kind: str, name: str, plan: str, start: Callable[[Host, Sequence[str]], Agent], log: Path
+    ) -> Swept:
+        with self._lock:
+            tokens = self._plane.new_project()
+        submitter = Submitter(self._plane.url, tokens.submit)
+        with Zoo(KINDS[kind].job.models) as zoo, closing(submitter):
+            host = _host(self.folder / name, self._plane.url, tokens.agent, KINDS[kind], zoo.url)
+            try:
+                return _sweep(host, KINDS[kind], plan, lambda run: start(host, run), log, zoo, submitter)
+            finally:
+                host.stop_all()
 
-    def _submit(self, kind: Kind, ledger: Path) -> str:
-        whom = self._submitter
-        if not kind.has_input:
-            return whom.submit(kind.parameters(ledger), job_type=kind.job_type)
-        return make_job(whom.url, whom.token, b"", "input.txt", kind.parameters(ledger), job_type=kind.job_type)
 
-    def _sweep(self, host: Host, kind: str, plan: str, start: Callable[[], Agent]) -> Swept:
-        ledger, log = host.folder / "ledger", host.folder / "boundaries"
-        job_id = self._submit(KINDS[kind], ledger)
-        first = start()
-        code = first.exit_code()
-        had_result = (host.state / "jobs" / job_id / "result.json").exists()
-        begun = _begun(ledger, job_id)
-        for _ in range(STARTS):
-            is_over = self._submitter.history(job_id)[-1] in ("Completed", "Failed", "Canceled")
-            if is_over and not _left(host.state / "journal.sqlite"):
-                break
-            host.start("--once", "--wait", "0" if is_over else "7", PYTHONPATH=str(PYTHON_PATH)).exit_code()
-        children = _still_there(host)
-        passed = log.read_text().splitlines() if log.exists() else [""]
-        return Swept(
-            where=passed[-1] if code == -signal.SIGKILL else plan,
-            code=code,
-            had_result=had_result,
-            runs=(begun, _begun(ledger, job_id)),
-            history=self._submitter.history(job_id),
-            message=self._submitter.job(job_id)["status_history"][-1].get("message"),
-            left=_left(host.state / "journal.sqlite"),
-            children=children,
-            said="\n".join(first.raw[-12:]) if code == BUG else "",
-        )
+def _host(folder: Path, url: str, token: str, kind: Kind, models: str) -> Host:
+    more = AGENT.replace('"inference"', f'"inference", "{kind.job.job_type}"')
+    host = Host(folder, url, token, models, more=more)
+    before, _, after = host.config.read_text().partition("[models.local]")
+    told = "".join(MODEL.format(name=name, url=models) for name in kind.job.models)
+    host.config.write_text(f"{before}{told}[logging]{after.partition('[logging]')[2]}")
+    return host
+
+
+def _submit(kind: Kind, submitter: Submitter, ledger: Path) -> str:
+    told = {name: str(ledger) if value == "{ledger}" else value for name, value in kind.job.parameters.items()}
+    if not kind.has_input:
+        return submitter.submit(told, job_type=kind.job.job_type)
+    return make_job(submitter.url, submitter.token, b"", "input.txt", told, job_type=kind.job.job_type)
+
+
+def _sweep(
+    host: Host,
+    kind: Kind,
+    plan: str,
+    start: Callable[[Sequence[str]], Agent],
+    log: Path,
+    zoo: Zoo,
+    submitter: Submitter,
+) -> Swept:
+    journal = host.state / "journal.sqlite"
+    job_id = _submit(kind, submitter, host.folder / "ledger")
+    began_s = time.monotonic()
+    first = start(_for(kind, wait_s=3))
+    code = first.exit_code()
+    had_result = (host.state / "jobs" / job_id / "result.json").exists()
+    later: list[Agent] = []
+    while len(later) < STARTS:
+        is_over = submitter.history(job_id)[-1] in ENDS
+        if is_over and not _left(journal):
+            break
+        later.append(host.start(*_for(kind, wait_s=0 if is_over else 7), PYTHONPATH=str(PYTHON_PATH)))
+        later[-1].exit_code()
+    took_s = time.monotonic() - began_s
+    passed = log.read_text().splitlines() if log.exists() else [""]
+    return Swept(
+        where=passed[-1] if code == -signal.SIGKILL else plan,
+        boundaries=passed,
+        code=code,
+        had_result=had_result,
+        again=sum(line["event"] == "child.started" for agent in later for line in agent.lines),
+        calls=zoo.total,
+        history=submitter.history(job_id),
+        message=submitter.job(job_id)["status_history"][-1].get("message"),
+        left=_left(journal),
+        children=_still_there(host),
+        files=submitter.files(job_id),
+        resumed_s=_first_word_s(later[0], job_id) if later else None,
+        took_s=took_s,
+        said="\n".join(first.raw[-12:]) if code == BUG else "",
+    )
+
+
+def _for(kind: Kind, *, wait_s: int) -> Sequence[str]:
+    return (*kind.run, "--wait", str(wait_s)) if kind.run == ONCE else kind.run
+
+
+def _first_word_s(agent: Agent, job_id: str) -> float | None:
+    """From the start of *agent* to the first line that it wrote about the job."""
+    for line in agent.lines:
+        if line.get("job_id") == job_id:
+            return datetime.fromisoformat(line["timestamp"]).timestamp() - agent.started_at
+    return None
 
 
 def _still_there(host: Host) -> list[int]:
@@ -145,19 +225,12 @@ def _still_there(host: Host) -> list[int]:
     return host.children()
 
 
-def _begun(ledger: Path, job_id: str) -> int:
-    if not ledger.exists():
-        return 0
-    lines = map(json.loads, ledger.read_text().splitlines())
-    return sum(line["what"] == "begun" and line["job_id"] == job_id for line in lines)
-
-
 def _left(journal: Path) -> int:
     if not journal.exists():
         return 0
-    db = sqlite3.connect(journal)
-    try:
-        (found,) = db.execute("SELECT count(*) FROM outbox WHERE fate IS NULL").fetchone()
-    finally:
-        db.close()
+    with closing(sqlite3.connect(journal)) as db:
+        try:
+            (found,) = db.execute("SELECT count(*) FROM outbox WHERE fate IS NULL").fetchone()
+        except sqlite3.OperationalError:  # killed before there was a table
+            return 0
     return int(found)

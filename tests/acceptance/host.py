@@ -42,11 +42,12 @@ level = "debug"
 
 
 class Agent:
-    """A running `overmind-agent`; `lines` are its log events as they come."""
+    """A running `overmind-agent`, started at `started_at`; `lines` are its log events as they come."""
 
     def __init__(
         self, arguments: Iterable[str], environment: dict[str, str], *, within: Iterable[str] = ()
     ) -> None:
+        self.started_at = time.time()
         self.process = subprocess.Popen(
             [*within, COMMAND, *arguments],
             env=environment,

@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from crash_points import Bench, Swept
-from host import Submitter
+from crash_points import ENDS, Bench, Swept
 
 from server import ControlPlaneProcess
-from zoo import Zoo
 
 MOST = 300  # of one kind, after which something is wrong with the counting
 SYNC, NAME, WRITE = "fsync,fdatasync", "rename,unlink,unlinkat,mkdir", "pwrite64"
@@ -34,10 +32,10 @@ KINDS = [
 
 
 @pytest.fixture
-def bench(tmp_path: Path, plane: ControlPlaneProcess, zoo: Zoo, submitter: Submitter) -> Bench:
+def bench(tmp_path: Path, plane: ControlPlaneProcess) -> Bench:
     folder = tmp_path / "hosts"
     folder.mkdir()
-    return Bench(folder, plane.url, plane.agent_token, zoo.url, submitter)
+    return Bench(folder, plane)
 
 
 @pytest.mark.timeout(1800)
@@ -73,9 +71,9 @@ def _is_disturbed(trace: Path) -> bool:
 
 def _faults(swept: Swept) -> list[str]:
     faults = []
-    if swept.history[-1] not in ("Completed", "Failed"):
+    if swept.history[-1] not in ENDS:
         faults.append(f"it went {swept.history}: {swept.message}")
-    if swept.had_result and swept.runs[0] != swept.runs[1]:
+    if swept.had_result and swept.again:
         faults.append("work was done again though its result was there")
     if swept.left:
         faults.append(f"{swept.left} statuses were never delivered")

@@ -7,7 +7,6 @@ of an undisturbed job, byte for byte but for the clock, and pay again for the ca
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import sqlite3
@@ -20,78 +19,29 @@ from typing import Any
 import pytest
 from child_process import Child
 
+import small_jobs
 from overmind_agent.testing import fail_points
 from overmind_executors.contract import ModelEndpoint
-from zoo import Model, Zoo
-from zoo_judges import draw
-from zoo_writers import by_question, rows, tuned
+from small_jobs import SmallJob, comparable, timeless
+from zoo import Zoo
 
 SHARE = {"prompt_tuning": 2, "model_backtesting": 1}  # boundaries that `make test` tries
 PATIENCE_S = 300  # a whole sweep takes long enough for the machine to have other work, too
-# What a clock says, and how often a life began: it differs between two undisturbed jobs, too.
-OF_THE_RUN = frozenset(
-    {"latency_ms", "started_at", "p50_ms", "p95_ms", "pareto", "calling_s", "resumed_calls", "resumed_steps",
-     "report_markdown", "fastest", "avg_latency_ms"}
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A type of job: its parameters, and its models in the zoo; `pictures` are files that show latencies."""
-
-    job_type: str
-    parameters: Mapping[str, Any]
-    models: Mapping[str, Model]
-    pictures: tuple[str, ...] = ()
-
-
-def _knows(name: str, share: float) -> Model:
-    return lambda messages: "fine" if draw(name, messages[-1]["content"]) < share else "poor"
-
-
-KINDS = {
-    "prompt_tuning": Kind(
-        "prompt_tuning",
-        {
-            "items": rows(16),
-            "prompt": "Say right or wrong. worth=0.3",
-            "target": {"model": "tuned", "temperature": 0.0},
-            "analyzer_model": "writer",
-            "num_iterations": 1,
-            "candidates_per_iteration": 2,
-            "examples_per_candidate": 2,
-            "concurrency": 1,
-        },
-        {"tuned": tuned, "writer": by_question(lambda number: f"Style {number}. worth=0.{number % 30 + 70}")},
-    ),
-    "model_backtesting": Kind(
-        "model_backtesting",
-        {
-            "items": [{"id": f"r{n}", "input": f"question {n}"} for n in range(14)],
-            "current_model": "old",
-            "models": ["good", "bad"],
-            "evaluators": [{"kind": "contains", "value": "fine"}],
-            "racing": {"first_rows": 10, "alpha": 0.05},
-            "concurrency": 1,
-        },
-        {name: _knows(name, share) for name, share in {"old": 0.5, "good": 1.0, "bad": 0.0}.items()},
-        ("report.html", "report.md", "pareto.svg"),
-    ),
-}
+KINDS = {job.job_type: job for job in (small_jobs.PROMPT_TUNING, small_jobs.MODEL_BACKTESTING)}
 
 
 @dataclass
 class Undisturbed:
     """What a job makes that nobody disturbs."""
 
-    kind: Kind
+    kind: SmallJob
     files: Mapping[str, Any]
     outcome: Any
     calls: int
     boundaries: list[str] = field(default_factory=list)
 
 
-def _start(folder: Path, zoo: Zoo, kind: Kind, *, attempt: int, plan: str = "") -> Child:
+def _start(folder: Path, zoo: Zoo, kind: SmallJob, *, attempt: int, plan: str = "") -> Child:
     armed = fail_points.environment(plan, whose="job", log=folder.parent / "boundaries") if plan else {}
     child = Child(folder, environment=armed)
     models = [
@@ -101,24 +51,10 @@ def _start(folder: Path, zoo: Zoo, kind: Kind, *, attempt: int, plan: str = "") 
     return child.order(job_type=kind.job_type, attempt=attempt, parameters=dict(kind.parameters), models=models)
 
 
-def _timeless(value: Any) -> Any:
-    """*value* without what a clock said; paid calls are counted by the zoo."""
-    if isinstance(value, dict):
-        return {key: _timeless(one) for key, one in value.items() if key not in OF_THE_RUN and key != "model_calls"}
-    return [_timeless(one) for one in value] if isinstance(value, list) else value
-
-
-def _made(folder: Path, kind: Kind, *, is_exact: bool) -> dict[str, Any]:
+def _made(folder: Path, job: SmallJob, *, is_exact: bool) -> dict[str, Any]:
     """The result files; *is_exact*: also those that say how many calls were made."""
-    found: dict[str, Any] = {}
-    for path in sorted((folder / "output").iterdir()):
-        if path.name in kind.pictures or path.name == "manifest.json":
-            continue
-        if path.suffix in (".json", ".jsonl"):
-            found[path.name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
-        elif is_exact or not path.name.startswith("report"):
-            found[path.name] = path.read_bytes()
-    return found
+    files = {path.name: path.read_bytes() for path in (folder / "output").iterdir()}
+    return comparable(files, job.pictures, is_exact=is_exact)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -132,7 +68,7 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         calls = zoo.total
     boundaries = (folder.parent / "boundaries").read_text().splitlines()
     made = _made(folder, kind, is_exact=True)
-    return Undisturbed(kind, made, _timeless(result["outcome"]), calls, boundaries)
+    return Undisturbed(kind, made, timeless(result["outcome"]), calls, boundaries)
 
 
 @pytest.mark.timeout(3600)
@@ -164,7 +100,7 @@ def _faults(expected: Undisturbed, place: Path, point: int) -> Iterator[str]:
         if not expected.calls <= zoo.total <= expected.calls + in_flight:
             yield f"{zoo.total} calls, {before} of them before the kill and {in_flight} in flight"
         is_exact = zoo.total == expected.calls and not in_flight
-    if expected.outcome != _timeless(result.get("outcome")):
+    if expected.outcome != timeless(result.get("outcome")):
         yield f"the outcome differs: {result}"
     made = _made(folder, kind, is_exact=is_exact)
     yield from (f"{name} differs" for name in made if made[name] != expected.files[name])
