@@ -141,6 +141,7 @@ class Daemon:
         self.journal.remember_agent(self.plane.agent_id or "")
         self.workspaces = DiskWorkspaces(self.folder / "jobs")
         self.held_jobs = HeldJobs()
+        self.held_jobs.keep(self.journal.leased(), self.clock)
         self.admission = Admission({"disk": self.refusal})
         self.capacity = Capacity(self.slots, self.weights, self.clock)
         self.draining = threading.Event()

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -115,42 +115,49 @@ class HeldJobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
-        self._unsaid: dict[str, HeldJob] = {}
+        self._kept: dict[str, HeldJob] = {}
         self._unwanted: dict[str, StopReason] = {}
         self._changed = threading.Condition()
 
     @contextmanager
     def holding(self, held: HeldJob, *, is_said: Callable[[], bool] = lambda: True) -> Iterator[HeldJob]:
         """
-        Heartbeats name *held* until the block ends, and after it as long as its last word waits to be delivered:
-        a lease that ran out meanwhile would give a finished job to somebody else.
+        Heartbeats name *held* until the block ends, and after it as long as it is to be gone on with, or its last
+        word waits to be delivered: a lease that ran out meanwhile would give a finished job to somebody else.
 
         Args:
-            is_said: whether nothing of it waits any more; asked at the end of the block. Later `said` tells.
+            is_said: whether nothing more comes of it; asked at the end of the block. Later `said` tells.
         """
         job_id = held.claim.job.id
         with self._changed:
             self._jobs[job_id] = held
             if (reason := self._unwanted.pop(job_id, None)) is not None:
                 held.ask_to_stop(reason)
-            self._unsaid.pop(job_id, None)
+            self._kept.pop(job_id, None)
             self._changed.notify_all()
         try:
             yield held
         finally:
             with self._changed:
-                self._unsaid[job_id] = self._jobs.pop(job_id)
+                self._kept[job_id] = self._jobs.pop(job_id)
                 self._changed.notify_all()
             # After it was noted, so that a delivery at this very moment is seen here or takes it out itself.
             if is_said():
                 self.said(job_id, held.claim.attempt)
 
-    def said(self, job_id: str, attempt: int) -> None:
-        """The last word about *attempt* was delivered, or refused."""
+    def keep(self, claims: Iterable[Claim], clock: Clock) -> None:
+        """Heartbeats name *claims*, which an earlier start has left, until they are held again, or `said`."""
         with self._changed:
-            unsaid = self._unsaid.get(job_id)
-            if unsaid is not None and unsaid.claim.attempt == attempt:
-                del self._unsaid[job_id]
+            for claim in claims:
+                self._kept[claim.job.id] = HeldJob(claim, clock, claimed_at_s=clock.now_s())
+            self._changed.notify_all()
+
+    def said(self, job_id: str, attempt: int) -> None:
+        """Nothing more comes about *attempt*: its last word was delivered or refused, or it is no longer ours."""
+        with self._changed:
+            kept = self._kept.get(job_id)
+            if kept is not None and kept.claim.attempt == attempt:
+                del self._kept[job_id]
 
     def all(self) -> tuple[HeldJob, ...]:
         """The held jobs, oldest first."""
@@ -158,9 +165,9 @@ class HeldJobs:
             return tuple(self._jobs.values())
 
     def leased(self) -> tuple[HeldJob, ...]:
-        """The jobs whose leases are to be kept: those that are held, and those with a last word on its way."""
+        """The jobs whose leases are to be kept: held, waiting for a slot, or with a last word on its way."""
         with self._changed:
-            return (*self._jobs.values(), *self._unsaid.values())
+            return (*self._jobs.values(), *self._kept.values())
 
     def find(self, job_id: str) -> HeldJob | None:
         """The held job of that id."""
@@ -198,9 +205,9 @@ class HeldJobs:
     def wait_for_any(self, timeout_s: float) -> bool:
         """Wait until a lease is to be kept, at most *timeout_s* seconds or until `wake`; returns whether one is."""
         with self._changed:
-            if not self._jobs and not self._unsaid:
+            if not self._jobs and not self._kept:
                 self._changed.wait(timeout_s)
-            return bool(self._jobs or self._unsaid)
+            return bool(self._jobs or self._kept)
 
     def wake(self) -> None:
         """End all waits."""

@@ -26,6 +26,22 @@ class Membership:
         self._telling = threading.Lock()
         self.is_registered = False
 
+    def return_to(self, plane: ControlPlane, reach_s: float) -> None:
+        """
+        As `register`, at the start of the daemon: what an earlier start left is kept alive first, and from then on.
+
+        That start may have been killed a moment before its leases run out, and the calls of a registration take
+        their time on a bad network.
+        """
+        us = self._standing
+        us.held_jobs.keep(self._journal.leased(), us.clock)
+        if lines := us.held_jobs.lines():
+            try:
+                plane.heartbeat(lines, draining=False, wait_s=0)
+            except OvermindAgentError as error:  # registering is tried again and again, and says what is wrong
+                self._log.info("leases.not_renewed", jobs=len(lines), error=str(error))
+        self.register(plane, reach_s)
+
     def register(self, plane: ControlPlane, reach_s: float) -> None:
         """
         Make the agent known, and what this host has for jobs. Returns without when the daemon drains meanwhile.

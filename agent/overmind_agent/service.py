@@ -218,7 +218,7 @@ class Service:
             self._crew = Crew(us, self._state, self._planes, self._membership, self._telemetry, supervisor)
             self._tell_what_is_in_the_way()
             at_end.enter_context(closing(self._control(supervisor, reload)))
-            supervisor.watch([threading.Thread(target=self._membership.register, args=[first_plane, reach_s])])
+            supervisor.watch([threading.Thread(target=self._membership.return_to, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
             duties.start(
                 Duty("sweep", SWEEP_EVERY_S, self._sweep),

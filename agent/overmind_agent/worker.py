@@ -163,8 +163,7 @@ class Worker:
             return held if isinstance(held, NoJob) else self._run(held)
 
     def _run(self, held: HeldJob) -> Ended:
-        job_id, attempt = held.claim.job.id, held.claim.attempt
-        with self._held_jobs.holding(held, is_said=lambda: self._journal.last_fate(job_id, attempt) != "waiting"):
+        with self._held_jobs.holding(held, is_said=lambda: self._is_said(held.claim)):
             try:
                 ended = self._job_run(held)
             except OvermindAgentError:
@@ -178,6 +177,10 @@ class Worker:
         if ended.reason == StopReason.LEASE_LOST and self._is_still_held(held.claim):
             self._interrupted.put(held.claim)
         return ended
+
+    def _is_said(self, claim: Claim) -> bool:
+        """Whether nothing more comes of it: no word waits, and it is not to be gone on with."""
+        return self._journal.last_fate(claim.job.id, claim.attempt) != "waiting" and not self._is_still_held(claim)
 
     def _is_still_held(self, claim: Claim) -> bool:
         """Not so after the control plane refused a status: what follows it would be refused as well."""
@@ -232,6 +235,7 @@ class Worker:
         directive = orders.directives.get(claim.job.id)
         if directive is not Directive.CONTINUE:
             self._journal.lose(claim.job.id)
+            self._held_jobs.said(claim.job.id, claim.attempt)
             self._log.info("job.lost", job_id=claim.job.id, attempt=claim.attempt, directive=directive)
             return None
         held = HeldJob(claim, self._clock, claimed_at_s=asked_at_s)

@@ -110,10 +110,17 @@ class Machine:
         self.agent: Agent | None = None
         self.frozen_until_s = 0.0
         self.starts_at_s = 0.0
+        self._starts: list[Agent] = []
 
     def start(self) -> None:
         """Start the agent."""
         self.agent = self.host.start("--log-level", "info", PYTHONPATH=str(PYTHON_PATH))
+        self._starts.append(self.agent)
+
+    def write_log(self) -> None:
+        """What all its starts have said, for whoever looks into a run that failed."""
+        lines = [line for agent in self._starts for line in agent.raw]
+        (self.host.folder / "log.jsonl").write_text("\n".join(lines))
 
     def is_up(self) -> bool:
         """Whether its process is there, frozen or not."""
@@ -244,6 +251,7 @@ def run(
         finally:
             for machine in machines:
                 machine.host.stop_all()
+                machine.write_log()
     record = history.read(
         plane.data / "control-plane.db",
         ledger,

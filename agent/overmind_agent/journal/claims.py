@@ -94,3 +94,12 @@ class ClaimTable(OutboxTable):
         """See Journal."""
         rows = self._all("SELECT document FROM claim WHERE state = 'held' ORDER BY changed_at")
         return [CLAIM.validate_json(document) for (document,) in rows]
+
+    def leased(self) -> Sequence[Claim]:
+        """Jobs whose leases are worth keeping: those that have not ended, and those whose last word waits."""
+        rows = self._all(
+            "SELECT document FROM claim WHERE state = 'held' OR (state = 'ended' AND EXISTS"
+            " (SELECT 1 FROM outbox WHERE outbox.job_id = claim.job_id AND outbox.attempt = claim.attempt"
+            " AND fate IS NULL)) ORDER BY changed_at"
+        )
+        return [CLAIM.validate_json(document) for (document,) in rows]
