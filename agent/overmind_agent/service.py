@@ -297,6 +297,7 @@ class Service:
         wall_clock.look()
         duties.look()
         self._telemetry.turn()
+        self._standing.outside.logs.tell_repeats()
 
     def _on_refused(self, error: AuthError) -> None:
         """A daemon goes on without: a new token may be on its way, and its jobs may still be finished."""

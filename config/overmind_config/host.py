@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TextIO
 
 _SECRET: Final = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
@@ -32,6 +32,18 @@ def service_manager(environ: Mapping[str, str] | None = None) -> ServiceManager:
     is_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     watchdog_s = int(digits) / 1e6 if digits.isdecimal() and int(digits) > 0 and is_for_us else None
     return ServiceManager(environ.get("NOTIFY_SOCKET") or None, watchdog_s)
+
+
+def is_journal(stream: TextIO | None, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether *stream* leads straight into systemd's journal, as `JOURNAL_STREAM` says."""
+    named = (os.environ if environ is None else environ).get("JOURNAL_STREAM", "")
+    if stream is None or not named:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
 
 
 def job_environment(allowed: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:

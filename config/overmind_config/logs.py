@@ -3,6 +3,7 @@ Logging: one line an event, JSON for machines, coloured for people, the same for
 
 A line is written whole, or ends where its reader stopped reading; and a stream that does not take it never stops
 the work: the lines that were lost are counted, and the next one that gets through is preceded by their number.
+What is an error's repetition is said once a minute (`repeats`). In systemd's journal each line has its level.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from overmind_config import host
 from overmind_config.redaction import Redactor
+from overmind_config.repeats import Repeats
 
 OURS: Final = "overmind"
 _JSON: Final = structlog.processors.JSONRenderer()
@@ -51,12 +56,17 @@ class Logs:
         """How many lines the stream did not take, since the start."""
         return self._handler.lost_lines
 
+    def tell_repeats(self) -> None:
+        """Say what was held back, as far as its minute is over. To be called now and then, from any thread."""
+        self._handler.tell_repeats()
+
     def set_level(self, level: str) -> None:
         """The lowest level of our own events, from now on."""
         self._threshold.set(level)
 
     def close(self) -> None:
-        """Take the set-up back."""
+        """Take the set-up back; what was held back is said before that."""
+        self._handler.tell_repeats(is_end=True)
         logging.getLogger().removeHandler(self._handler)
         logging.getLogger(OURS).removeHandler(self._handler)
         structlog.reset_defaults()
@@ -69,6 +79,7 @@ def configure(
     style: str = "auto",
     secrets: Iterable[str] = (),
     bound: dict[str, Any] | None = None,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> Logs:
     """
     Set up logging for this process; a later call takes the place of an earlier one.
@@ -80,11 +91,12 @@ def configure(
         style: `json`, `pretty`, or `auto`: pretty on a terminal.
         secrets: masked wherever they appear.
         bound: goes into every line that a machine reads, such as `agent` and `agent_version`.
+        now_s: by which a minute is measured.
     """
     redactor = Redactor(secrets)
     is_terminal = stream is not None and stream.isatty()
     is_pretty = style == "pretty" or (style == "auto" and is_terminal)
-    handler = LineHandler(stream)
+    handler = LineHandler(stream, Repeats(now_s), is_journal=host.is_journal(stream))
     known = bound or {}
     render = _pretty(is_terminal, known) if is_pretty else [_JSON]
     handler.setFormatter(_formatter(redactor, known, *render))
@@ -186,6 +198,8 @@ def _pretty(colors: bool, bound: Container[str]) -> Sequence[Processor]:
     )
 
 
+# As sd-daemon(3) has them.
+_PRIORITY: Final = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 READER_S: Final = 1.0
 """How long a line waits for whoever reads the log."""
 
@@ -198,26 +212,56 @@ class LineHandler(logging.Handler):
     the way. Anything else is written to past Python's buffers: what a full disk refused must not stay in them
     and fail again when the process ends. A reader that does not read, such as a log collector that hangs, is
     waited for once and then not any more, until it reads again: a heartbeat must not wait for a log line.
+
+    Args:
+        repeats: holds back what is said too often.
+        is_journal: whether systemd's journal reads the stream, and wants each line's level before it.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, repeats: Repeats | None = None, *, is_journal: bool = False) -> None:
         super().__init__()
         self._stream = stream
+        self._repeats = repeats or Repeats()
+        self._is_journal = is_journal
         self.lost_lines = 0
         self._unreported = 0
         self._patience_s = READER_S
         self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write *record*, or count it."""
+        """Write *record*, hold it back, or count it."""
+        for said in self._repeats.said_of(record):
+            self._say(said)
+
+    def tell_repeats(self, *, is_end: bool = False) -> None:
+        """Write what was held back for a minute; all that was at the end."""
+        with self._alone():
+            for said in self._repeats.due(is_end=is_end):
+                self._say(said)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def _say(self, record: logging.LogRecord) -> None:
         try:
             if self._unreported:
-                self._write(self.format(self._loss()))
+                self._write(self._line(self._loss()))
                 self._unreported = 0
-            self._write(self.format(record))
+            self._write(self._line(record))
         except Exception:  # whatever it is, a log line is not worth a job
             self.lost_lines += 1
             self._unreported += 1
+
+    def _line(self, record: logging.LogRecord) -> str:
+        text = self.format(record)
+        if not self._is_journal:
+            return text
+        return "\n".join(f"<{_PRIORITY.get(record.levelno, 6)}>{line}" for line in text.splitlines())
 
     def _loss(self) -> logging.LogRecord:
         message = f"{self._unreported} log lines were lost"

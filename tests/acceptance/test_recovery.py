@@ -77,7 +77,8 @@ def test_an_outage_only_delays_a_job(
     zoo.wait_for_calls(5 + IN_FLIGHT)
     plane.kill()
     zoo.open_gate()
-    agent.wait_for("control_plane.retry_scheduled", times=4)
+    agent.wait_for("control_plane.retry_scheduled")
+    agent.wait_for("job.uploading")
 
     plane.restart()
 
