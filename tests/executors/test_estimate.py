@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ import pytest
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Result
 from overmind_executors.inference import InferenceExecutor
+from overmind_executors.judge_scoring import JudgeScoringExecutor
 from zoo import Status, Zoo
+from zoo_judges import PairJudge, RubricJudge
 
 Make = Callable[..., Context]
 QUICK = RetryPolicy(base_s=0.001, cap_s=0.002, budget=30)
@@ -46,23 +51,91 @@ def test_what_a_job_used_lies_within_its_estimate(zoo: Zoo, make_context: Make) 
         assert estimate[name]["low"] <= usage[used] <= estimate[name]["ceiling"], name
 
 
-def test_of_forty_jobs_whose_calls_fail_38_use_what_was_estimated(zoo: Zoo, make_context: Make) -> None:
+def _held(outcome: Mapping[str, Any]) -> bool:
+    """Whether calls, tokens and dollars lie between low and ceiling."""
+    usage, estimate = outcome["usage"], outcome["estimate"]
+    pairs = (("calls", "model_calls"), ("tokens", "total_tokens"), ("cost_usd", "cost_usd"))
+    return all(estimate[name]["low"] <= usage[used] <= estimate[name]["ceiling"] for name, used in pairs)
+
+
+def _of_its_own(context: Context, folder: Path) -> Context:
+    """*context* with folders of its own, so that a hundred jobs wait for the disk together."""
+    output, state = folder / "output", folder / "state"
+    output.mkdir(parents=True)
+    state.mkdir()
+    return replace(context, output=output, state=state)
+
+
+def test_of_a_hundred_jobs_whose_calls_fail_95_use_what_was_estimated(
+    zoo: Zoo, make_context: Make, tmp_path: Path
+) -> None:
     """Texts of any length, and every third of them fails once or twice, in ways that are tried again."""
-    draw = random.Random(5)
-    within = 0
-    for job in range(40):
+
+    def is_held(job: int) -> bool:
+        draw = random.Random(job)
         texts = [f"job {job} text {n} " + "word " * draw.randrange(60) for n in range(draw.randrange(1, 5))]
         for text in texts:
             if draw.random() < 0.33:
                 zoo.fail(text, draw.choice([Status(500), Status(429)]), times=draw.randrange(1, 3))
-        context = make_context()
-        (context.state / "paid_calls.sqlite").unlink(missing_ok=True)
-        outcome = _run(context, items=_items(*texts), concurrency=draw.randrange(1, 5)).outcome
-        usage, estimate = outcome["usage"], outcome["estimate"]
-        pairs = (("calls", "model_calls"), ("tokens", "total_tokens"), ("cost_usd", "cost_usd"))
-        within += all(estimate[a]["low"] <= usage[b] <= estimate[a]["ceiling"] for a, b in pairs)
+        context = _of_its_own(make_context(), tmp_path / str(job))
+        return _held(_run(context, items=_items(*texts), concurrency=draw.randrange(1, 5)).outcome)
 
-    assert within >= 38
+    with ThreadPoolExecutor(8) as pool:
+        held = list(pool.map(is_held, range(100)))
+
+    assert held.count(True) >= 95
+
+
+MANNERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"models": ["judge", "second"], "votes": 3, "temperature": 1.0},
+    {"models": ["moody", "judge"], "panel": "cascade", "votes": 3, "temperature": 1.0, "min_agreement": 1.0},
+    {"criteria": ["It is fine.", "It is kind.", "It is short."], "ask": "each"},
+    {
+        "criteria": None,
+        "rubric": [{"id": "a", "q": "Is it?"}, {"id": "b", "q": "Is it so?", "field": "b"}],
+        "ask": "each",
+    },
+    {"answer": "word"},
+    {"canaries": 3, "anchors": [{"output": "fine, and known for long", "score": 1}]},
+    {"models": ["dumb", "judge"]},
+    {"max_items": 2},
+    {"mode": "pairwise", "models": ["pairs"]},
+)
+
+
+def test_of_a_hundred_jobs_of_judges_95_use_what_was_estimated(make_context: Make, tmp_path: Path) -> None:
+    """Of all manners of asking; some outputs are absent, some calls fail, some judges write no JSON."""
+    judges: dict[str, Any] = {
+        "judge": RubricJudge(),
+        "second": RubricJudge("second"),
+        "moody": RubricJudge("moody", mood=0.3),
+        "dumb": lambda _messages: "I see. " * 40,
+        "pairs": PairJudge(),
+    }
+
+    def is_held(job: int) -> bool:
+        draw = random.Random(job)
+        said = {"models": ["judge"], "criteria": ["It is fine."], "max_tokens": 300, **MANNERS[job % len(MANNERS)]}
+        items = [
+            {"id": f"r{n}", "input": "q " * draw.randrange(40), "output": f"{n} fine " * draw.randrange(1, 40)}
+            for n in range(draw.randrange(1, 4))
+        ]
+        items = [{**item, "baseline_output": "7 poor"} for item in items] + [{"id": "none"}] * draw.randrange(2)
+        with Zoo(judges) as zoo:
+            zoo.fail("", draw.choice([Status(500), Status(429)]), times=draw.randrange(1, 4))
+            models = {
+                name: ModelEndpoint(name, zoo.url, name, input_price=1.0, output_price=3.0) for name in judges
+            }
+            context = replace(_of_its_own(make_context(), tmp_path / str(job)), models=models)
+            executor = JudgeScoringExecutor(policy=QUICK)
+            task = executor.validate({"items": items, "judge": said, "concurrency": draw.randrange(1, 5)})
+            return _held(executor.run(task, context).outcome)
+
+    with ThreadPoolExecutor(8) as pool:
+        held = list(pool.map(is_held, range(100)))
+
+    assert held.count(True) >= 95
 
 
 def test_without_a_limit_of_tokens_nothing_bounds_the_cost(make_context: Make) -> None:

@@ -70,7 +70,8 @@ class JudgeScoringExecutor:
         _prepare(task)
         endpoints = named_models({"judge.models": task.judge.models if task.judge else ()}, context, task.budget)
         selection = select(task, context)
-        needs = estimate(task, context.models, selection, self._policy or RetryPolicy()).as_json()
+        policy, is_kept = self._policy or RetryPolicy(), context.answers_kept is not None
+        needs = estimate(task, endpoints, selection, policy, may_be_known=is_kept).as_json()
         context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints), estimate=needs)
         with ExitStack() as stack:
             account = stack.enter_context(Account(context, task.budget, self._policy))

@@ -16,12 +16,14 @@ from overmind_executors.judging.rubric import (
     RubricItem,
     ScoreType,
     items_from,
+    route_of,
 )
-from overmind_executors.judging.wording import AnswerForm
+from overmind_executors.judging.wording import AnswerForm, pair_bytes, shown_bytes
 from overmind_executors.parameters import Parameters
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.dataset_metrics import Metrics
 from overmind_executors.scoring.evaluators import Evaluators
+from overmind_executors.scoring.items import Item
 
 Criterion = Annotated[str, Field(min_length=1, max_length=4000)]
 Model = Annotated[str, Field(min_length=1, max_length=255)]
@@ -122,6 +124,12 @@ class JudgeParameters(Sampling):
         """The questions for each kind of output."""
         given = tuple(self.rubric) if self.rubric else items_from(self.criteria) if self.criteria else None
         return {route: given or items_from(DEFAULT_CRITERIA[route]) for route in Route}
+
+    def bytes_shown(self, item: Item) -> int:
+        """How many bytes a judge is shown of *item*."""
+        if self.mode == "pairwise":
+            return pair_bytes(item, item.source.get(self.compare_with))
+        return shown_bytes(item, route_of(item))
 
     def manner(self, timeout_s: float) -> Manner:
         """How a judge is asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from overmind_executors.contract import Context, InvalidParameters, Problem, WorkStopped
@@ -22,12 +22,16 @@ class Read:
 
     Attributes:
         askable: rows with something to judge; letters: of their outputs and inputs together.
+        measure: how many bytes a judge is shown of one.
+        longest: the most bytes of any.
     """
 
+    measure: Callable[[Item], int]
     total: int = 0
     broken: int = 0
     askable: int = 0
     letters: int = 0
+    longest: int = 0
 
     def add(self, row: Row | BrokenRow) -> None:
         """Count one more."""
@@ -38,6 +42,7 @@ class Read:
             self.askable += 1
             output = "" if item.absence else as_text(item.output)
             self.letters += len(output) + len(as_text(item.input))
+            self.longest = max(self.longest, self.measure(item))
 
 
 def is_judgeable(item: Item) -> bool:
@@ -81,7 +86,7 @@ def select(task: JudgeScoringParameters, context: Context) -> Selection:
     # One order for both, so that the judges' sample lies within the job's.
     chosen = _Sample(task.max_items, task.seed)
     judged = _Sample(task.judge.max_items if task.judge else 0, task.seed)
-    read = Read()
+    read = Read(task.judge.bytes_shown if task.judge else lambda _item: 0)
     for row in source.rows():
         if context.stop.is_set():
             raise WorkStopped

@@ -79,13 +79,21 @@ def about_one(item: Item, question: RubricItem, route: Route) -> Messages:
 
 def about_pair(item: Item, first: Any, second: Any, rubric: Sequence[RubricItem], form: AnswerForm) -> Messages:
     """Which of two outputs is better."""
-    parts = {"INPUT": as_text(item.input), "OUTPUT A": as_text(first), "OUTPUT B": as_text(second)}
-    if item.expected is not None:
-        parts["REFERENCE"] = as_text(item.expected)
+    parts = _pair_parts(item, first, second)
     nonce = _nonce(parts)
     questions = "\n".join(f"- {question.q}" for question in rubric)
     system = _PAIR.format(nonce=nonce, questions=questions, form=_PAIR_FORMS[form])
     return [_system(system), _user(_fenced(parts, nonce) + "\n\nWhich output is better?")]
+
+
+def shown_bytes(item: Item, route: Route) -> int:
+    """Of what a judge is shown of *item*, fences and all."""
+    return len(_fenced(_parts(item, route), "0" * 16).encode())
+
+
+def pair_bytes(item: Item, other: Any) -> int:
+    """The same where it stands beside *other*."""
+    return len(_fenced(_pair_parts(item, item.output, other), "0" * 16).encode())
 
 
 def again(messages: Messages, answer: str, form: str) -> Messages:
@@ -116,6 +124,13 @@ def _parts(item: Item, route: Route) -> Mapping[str, str]:
         parts["REFERENCE"] = as_text(item.expected)
     if route is not Route.TOOL_CALL:
         parts["OUTPUT"] = as_text(item.output)
+    return {name: _cut(text) for name, text in parts.items()}
+
+
+def _pair_parts(item: Item, first: Any, second: Any) -> Mapping[str, str]:
+    parts = {"INPUT": as_text(item.input), "OUTPUT A": as_text(first), "OUTPUT B": as_text(second)}
+    if item.expected is not None:
+        parts["REFERENCE"] = as_text(item.expected)
     return {name: _cut(text) for name, text in parts.items()}
 
 
