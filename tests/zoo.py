@@ -129,6 +129,7 @@ class Zoo:
     Attributes:
         calls: how often each last message's text was asked about.
         bodies: every request's body, in the order of arrival.
+        came_at_s: when each of them came, on the monotonic clock.
         authorizations, traceparents: the headers of that name that came.
         refused: requests that a limit did not take.
         pause_s, tells_usage: of a streamed answer: after its first word, and at its end.
@@ -139,6 +140,7 @@ class Zoo:
         self.models = {**MODELS, **(models or {})}
         self.calls: Counter[str] = Counter()
         self.bodies: list[Body] = []
+        self.came_at_s: list[float] = []
         self.peak = 0
         self.authorizations: set[str] = set()
         self.traceparents: set[str] = set()
@@ -215,6 +217,7 @@ class Zoo:
         with self._changed:
             self.calls[text] += 1
             self.bodies.append(body)
+            self.came_at_s.append(time.monotonic())
             self._inside += 1
             self.peak = max(self.peak, self._inside)
             self._changed.notify_all()
