@@ -16,8 +16,8 @@ from zoo import Zoo
 from zoo_judges import RubricJudge
 from zoo_writers import by_question, rows, tuned
 
-# What a cancel is given: to keep further calls back, and to end the job. The bar for calls is one second; four jobs end
-# at once here, on a machine that may have other work.
+# What a cancel is given: to keep further calls back, and to end the job. The bar for calls is one second; four jobs
+# end at once here, on a machine that may have other work.
 NO_CALL_AFTER_S: Final = 2.0
 ENDED_AFTER_S: Final = 10.0
 MODELS: Final = """
