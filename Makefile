@@ -2,6 +2,7 @@
 # make test    everything that has to hold before a change is taken
 # make chaos   everything that `make test` tries a share of: minutes; SEED=7 for the same again
 # make validity  whether what is claimed of prompts and models is true, over thousands of simulated jobs
+# make soak    whether anything grows: an hour of work with one request of twenty spoiled; MINUTES=10 for less
 # make bite    takes away what the project promises, one thing at a time, and sees whether the tests notice
 # make pictures takes the pictures of docs/watching.md anew
 # make lint, make format, make venv, make clean
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.complete
 EXTRAS := controlplane,data,llm,local-llm,metrics,otlp,scoring,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
-.PHONY: browser pictures venv demo test chaos bite validity lint format clean systemd tools
+.PHONY: browser pictures venv demo test chaos soak bite validity lint format clean systemd tools
 
 venv: $(STAMP)
 
@@ -75,6 +76,11 @@ chaos: venv
 validity: venv
 	$(BIN)/python benchmarks/validity.py
 	$(BIN)/python -m pytest -q --chaos tests/executors/test_every_boundary.py
+
+# What it printed last is in docs/benchmarks.md.
+MINUTES ?= 60
+soak: venv
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 bite: venv
 	$(BIN)/python tests/bite.py
