@@ -13,6 +13,8 @@ from overmind_agent.errors import ProtocolError, TransientError
 BASE_S: Final = 0.5
 CAP_S: Final = 30.0
 RETRY_AFTER_CAP_S: Final = 300.0
+# Who asks for less patience than this, again and again, would be asked without a pause.
+RETRY_AFTER_LEAST_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -71,8 +73,8 @@ class Backoff:
     def after(self, error: BaseException | None) -> float:
         """Seconds to wait after *error*. A server's own wish is stretched by up to a tenth, never cut short."""
         asked = retry_after_s(error)
-        if asked is not None:
-            return max(self._limits["base_s"], asked * (1 + self._draw() / 10))
+        if asked is not None and asked >= RETRY_AFTER_LEAST_S:
+            return asked * (1 + self._draw() / 10)
         self._last_s = delay_s(self._last_s, draw=self._draw, **self._limits)
         return self._last_s
 

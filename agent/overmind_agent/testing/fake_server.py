@@ -82,6 +82,7 @@ class FakeServer:
         hears_several: whether it takes several reports in one exchange.
         drain, is_replaced: what heartbeats say of it.
         left: the agents that have said that they take no more jobs.
+        away_until_s: on its clock; before that nobody answers.
     """
 
     def __init__(self, clock: Clock | None = None, *, lease_s: float | None = 60.0) -> None:
@@ -95,6 +96,7 @@ class FakeServer:
         self.drain = False
         self.is_replaced = False
         self.left: list[str] = []
+        self.away_until_s = 0.0
         self._blobs: dict[str, bytes] = {}
         self._claims: dict[tuple[str, str], tuple[str, int]] = {}
         self._scripts: dict[str, deque[Step]] = defaultdict(deque)
@@ -158,6 +160,8 @@ class FakeServer:
         """One call: alone, and as scripted."""
         with self._lock:
             self.calls.append(verb)
+            if self.clock.now_s() < self.away_until_s:
+                raise TransientError(f"{verb}: connection refused", verb=verb)
             step = self._scripts[verb].popleft() if self._scripts[verb] else None
             if isinstance(step, Exception):
                 raise step
