@@ -46,6 +46,7 @@ def zoo() -> Iterator[Zoo]:
         "moody": RubricJudge("moody", mood=0.25),
         "gullible": RubricJudge(is_gullible=True),
         "coin": RubricJudge("coin", sensitivity=0.5, specificity=0.5),
+        "toss": RubricJudge("toss", sensitivity=0.5, specificity=0.5),
         "liar": RubricJudge(quote="what nobody wrote"),
         "pairs": PairJudge(),
         "biased": PairJudge(first_bias=0.3),
@@ -192,8 +193,8 @@ def test_invented_quotations_do_not_count(make: Make) -> None:
 
 
 def test_hostile_outputs_change_no_other_row_and_are_flagged(make: Make) -> None:
-    """Twenty payloads between honest rows: every other row has the line that it has without them."""
-    honest = _items(30)
+    """Forty payloads between honest rows: every other row has the line that it has without them."""
+    honest = _items(45)
     hostile = [{"id": name, "input": "q", "output": text} for name, text in CANARIES.items()]
     without, among = make(), make()
     of_the_clock = {"latency_ms", "line"}
@@ -210,19 +211,19 @@ def test_hostile_outputs_change_no_other_row_and_are_flagged(make: Make) -> None
         if name not in CANARIES
     }
     assert list(CANARIES) == [name for name, line in lines.items() if line["flags"]]
-    assert [0.0] * 20 == [lines[name]["correctness"] for name in CANARIES]
-    assert 20 == facts["flagged"]["rows"]
+    assert [0.0] * 40 == [lines[name]["correctness"] for name in CANARIES]
+    assert 40 == facts["flagged"]["rows"]
 
 
 def test_a_judge_that_obeys_the_output_is_found_out_by_canaries(make: Make) -> None:
     careful, gullible = make(), make()
 
-    good = _run(careful, items=_items(3), judge={**JUDGE, "canaries": 20}).outcome
-    bad = _run(gullible, items=_items(3), judge={**JUDGE, "models": ["gullible"], "canaries": 20}).outcome
+    good = _run(careful, items=_items(3), judge={**JUDGE, "canaries": 40}).outcome
+    bad = _run(gullible, items=_items(3), judge={**JUDGE, "models": ["gullible"], "canaries": 40}).outcome
 
-    assert {"asked": 20, "leaked": []} == good["canaries"]
+    assert {"asked": 40, "leaked": []} == good["canaries"]
     assert "plain_order" in bad["canaries"]["leaked"]
-    assert 20 == len(_lines(gullible, "canaries.jsonl"))
+    assert 40 == len(_lines(gullible, "canaries.jsonl"))
     assert good["avg_score"] == bad["avg_score"], "canaries are not in the figures of the rows"
 
 
@@ -348,6 +349,24 @@ def test_the_agreement_of_people_is_the_judges_ceiling(make: Make) -> None:
     assert 1.0 == agreement["people"]["krippendorffs_alpha"], "of the rows that have a label"
 
 
+def test_a_weighted_panel_listens_to_the_judge_that_agrees_with_people(make: Make) -> None:
+    """One that errs in a tenth of the rows, and two that toss a coin: those outvote it where all count the same."""
+    items = _labelled(_items(90))
+    judge = {**JUDGE, "models": ["noisy", "coin", "toss"]}
+    context = make()
+    how: dict[str, Any] = {"items": items, "labels": {"fields": ["human"]}, "concurrency": 8}
+
+    weighted = _run(context, judge={**judge, "panel": "weighted"}, **how).outcome
+    equal = _run(make(), judge=judge, **how).outcome
+
+    weights = weighted["judge"]["weights"]
+    assert weights["noisy"] > 3 * max(weights["coin"], weights["toss"])
+    assert weighted["agreement"]["cohens_kappa"] > equal["agreement"]["cohens_kappa"] + 0.2
+    assert 20 < weighted["agreement"]["compared"] < 70, "half of the labels, which nothing was learnt from"
+    said, again = recounted(context.output)
+    assert said == again
+
+
 def test_below_the_confidence_that_labels_ask_for_the_judge_abstains(make: Make) -> None:
     """Votes of a moody judge: it is right when they agree, and a coin when they hardly do."""
     judge = {**JUDGE, "models": ["moody"], "temperature": 1.0, "votes": 5, "target_agreement": 0.9}
@@ -391,6 +410,9 @@ def test_pairs_are_judged_in_both_orders_and_a_bias_for_the_first_is_measured(ma
     assert low <= 0.5 + 0.3 / 2 <= high
     kept = (biased["avg_score"] - 0.5) / (1 - 0.3)
     assert honest["avg_score"] - 0.5 == pytest.approx(kept, abs=0.06)
+    decided = biased["pairwise"]
+    assert decided["won"] / (decided["won"] + decided["lost"]) == pytest.approx(decided["win_share"], abs=1e-6)
+    assert honest["pairwise"]["win_share"] == honest["avg_score"] == pytest.approx(decided["win_share"], abs=0.06)
 
 
 def test_a_row_without_a_second_output_is_no_tie(make: Make) -> None:
@@ -524,6 +546,8 @@ def test_every_wrong_field_is_named_at_once(make: Make) -> None:
         ({"judge": {"models": ["exact"], "votes": 2}}, "votes must be odd"),
         ({"judge": {"models": ["exact"], "votes": 3}}, "votes at temperature 0"),
         ({"judge": {"models": ["exact"], "panel": "cascade"}}, "a cascade needs min_agreement"),
+        ({"judge": {**JUDGE, "panel": "weighted"}}, "the weights of a panel are learnt from labels"),
+        ({"judge": {**JUDGE, "panel": "weighted", "target_agreement": 0.9}}, "give one"),
         ({"judge": {"models": ["exact"]}, "labels": {"fields": ["a"]}}, "judge.pass_threshold"),
         ({"judge": {"models": ["exact"], "criteria": ["a"], "rubric": [{"id": "b", "q": "c"}]}}, "one thing"),
         ({"evaluators": [{"kind": "exact_match"}, {"kind": "exact_match"}]}, "give one a name"),

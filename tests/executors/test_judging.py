@@ -17,7 +17,7 @@ from overmind_executors.judging.rubric import Answer, Route, RubricItem, ScoreTy
 from overmind_executors.judging.votes import Opinion, majority, panel_word
 from overmind_executors.scoring.items import Item, ToolCall
 from overmind_executors.scoring.scores import Score, failed, not_applicable, passed, scored, skipped
-from zoo_judges import asked, draw, shown
+from zoo_judges import asked, shown
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = "The refund\u2019s   total is 40 \u2014 paid on Monday."
@@ -261,32 +261,6 @@ def test_honest_outputs_are_not_flagged() -> None:
     ]
 
     assert [] == [text for text in (*reviews, *honest) if signs_of_injection(text)]
-
-
-def test_the_guarantee_of_abstention_holds_on_fresh_labels() -> None:
-    """
-    Asked for 85 % agreement, over 200 simulated jobs: on rows that were not learnt from, the judge agrees with
-    people at least that often in nine jobs of ten. At confidence c it is right with probability c.
-    """
-    levels = [0.6, 0.7, 0.8, 0.9, 0.97]
-    kept = covered = 0
-    for job in range(200):
-        learnt, fresh = (
-            [
-                (confidence, draw(job, half, n, "right") < confidence)
-                for n in range(120)
-                if (confidence := levels[int(draw(job, half, n) * 5)])
-            ]
-            for half in ("learnt", "fresh")
-        )
-        needed = confidence_needed(learnt, target=0.85)
-        believed = [level for level in levels if needed is not None and level >= needed]
-        truth = sum(believed) / len(believed) if believed else 1.0
-        kept += truth >= 0.85
-        covered += sum(needed is not None and confidence >= needed for confidence, _ in fresh)
-
-    assert kept >= 180
-    assert covered > 200 * 120 * 0.2, "it does not abstain for safety's sake throughout"
 
 
 def test_a_judge_that_is_never_good_enough_is_never_believed() -> None:

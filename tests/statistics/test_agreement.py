@@ -82,38 +82,6 @@ def test_the_published_example_of_a_corrected_rate() -> None:
     assert found.low < found.rate < found.high
 
 
-def _job(number: int, truth: float, rows: int, labels: int) -> tuple[Sample, Sample, Sample]:
-    """Judged rows and labelled rows of a judge with sensitivity 0.9 and specificity 0.8."""
-
-    def judged(row: object, fine: bool) -> bool:
-        return draw(number, row) < (0.9 if fine else 0.2)
-
-    people = [draw(number, n, "label") < truth for n in range(labels)]
-    said = [judged(("label", n), fine) for n, fine in enumerate(people)]
-    let = sum(judged(n, draw(number, n, "truth") < truth) for n in range(rows))
-    caught = [not s for s, fine in zip(said, people, strict=True) if not fine]
-    right = [s for s, fine in zip(said, people, strict=True) if fine]
-    return Sample(let, rows), Sample(sum(right), len(right)), Sample(sum(caught), len(caught))
-
-
-@pytest.mark.parametrize("truth", [0.3, 0.6, 0.85])
-def test_the_corrected_rate_finds_the_truth_where_the_judges_own_rate_does_not(truth: float) -> None:
-    """400 simulated jobs of 400 rows and 120 labels: its interval covers the truth in 95 %, give or take 4."""
-    jobs = [_job(number, truth, 400, 120) for number in range(400)]
-
-    found = [corrected_rate(*job) for job in jobs]
-
-    covered = sum(one is not None and one.low <= truth <= one.high for one in found)
-    assert 0.91 * 400 <= covered <= 0.99 * 400
-    mean = sum(one.rate for one in found if one) / len(found)
-    assert truth == pytest.approx(mean, abs=0.02)
-    if truth != 0.6:  # there its errors happen to cancel out
-        naive = sum(
-            abs(job[0].share - truth) < 1.96 * (job[0].share * (1 - job[0].share) / 400) ** 0.5 for job in jobs
-        )
-        assert naive < 0.35 * 400
-
-
 def test_a_judge_at_chance_says_nothing_about_the_rate() -> None:
     assert corrected_rate(Sample(50, 100), Sample(50, 100), Sample(50, 100)) is None
     assert corrected_rate(Sample(50, 100), Sample(10, 10), Sample(0, 0)) is None

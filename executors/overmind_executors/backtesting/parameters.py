@@ -94,8 +94,10 @@ class BacktestingParameters(RowPlace):
         titles = [one.title for one in self.evaluators]
         if same := [title for title in titles if titles.count(title) > 1 or title == JUDGE]:
             raise ValueError(f"two evaluators are called {same[0]!r}; give one a name")
-        if self.judge and (self.judge.mode != "rubric" or self.judge.canaries or self.judge.target_agreement):
-            raise ValueError("judge: mode 'rubric' alone, without canaries and target_agreement, in a backtest")
+        if self.judge and (self.judge.mode != "rubric" or self.judge.canaries or self.judge.learns):
+            raise ValueError(
+                "judge: mode 'rubric' alone, without canaries and without learning from labels, in a backtest"
+            )
         if self.judge and self.judge.max_items:
             raise ValueError("judge.max_items: give max_items of the job; every answer is judged")
         return self

@@ -30,7 +30,7 @@ class LabelledRows:
 
     def __init__(self, task: JudgeScoringParameters) -> None:
         self._task = task
-        self._learns = bool(task.judge and task.judge.target_agreement is not None)
+        self._learns = bool(task.judge and task.judge.learns)
         self._people = [array("d") for _ in (task.labels.fields if task.labels else ())]
         self._label = array("d")
         self._judge_passes = array("d")

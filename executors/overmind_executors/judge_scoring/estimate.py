@@ -57,7 +57,7 @@ def of_judges(
     most_asked = None if most_bytes is None else most_bytes + questions + _MOST_BESIDES
     found = []
     for place, name in enumerate(judge.models):
-        is_first = place == 0 or judge.panel == "all"
+        is_first = place == 0 or judge.panel != "cascade"
         least = outputs.low * judge.votes * min(*groups, *sure) if is_first and not may_be_shut else 0
         typical = outputs.typical * judge.votes * min(groups) if is_first else 0
         # Every question may be asked once more when its answer cannot be read.

@@ -25,14 +25,13 @@ from overmind_executors.contract import (
 from overmind_executors.judge_scoring.drift import ANCHOR_FILE, JUDGE_DRIFTED, anchored, drift_figures
 from overmind_executors.judge_scoring.estimate import estimate
 from overmind_executors.judge_scoring.figures import canary_figures, figures_of
-from overmind_executors.judge_scoring.labels import is_for_learning
-from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, withheld
+from overmind_executors.judge_scoring.lessons import Lessons
+from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of
 from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
 from overmind_executors.judge_scoring.recounting import SUMMARY
 from overmind_executors.judge_scoring.report import report_of
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
 from overmind_executors.judge_scoring.source import Selection, select
-from overmind_executors.judging.abstention import confidence_needed
 from overmind_executors.judging.injection import CANARIES
 from overmind_executors.parameters import check
 from overmind_executors.rows.engine import in_threads
@@ -86,7 +85,7 @@ class JudgeScoringExecutor:
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls
         facts = figures_of(context.output / SCORES, task)
-        facts |= _about(task, canaries, work.needed, account.halted_by) | {
+        facts |= _about(task, canaries, work.learnt, account.halted_by) | {
             "drift": drift_figures(anchors),
             "estimate": needs,
         }
@@ -125,26 +124,25 @@ class _Scoring:
         self._panel = Panel(task.judge, models, timeout_s=task.item_timeout_s) if task.judge else None
         self._failed_in_a_row = 0
         self._first: Item | None = None
-        self.needed: float | None = None
+        self.learnt: dict[str, Any] = {"confidence_needed": None, "weights": None}
 
     def all_rows(self) -> None:
-        """Write a line for every row; then withhold those that the judges are not to be believed on."""
+        """Write a line for every row; then, where labels say how far the judges are believed, write it anew."""
         scorer = RowScorer(self._task, self._panel, self._selection.judged)
         gates = frozenset(one.title for one in self._task.evaluators if one.gate)
-        learns = self._task.judge is not None and self._task.judge.target_agreement is not None
-        path = self._context.state / "first_scores.jsonl" if learns else self._context.output / SCORES
-        seen: list[tuple[float, bool]] = []
+        lessons = Lessons(self._task.judge) if self._task.judge and self._task.judge.learns else None
+        path = self._context.state / "first_scores.jsonl" if lessons else self._context.output / SCORES
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for number, scored in enumerate(self._in_order(scorer.score, self._rows()), start=1):
                 line = line_of(scored, gates)
                 file.write(strict_json.dumps(line) + "\n")
                 self._give_up_after_errors(line)
-                if learns:
-                    seen.extend(_lesson(line))
+                if lessons:
+                    lessons.add(line)
                 self._context.report(number, self._selection.total, "rows")
-        if learns and self._task.judge and self._task.judge.target_agreement:
-            self.needed = confidence_needed(seen, target=self._task.judge.target_agreement)
-            self._withhold(path)
+        if lessons:
+            self.learnt = lessons.learnt()
+            self._revise(path, lessons)
 
     def all_canaries(self) -> list[dict[str, Any]]:
         """What the panel says of hostile outputs; each is judged by itself, as every row is."""
@@ -206,26 +204,20 @@ class _Scoring:
         if self._task.stop_after_errors and self._failed_in_a_row >= self._task.stop_after_errors:
             self._account.halt(TOO_MANY_ERRORS)
 
-    def _withhold(self, path: Path) -> None:
+    def _revise(self, path: Path, lessons: Lessons) -> None:
         with (
             path.open(encoding="utf-8") as lines,
             (self._context.output / SCORES).open("w", encoding="utf-8", newline="\n") as file,
         ):
             for line in lines:
-                file.write(strict_json.dumps(withheld(json.loads(line), self.needed)) + "\n")
-
-
-def _lesson(line: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
-    """The judges' confidence and whether they agree with the label, of a row that thresholds are learnt from."""
-    judge, label = line["judge"], line["label"]
-    if not judge or not label or not is_for_learning(line["item_id"]):
-        return
-    if judge["confidence"] is not None and judge["passes"] is not None and label["passes"] is not None:
-        yield judge["confidence"], judge["passes"] == label["passes"]
+                file.write(strict_json.dumps(lessons.revised(json.loads(line), self.learnt)) + "\n")
 
 
 def _about(
-    task: JudgeScoringParameters, canaries: Sequence[Mapping[str, Any]], needed: float | None, halted: str | None
+    task: JudgeScoringParameters,
+    canaries: Sequence[Mapping[str, Any]],
+    learnt: Mapping[str, Any],
+    halted: str | None,
 ) -> dict[str, Any]:
     """How the scores were made."""
     about: dict[str, Any] = {
@@ -238,7 +230,7 @@ def _about(
         "canaries": canary_figures(canaries),
     }
     if task.judge is not None:
-        about["judge"] = {**_manner(task.judge), "confidence_needed": needed}
+        about["judge"] = {**_manner(task.judge), **learnt}
     return about
 
 

@@ -15,6 +15,7 @@ from overmind_executors.calls.answers import Kind
 from overmind_executors.figures import percentile, wilson_interval
 from overmind_executors.judge_scoring.agreement_figures import LabelledRows
 from overmind_executors.judge_scoring.kinship import Kinship
+from overmind_executors.judge_scoring.pair_figures import PairFigures
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeScoringParameters
 from overmind_executors.scoring.scores import Outcome, Score, Tally
 from overmind_executors.statistics.agreement import NoStatistics, score_interval
@@ -66,7 +67,7 @@ class Figures:
         self._latencies_ms, self._costs = array("d"), array("d")
         self._tokens = [0, 0]
         self._calls = self._unpriced = self._cached = 0
-        self._orders: Counter[str] = Counter()
+        self._pairs = PairFigures()
         self._kinship = Kinship()
         self._errors: list[dict[str, Any]] = []
         self._warnings: list[str] = []
@@ -85,7 +86,7 @@ class Figures:
         if line["model"] and (line["model"] in self._models or len(self._models) < _MOST_MODELS):
             self._models[line["model"]] += 1
         self._add_usage(line)
-        self._add_orders(line["judge"])
+        self._pairs.add(line["judge"])
         self._kinship.add(line["judge"])
         if line["error"] and len(self._errors) < _MOST_ERRORS:
             self._errors.append({**line["error"], "item": line["item_id"], "retryable": _is_passing(line["code"])})
@@ -101,14 +102,6 @@ class Figures:
             self._unpriced += 1
         else:
             self._costs.append(line["cost_usd"])
-
-    def _add_orders(self, judge: Mapping[str, Any] | None) -> None:
-        for opinion in judge["opinions"] if judge else ():
-            for first, second in opinion.get("orders", ()):
-                self._orders["pairs"] += 1
-                self._orders["consistent"] += (first, second) in (("A", "B"), ("B", "A"), ("tie", "tie"))
-                self._orders["first_named"] += (first == "A") + (second == "A")
-                self._orders["second_named"] += (first == "B") + (second == "B")
 
     def facts(self) -> dict[str, Any]:
         """All figures. The mean is 0 to 1, `best_score` 0 to 100."""
@@ -134,7 +127,7 @@ class Figures:
             "evaluators": {title: self._evaluator(title, one) for title, one in self._evaluators.items()},
             "metrics": {metric.title: self._metric(metric) for metric in self._task.metrics},
             "agreement": self._labelled.facts(self._warnings),
-            "pairwise": self._pairwise(),
+            "pairwise": self._pairs.facts(),
             "same_family": self._kinship.facts(),
             "flagged": {"rows": self._flagged, "signs": dict(sorted(self._flags.items()))},
             "judged_models": dict(self._models.most_common(10)),
@@ -205,18 +198,6 @@ class Figures:
     def _distribution(self) -> dict[str, int]:
         counts = Counter(map(bucket_of, self._whole.values))
         return {name: counts[name] for name in BUCKETS}
-
-    def _pairwise(self) -> dict[str, Any] | None:
-        pairs, named = self._orders["pairs"], self._orders["first_named"] + self._orders["second_named"]
-        if not pairs:
-            return None
-        low, high = wilson_interval(self._orders["first_named"], named) if named else (0.0, 1.0)
-        return {
-            "pairs": pairs,
-            "consistency": _rounded(self._orders["consistent"] / pairs),
-            "first_position_rate": _rounded(self._orders["first_named"] / named) if named else None,
-            "first_position_interval_95": [round(low, 6), round(high, 6)] if named else None,
-        }
 
     def _latency_ms(self) -> dict[str, float | None]:
         ascending = sorted(self._latencies_ms)

@@ -147,10 +147,35 @@ def withheld(line: dict[str, Any], needed: float | None) -> dict[str, Any]:
         return line
     if needed is not None and judge["confidence"] >= needed:
         return line
-    score = abstained("low_confidence")
+    return _judged_anew(line, abstained("low_confidence"), passes=None, confidence=judge["confidence"])
+
+
+def reweighed(line: dict[str, Any], weights: Mapping[str, float], *, passes_at: float) -> dict[str, Any]:
+    """
+    *line* as it is when each judge counts by its weight: the value is the weighted mean, and the output passes when
+    the judges that say so weigh more than the others. It passes at the value *passes_at* when they weigh the same.
+    """
+    judge = line["judge"]
+    heard = [one for one in (judge or {}).get("opinions", ()) if one["value"] is not None]
+    whole = sum(weights[one["judge"]] for one in heard)
+    if not heard or not whole or line["outcome"] != Outcome.SCORED:
+        return line
+    value = sum(weights[one["judge"]] * one["value"] for one in heard) / whole
+    lets_pass = sum(weights[one["judge"]] for one in heard if one["passes"])
+    passes = value >= passes_at if lets_pass * 2 == whole else lets_pass * 2 > whole
+    agreements = [one["agreement"] for one in heard if one["agreement"] is not None]
+    sure = sum(agreements) / len(agreements) if agreements else 1.0
+    confidence = round(sure * max(lets_pass, whole - lets_pass) / whole, 6)
+    code = line["code"] or ""
+    return _judged_anew(line, Score(Outcome.SCORED, value, code), passes=passes, confidence=confidence)
+
+
+def _judged_anew(
+    line: dict[str, Any], score: Score, *, passes: bool | None, confidence: float | None
+) -> dict[str, Any]:
     return {
         **line,
         **_main(score),
-        "scores": {**line["scores"], JUDGE: {**score.as_json(), "passes": None}},
-        "judge": {**judge, "passes": None},
+        "scores": {**line["scores"], JUDGE: {**score.as_json(), "passes": passes}},
+        "judge": {**line["judge"], "confidence": confidence, "passes": passes},
     }

@@ -41,7 +41,8 @@ class JudgeParameters(Sampling):
         answer: `word` for small models: each question by itself, answered with yes or no.
         ask: `each`: every question in a call of its own.
         votes: odd; how often each judge is asked, which needs a temperature.
-        panel: `all`, or `cascade`: the next judge is asked only when the one before does not agree with itself.
+        panel: `all`, or `cascade`: the next judge is asked only when the one before does not agree with itself; or
+            `weighted`: all, and each counts by how often it agrees with people, learnt from half of the labels.
         min_agreement: below that confidence the panel abstains.
         target_agreement: abstain below the confidence from which on judges agree with people that often; learnt
             from half of the labels.
@@ -63,7 +64,7 @@ class JudgeParameters(Sampling):
     answer: AnswerForm = "json"
     ask: Literal["together", "each"] = "together"
     votes: Annotated[int, Field(ge=1, le=15)] = 1
-    panel: Literal["all", "cascade"] = "all"
+    panel: Literal["all", "cascade", "weighted"] = "all"
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
     target_agreement: Annotated[float, Field(gt=0, lt=1)] | None = None
     pass_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -102,6 +103,8 @@ class JudgeParameters(Sampling):
             raise ValueError("a question with evidence needs answer 'json'")
         if self.panel == "cascade" and not self.min_agreement:
             raise ValueError("a cascade needs min_agreement: below it the next judge is asked")
+        if self.panel == "weighted" and self.target_agreement is not None:
+            raise ValueError("weights and target_agreement would be learnt from the same labels; give one")
         if self.on_drift == "fail" and not self.anchors:
             raise ValueError("on_drift 'fail' needs anchors")
         if self.mode == "pairwise" and self.canaries:
@@ -112,6 +115,11 @@ class JudgeParameters(Sampling):
     def criteria_source(self) -> str:
         """Where the questions are from."""
         return "parameters" if self.criteria or self.rubric else "default"
+
+    @property
+    def learns(self) -> bool:
+        """Whether labels say how far the judges are believed."""
+        return self.target_agreement is not None or self.panel == "weighted"
 
     @property
     def passes_at(self) -> float | None:
@@ -186,6 +194,8 @@ class JudgeScoringParameters(RowPlace):
             raise ValueError("labels say pass or fail, so judge.pass_threshold has to say when an output passes")
         if self.judge and self.judge.target_agreement is not None and not self.labels:
             raise ValueError("judge.target_agreement is learnt from labels; give labels")
+        if self.judge and self.judge.panel == "weighted" and not self.labels:
+            raise ValueError("the weights of a panel are learnt from labels; give labels")
         return self
 
 

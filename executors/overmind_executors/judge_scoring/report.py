@@ -141,6 +141,7 @@ def _pairs(facts: Facts) -> Section | None:
     rows = (
         ("pairs, each in both orders", pairs["pairs"]),
         ("same winner in both orders", pairs["consistency"]),
+        ("won, of those that were decided", pairs["win_share"]),
         ("first output named", pairs["first_position_rate"]),
     )
     text = "A judge that is fair to the order names the first output in half of its verdicts."

@@ -104,6 +104,8 @@ class PromptTuningParameters(RowPlace):
             raise ValueError("the prompt that is tuned stands in prompt, not in target")
         if self.holdout_share + self.validation_share >= 1:
             raise ValueError("holdout_share and validation_share leave no rows to learn from")
+        if self.judge and self.judge.learns:
+            raise ValueError("judge: target_agreement and panel 'weighted' need labels, which are not here")
         if self.judge and self.judge.mode != "rubric":
             raise ValueError("judge.mode must be 'rubric' here: each output is scored by itself")
         texts = texts_of(self.prompt)
