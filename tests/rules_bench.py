@@ -21,8 +21,11 @@ from gepa.core.adapter import EvaluationBatch
 from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.gepa_search import gepa_search
 from overmind_executors.tuning.ledger import Ledger
+from overmind_executors.tuning.merits import Objective
+from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.proposing import Proposal
-from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n
+from overmind_executors.tuning.racing import Racing
+from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n, random_rewrite
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.texts import Texts
@@ -31,6 +34,8 @@ from overmind_executors.tuning.trials import NoMoreCalls, Piece, Trial
 RULES = 8
 BEST, WITHOUT = 0.95, 0.1
 SEED_TEXT = {"prompt": "rules:"}
+RACING = Racing()
+OBJECTIVES: tuple[Objective, ...] = PromptTuningParameters.model_fields["objectives"].default
 
 
 def rules_of(text: str) -> frozenset[int]:
@@ -82,8 +87,10 @@ class RulesWriter:
     written: int = 0
 
     def propose(self, texts: Texts, _names: Sequence[str], seen: Sequence[tuple[Case, Trial]]) -> Proposal:
-        """See Proposer."""
-        return Proposal(self.write(texts, [case for case, trial in seen if not trial.value]))
+        """See Proposer. Shown no row, it guesses."""
+        failed = [case for case, trial in seen if not trial.value]
+        guess = random.Random(f"{self.seed} {self.written} guess").choice(TRAIN)
+        return Proposal(self.write(texts, failed if seen else [guess]))
 
     def write(self, texts: Texts, failed: Sequence[Case]) -> dict[str, str]:
         """A new prompt, after reading what became of the rows that *failed*."""
@@ -116,12 +123,14 @@ def reached(
     *,
     plan: Plan | None = None,
     most_calls: int | None = None,
+    racing: Racing | None = RACING,
+    objectives: Sequence[Objective] = OBJECTIVES,
 ) -> Reached:
-    """One of our searches; with *most_calls* it goes on until they are used up."""
+    """One of our searches, set as jobs are; with *most_calls* it goes on until they are used up."""
     bench, writer = RulesBench(seed), RulesWriter(seed)
     path = folder / f"{search.__name__}-{seed}.log"  # type: ignore[attr-defined]
     path.unlink(missing_ok=True)
-    ledger = Ledger(lambda _candidate: None)
+    ledger = Ledger(lambda _candidate: None, objectives=objectives)
     with StepLog(path) as log:
         ground = Ground(
             original=SEED_TEXT,
@@ -132,6 +141,7 @@ def reached(
             ledger=ledger,
             log=log,
             plan=plan or Plan(16, 2, 4, ("prompt",), seed),
+            racing=racing,
             is_short=lambda trials: most_calls is not None and bench.calls + trials > most_calls,
         )
         ledger.baseline(SEED_TEXT, ground.trials([(SEED_TEXT, VALIDATION)])[0])
@@ -143,6 +153,11 @@ def reached(
 def reached_at_one_go(seed: int, folder: Path, most_calls: int) -> Reached:
     """Best of n, with as many candidates as the calls allow."""
     return reached(seed, folder, best_of_n, plan=Plan(1000, 1, 4, ("prompt",), seed), most_calls=most_calls)
+
+
+def reached_blindly(seed: int, folder: Path, most_calls: int) -> Reached:
+    """Random rewriting, with as many candidates as the calls allow."""
+    return reached(seed, folder, random_rewrite, plan=Plan(1000, 1, 4, ("prompt",), seed), most_calls=most_calls)
 
 
 def reached_by_bare_gepa(seed: int, most_calls: int) -> Reached:

@@ -7,6 +7,7 @@ The jobs are the same ones at every run, so these numbers do not flicker; the li
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +22,7 @@ from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.trials import NoMoreCalls
-from rules_bench import reached, reached_at_one_go
+from rules_bench import RACING, Reached, reached, reached_at_one_go, reached_blindly
 from tuning_bench import SEED_TEXT, CoinBench, NumberedWriter, simulate
 
 JOBS = 40
@@ -55,14 +56,24 @@ def test_the_interval_of_a_gain_holds_the_true_one(tmp_path: Path) -> None:
     assert held >= 0.9 * len(intervals)
 
 
-def test_a_search_that_builds_on_what_it_found_comes_further_than_one_that_begins_anew(tmp_path: Path) -> None:
-    """Where the best prompt is known, with the same calls: nine tenths of its worth, and more than best of n."""
-    ours = [reached(seed, tmp_path) for seed in range(3)]
-    at_one_go = [reached_at_one_go(seed, tmp_path, ours[seed].calls) for seed in range(3)]
+@pytest.mark.parametrize("control", [reached_at_one_go, reached_blindly])
+def test_a_search_that_builds_on_what_it_found_comes_further_than_a_control(
+    control: Callable[[int, Path, int], Reached], tmp_path: Path
+) -> None:
+    """Where the best prompt is known, with the same calls: nine tenths of its worth, and more than the control."""
+    ours = [reached(seed, tmp_path) for seed in range(5)]
+    theirs = [control(seed, tmp_path, ours[seed].calls) for seed in range(5)]
 
-    known, once = (median(one.share for one in found) for found in (ours, at_one_go))
+    known, controlled = (median(one.share for one in found) for found in (ours, theirs))
     assert known >= 0.9
-    assert known > once + 0.2
+    assert known > controlled + 0.2
+
+
+def test_a_race_saves_calls_and_leads_as_far(tmp_path: Path) -> None:
+    raced, whole = ([reached(seed, tmp_path, racing=racing) for seed in range(6)] for racing in (RACING, None))
+
+    assert sum(one.calls for one in raced) < 0.95 * sum(one.calls for one in whole)
+    assert sum(one.share for one in raced) >= sum(one.share for one in whole) - 0.1
 
 
 @pytest.mark.parametrize("search", [gepa_search, best_of_n])

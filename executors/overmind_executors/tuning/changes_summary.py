@@ -39,6 +39,8 @@ def summary_of(facts: Mapping[str, Any], changed: str) -> str:
         return f"Promoted: {gain}, p = {test['p_value']:.2g}.\n{changed}"[:MAX_SUMMARY]
     if test["gain"] is None:
         return f"Not promoted: the test could not be finished ({test['code']})."
+    if test["why"]:
+        return f"Not promoted, though it gains {100 * test['gain']:+.1f} points on {seen}: {test['why']}."
     needed = (
         f" About {test['rows_needed']} held-out rows would show {_size_of(facts)}." if test["rows_needed"] else ""
     )

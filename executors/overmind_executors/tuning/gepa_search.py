@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from gepa.api import optimize
 from gepa.core.adapter import EvaluationBatch
-from gepa.strategies.proposal_sampling import IndependentSampling
+from gepa.strategies.proposal_sampling import IndependentSampling, PxNSampling
 
 from overmind_executors.tuning.search import Ground
 from overmind_executors.tuning.splitting import Case
@@ -25,6 +25,9 @@ from overmind_executors.tuning.trials import Trial
 
 MadeT = TypeVar("MadeT")
 _PERFECT: Final = 1.0
+# Below all that a row can be worth: who may not win is first nowhere, and nothing is written from it.
+_OUT: Final = -1.0
+_OF_EACH_PARENT: Final = 2
 
 
 class _Unwound(BaseException):
@@ -54,7 +57,8 @@ def gepa_search(ground: Ground) -> None:
             module_selector=turns,
             reflection_minibatch_size=min(plan.examples, len(ground.train)),
             perfect_score=_PERFECT,
-            sampling_strategy=IndependentSampling(plan.candidates) if plan.candidates > 1 else None,
+            sampling_strategy=_sampling(plan.candidates),
+            frontier_type="hybrid",
             stop_callbacks=[lambda state: state.i + 1 >= plan.iterations],
             callbacks=[adapter],
             logger=_Silence(),
@@ -74,7 +78,6 @@ class _Adapter:
         self._parents: dict[tuple[tuple[str, str], ...], Texts] = {}
         self._waiting: list[Texts] = []
         self._is_cut = False
-        self._validated: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
 
     def evaluate(self, batch: list[Case], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ARG002
         """GEPA's adapter."""
@@ -82,18 +85,42 @@ class _Adapter:
 
     def batch_evaluate(self, items: list[tuple[dict[str, str], list[Case]]]) -> list[Any]:
         """GEPA's adapter. What could not be scored counts as nothing here; the test tells the two apart."""
-        made = self._through(lambda: self._ground.trials(items))
-        for (candidate, cases), trials in zip(items, made, strict=True):
-            if len(cases) == len(self._ground.validation) and list(cases) == list(self._ground.validation):
-                self._validated[_key(candidate)] = trials
+        is_choice = [self._is_choice(candidate, cases) for candidate, cases in items]
+        few = [item for item, chooses in zip(items, is_choice, strict=True) if not chooses]
+        tried = iter(self._through(lambda: self._ground.trials(few)) if few else [])
         return [
-            EvaluationBatch(
-                outputs=[trial.output for trial in trials],
-                scores=[trial.value or 0.0 for trial in trials],
-                trajectories=list(zip(cases, trials, strict=True)),
-            )
-            for (_, cases), trials in zip(items, made, strict=True)
+            self._chosen(candidate) if chooses else self._few(next(tried), candidate, cases)
+            for (candidate, cases), chooses in zip(items, is_choice, strict=True)
         ]
+
+    def _is_choice(self, candidate: Texts, cases: Sequence[Case]) -> bool:
+        return self._is_validation(cases) and _key(candidate) in self._parents
+
+    def _is_validation(self, cases: Sequence[Case]) -> bool:
+        return len(cases) == len(self._ground.validation) and list(cases) == list(self._ground.validation)
+
+    def _few(self, trials: list[Trial], candidate: Texts, cases: list[Case]) -> Any:
+        objectives = None
+        if self._is_validation(cases):  # the prompt as it was, with which the engine begins
+            objectives = [dict(self._ground.ledger.objectives_at(candidate, trials))] * len(trials)
+        return EvaluationBatch(
+            outputs=[trial.output for trial in trials],
+            scores=[trial.value or 0.0 for trial in trials],
+            trajectories=list(zip(cases, trials, strict=True)),
+            objective_scores=objectives,
+        )
+
+    def _chosen(self, candidate: dict[str, str]) -> Any:
+        """A candidate on the validation rows; it is in the ledger then, and waits no more."""
+        key, rows = _key(candidate), len(self._ground.validation)
+        chosen = self._through(lambda: self._ground.choose(candidate, self._parents[key]))
+        self._waiting = [other for other in self._waiting if _key(other) != key]
+        return EvaluationBatch(
+            outputs=[None] * rows,
+            scores=list(chosen.values or [_OUT] * rows),
+            trajectories=None,
+            objective_scores=[dict(chosen.objectives)] * rows,
+        )
 
     def make_reflective_dataset(
         self, _candidate: dict[str, str], batch: Any, names: list[str]
@@ -119,13 +146,6 @@ class _Adapter:
         """An iteration begins."""
         self._ground.begin(event["iteration"])
 
-    def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
-        """A candidate was tried on all validation rows."""
-        made = event["candidate"]
-        if (parent := self._parents.get(_key(made))) is not None:
-            self._waiting = [other for other in self._waiting if _key(other) != _key(made)]
-            self._ground.ledger.tried(made, parent, self._validated[_key(made)])
-
     def on_iteration_end(self, _event: Mapping[str, Any]) -> None:
         """Whoever was not tried on the validation rows by now never is; one that was cut short was no worse."""
         for made in () if self._is_cut else self._waiting:
@@ -138,6 +158,15 @@ class _Adapter:
         except Exception as error:
             self._is_cut = True
             raise _Unwound(error) from error
+
+
+def _sampling(candidates: int) -> Any:
+    """Two candidates of each parent, and of as many parents as that makes; an odd number of independent ones."""
+    if candidates == 1:
+        return None
+    if candidates % _OF_EACH_PARENT or candidates == _OF_EACH_PARENT:
+        return IndependentSampling(candidates)
+    return PxNSampling(candidates // _OF_EACH_PARENT, _OF_EACH_PARENT)
 
 
 class _Turns:

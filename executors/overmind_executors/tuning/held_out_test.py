@@ -69,6 +69,7 @@ class HeldOutTest:
             floor=FLOOR,
             baseline=digest(original),
             candidate=digest(candidate),
+            constraints=self.task.constraints.model_dump(exclude_none=True),
         )
 
     def _side(self, texts: Texts, cases: Sequence[Case]) -> list[list[Trial]]:

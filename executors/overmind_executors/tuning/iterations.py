@@ -42,6 +42,9 @@ def iteration_of(one: Candidate, baseline: Candidate, prompt: Prompt) -> dict[st
             "usd": None if one.cost_usd is None else round(one.cost_usd, 10),
             "p50_ms": _latency(one, 0.5),
             "p95_ms": _latency(one, 0.95),
+            "prompt_tokens": one.merits.prompt_tokens,
+            "length": one.length,
+            "gate_failures": one.gate_failures,
         },
     }
 
@@ -63,7 +66,7 @@ def _points(interval: tuple[float, float] | None) -> list[float] | None:
 
 
 def _latency(one: Candidate, share: float) -> float | None:
-    found = sorted(one.latencies_ms)
+    found = sorted(one.merits.latencies_ms)
     value = percentile(found, share)
     return None if value is None else round(value, 3)
 

@@ -102,7 +102,7 @@ class _Tuning:
         task = self.task
         self.original: Texts = texts_of(task.prompt)
         self.feedback = Feedback(task)
-        self.ledger = Ledger(self._on_candidate)
+        self.ledger = Ledger(self._on_candidate, task.constraints, task.objectives)
         self.iterations: list[dict[str, Any]] = []
         self.bench = self._bench()
         self.test = HeldOutTest(task, self.sealed, self.bench)
@@ -195,6 +195,7 @@ class _Tuning:
             ledger=self.ledger,
             log=self.log,
             plan=_plan(task),
+            racing=task.racing,
             is_short=self.reserve.is_short,
             on_iteration=self.steps.iteration,
         )

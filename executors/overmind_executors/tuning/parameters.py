@@ -13,6 +13,8 @@ from overmind_executors.parameters import Parameters
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
 from overmind_executors.scoring.text_checks import ExactMatch
+from overmind_executors.tuning.merits import CandidateLimits, Objective
+from overmind_executors.tuning.racing import Racing
 from overmind_executors.tuning.texts import Prompt, guiding, texts_of
 
 FieldName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -55,7 +57,12 @@ class PromptTuningParameters(RowPlace):
         evaluators, judge: what an output is worth; without both it has to equal the row's `expected_output`.
         analyzer_model: the host's name of the model that writes candidates; None for the target's own.
         drafts: texts that people wrote, tried before the analyzer is asked for any; for a prompt of one tuned text.
-        search: `gepa`, or `best_of_n`, which writes every candidate from the prompt as it was.
+        search: `gepa`; or a control: `best_of_n`, which writes every candidate from the prompt as it was, or
+            `random_rewrite`, whose writer is shown no row.
+        objectives: in which respects a candidate may be better, for the search to go on with it. Latency is
+            measured, so with it two runs of one job may search differently.
+        constraints: what a candidate must keep to, measured where it is tried.
+        racing: which candidates are not tried on all validation rows; None tries all of them.
         alpha: how likely a promotion may be when there is no gain. margin: the gain, in 0 to 1, to be exceeded.
         repeats: how often both prompts are asked about each held-out row; None for 1 at temperature 0, else 3.
         run_test_after_optimization: without the test nothing is promoted.
@@ -74,7 +81,10 @@ class PromptTuningParameters(RowPlace):
     analyzer_temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     analyzer_max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     drafts: Annotated[list[Text], Field(max_length=100)] = Field(default_factory=list)
-    search: Literal["gepa", "best_of_n"] = "gepa"
+    search: Literal["gepa", "best_of_n", "random_rewrite"] = "gepa"
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=4)] = ("quality", "cost", "length")
+    constraints: CandidateLimits = CandidateLimits()
+    racing: Racing | None = Racing()
     num_iterations: Annotated[int, Field(ge=1, le=100)] = 5
     candidates_per_iteration: Annotated[int, Field(ge=1, le=20)] = 2
     examples_per_candidate: Annotated[int, Field(ge=1, le=20)] = 4

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from overmind_executors import strict_json
 from overmind_executors.contract import Context, InvalidParameters, Problem
@@ -14,18 +15,19 @@ from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
 from overmind_executors.tuning.leaks import LeakScan
 from overmind_executors.tuning.parameters import PromptTuningParameters
-from overmind_executors.tuning.search import Search, best_of_n
+from overmind_executors.tuning.search import Search, best_of_n, random_rewrite
 from overmind_executors.tuning.splitting import Shares, Split, split
 from overmind_executors.tuning.texts import target_with, texts_of
 
 # Where the prompt stands here, for what is said about it elsewhere.
-_FIELDS = {"target": "prompt", "target.messages_template": "prompt"}
+_FIELDS: Final = {"target": "prompt", "target.messages_template": "prompt"}
+_CONTROLS: Final[Mapping[str, Search]] = {"best_of_n": best_of_n, "random_rewrite": random_rewrite}
 
 
 def search_of(task: PromptTuningParameters) -> Search:
     """The search that *task* names; raises InvalidParameters when this host cannot do it."""
-    if task.search == "best_of_n":
-        return best_of_n
+    if task.search in _CONTROLS:
+        return _CONTROLS[task.search]
     try:
         from overmind_executors.tuning.gepa_search import gepa_search
     except ImportError:

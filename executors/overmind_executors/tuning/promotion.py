@@ -4,7 +4,7 @@ Whether a candidate takes the place of the prompt: one test, registered before, 
 | verdict | when |
 |---|---|
 | `promoted` | the gain exceeds the margin at the registered level |
-| `refused` | the interval of the gain has no room above the margin |
+| `refused` | the interval of the gain has no room above the margin; or a gate or a limit stands in the way |
 | `inconclusive` | neither: the rows are too few, or too few of them could be scored |
 """
 
@@ -45,6 +45,7 @@ class Verdict:
         baseline, candidate: means over the rows that were scored on both sides, in 0 to 1; None for none.
         compared, total: rows.
         rows_needed: to see a gain of that size four times out of five; None when it was seen, or cannot be said.
+        code, why: what else stood in the way of a promotion, and in words; empty for nothing.
         intervals: of the two means, 95 %; None for none.
     """
 
@@ -56,6 +57,7 @@ class Verdict:
     rows_needed: int | None
     comparison: Comparison | None
     code: str = ""
+    why: str = ""
     intervals: tuple[Ends, Ends] = (None, None)
 
     def as_json(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Verdict:
         return {
             "verdict": self.decision.value,
             "code": self.code or None,
+            "why": self.why or None,
             "baseline": _rounded(self.baseline),
             "candidate": _rounded(self.candidate),
             "baseline_interval_95": _rounded_ends(self.intervals[0]),

@@ -6,15 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
+from overmind_executors.tuning.constraints import Code
+from overmind_executors.tuning.guarding import guarded
+from overmind_executors.tuning.ledger import mean_of
 from overmind_executors.tuning.promotion import Decision, Verdict, decide
 from overmind_executors.tuning.sealed import Registration
 
 CANDIDATES: Final = "candidates.jsonl"
 COMPARISON: Final = "comparison.jsonl"
 SUMMARY: Final = "summary.json"
+_MAY_NOT_WIN: Final = (Code.DISCARD_GATE, Code.DISCARD_CONSTRAINT)
 
 Line = Mapping[str, Any]
 
@@ -22,13 +25,15 @@ Line = Mapping[str, Any]
 def verdict_of(lines: Sequence[Line], registration: Registration) -> Verdict:
     """What *lines* of `comparison.jsonl` say."""
     sides = [[[trial["value"] for trial in line[side]] for line in lines] for side in ("baseline", "candidate")]
-    return decide(sides[0], sides[1], [line["group"] for line in lines], registration)
+    found = decide(sides[0], sides[1], [line["group"] for line in lines], registration)
+    return guarded(found, lines, registration)
 
 
 def search_figures(candidates: Sequence[Line]) -> dict[str, Any]:
     """What *candidates*, the lines of `candidates.jsonl`, say of the search; scores are 0 to 100."""
-    means = {line["name"]: _mean(line["values"]) for line in candidates}
-    tried = [line for line in candidates if means[line["name"]] is not None]
+    known = candidates[0]["values"]
+    means = {line["name"]: _mean(line["values"], known) for line in candidates}
+    tried = [line for line in candidates if means[line["name"]] is not None and line["code"] not in _MAY_NOT_WIN]
     is_priced = all(line["cost_usd"] is not None for line in tried)
     best = max(tried, key=lambda line: _rank(line, means[line["name"]], is_priced=is_priced))
     return {
@@ -89,9 +94,10 @@ def _rank(line: Line, mean: float | None, *, is_priced: bool) -> tuple[float, ..
     return round(mean or 0.0, 9), not line["order"], -cost, -length, -line["order"]
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    scored = [value for value in values if value is not None]
-    return fmean(scored) if scored else None
+def _mean(values: Sequence[float | None], known: Sequence[float | None]) -> float | None:
+    """As the ledger has it: None for a candidate that was not tried on all rows, or never scored."""
+    is_tried = any(value is not None for value in values)
+    return mean_of(values, known) if is_tried else None
 
 
 def _lines(path: Path) -> list[Line]:

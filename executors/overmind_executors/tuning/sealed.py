@@ -8,8 +8,8 @@ seal(rows) ─▶ held_out.json ─ … the search … ─▶ open(registration)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ class Registration:
         repeats: how often both sides are asked about each row.
         rows: how many decide; floor: the share of them that must be scored on both sides.
         baseline, candidate: digests of the texts.
+        constraints: what the candidate must keep to there, by name; none for no entry.
     """
 
     alpha: float
@@ -41,6 +42,7 @@ class Registration:
     floor: float
     baseline: str
     candidate: str
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 class Sealed:

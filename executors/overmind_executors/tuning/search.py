@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from overmind_executors.tuning.constraints import Code, Objection
 from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.proposing import Proposer
+from overmind_executors.tuning.racing import Racing, blocks, is_lost
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.texts import Texts, digest
@@ -46,12 +47,27 @@ class Plan:
     seed: int
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """
+    What became of a candidate on the validation rows.
+
+    Attributes:
+        values: on each of them, 0 for no score; None when it may not win, or went out before it was tried on all.
+        objectives: more is better, in the respects in which the prompt as it was is known.
+    """
+
+    values: tuple[float, ...] | None
+    objectives: Mapping[str, float]
+
+
 @dataclass
 class Ground:
     """
     What a search works on. It has the rows to learn from and those to choose by, and no others.
 
     Attributes:
+        racing: None tries every candidate on all validation rows.
         is_short: whether what is left of the budget is needed for the test.
         on_iteration: told of the number of the iteration that begins, from 1.
     """
@@ -64,6 +80,7 @@ class Ground:
     ledger: Ledger
     log: StepLog
     plan: Plan
+    racing: Racing | None = None
     is_short: Callable[[int], bool] = lambda _trials: False
     on_iteration: Callable[[int], None] = lambda _number: None
     _tried: set[str] = field(default_factory=set)
@@ -109,6 +126,30 @@ class Ground:
             return None
         return made.texts
 
+    def choose(self, texts: Texts, parent: Texts) -> Chosen:
+        """
+        Try *texts* on the validation rows, as many as it takes; it is in the ledger then.
+
+        Raises:
+            NoMoreCalls, ExecutionFailed: as `trials`.
+        """
+        tried: dict[int, Trial] = {}
+        best = self.ledger.best()
+        for places in blocks(self.validation, self.racing):
+            cases = [self.validation[place] for place in places]
+            tried |= dict(zip(places, self.trials([(texts, cases)])[0], strict=True))
+            if self.racing is None or len(tried) == len(self.validation):
+                continue
+            if is_lost([tried[n].value for n in tried], [best.values[n] for n in tried], self.racing):
+                rows = f"{len(tried)} of {len(self.validation)} validation rows"
+                self.ledger.screened(texts, parent, f"shown to be worse than {best.name} on {rows}")
+                return Chosen(None, self.ledger.no_objectives())
+        trials = [tried[place] for place in range(len(self.validation))]
+        made = self.ledger.tried(texts, parent, trials)
+        if not made.may_win:
+            return Chosen(None, self.ledger.no_objectives())
+        return Chosen(tuple(trial.value or 0.0 for trial in trials), self.ledger.objectives_at(texts, trials))
+
     def begin(self, iteration: int) -> None:
         """Iteration number *iteration* begins."""
         self.ledger.iteration = iteration
@@ -135,5 +176,19 @@ def best_of_n(ground: Ground) -> None:
             seen = list(zip(shown, ground.trials([(ground.original, shown)])[0], strict=True))
             made = ground.propose(ground.original, ground.plan.tuned, seen)
             if made is not None:
-                trials = ground.trials([(made, ground.validation)])[0]
-                ground.ledger.tried(made, ground.original, trials)
+                ground.choose(made, ground.original)
+
+
+def random_rewrite(ground: Ground) -> None:
+    """
+    Every candidate is a rewriting of one that was kept, drawn at random, by a writer who is shown no row and no
+    score: the control for any search that claims to learn from the rows.
+    """
+    draw = random.Random(ground.plan.seed)  # noqa: S311  # which candidate is rewritten, no secret
+    for iteration in range(1, ground.plan.iterations + 1):
+        ground.begin(iteration)
+        for _ in range(ground.plan.candidates):
+            parent = draw.choice([one for one in ground.ledger.candidates if one.may_win and one.code.keeps]).texts
+            made = ground.propose(parent, ground.plan.tuned, [])
+            if made is not None:
+                ground.choose(made, parent)

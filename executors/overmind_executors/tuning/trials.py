@@ -20,6 +20,8 @@ from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.texts import Prompt, Texts, digest, target_with
 
 _ROWS_AHEAD: Final = 16
+# Letters of what one evaluator said, in a file.
+_MOST_SAID: Final = 400
 # What a row says of an output of its own, which is not the one that is scored here.
 _OF_ANOTHER_OUTPUT: Final = frozenset(
     {"output", "response", "error", "success", "latency_ms", "cost_usd", "tool_calls", "trajectory", "custom_id",
@@ -27,6 +29,7 @@ _OF_ANOTHER_OUTPUT: Final = frozenset(
 )  # fmt: skip
 # The model was well and made nothing of use: that is the prompt's doing, and worth 0.
 _WORTH_NOTHING: Final = frozenset({Kind.TRUNCATED, Kind.REFUSED, Kind.CONTENT_FILTER, Kind.BAD_REQUEST})
+_ANSWERED: Final = frozenset(kind.value for kind in Kind if kind.has_output)
 
 
 class NoMoreCalls(Exception):
@@ -46,6 +49,8 @@ class Trial:
         value: in 0 to 1; None when the output could not be scored, which says nothing about the candidate.
         kind: how the call ended.
         said: what evaluators and judges said of the output, for whoever writes the next candidate.
+        cost_usd: of the answer; judging it is not what a prompt costs.
+        gate_failed: whether the output fails a gate.
     """
 
     row_id: str
@@ -55,6 +60,28 @@ class Trial:
     said: tuple[str, ...] = ()
     latency_ms: float = 0.0
     cost_usd: float | None = None
+    prompt_tokens: int | None = None
+    gate_failed: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an output, whatever it is worth."""
+        return self.kind in _ANSWERED
+
+    @classmethod
+    def of_json(cls, row_id: str, entry: Mapping[str, Any]) -> Trial:
+        """What `as_json` made."""
+        return cls(
+            row_id,
+            entry["value"],
+            entry["kind"],
+            entry["output"],
+            tuple(entry.get("said", ())),
+            entry["latency_ms"],
+            entry["cost_usd"],
+            entry.get("prompt_tokens"),
+            entry.get("gate_failed", False),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """For a line of `comparison.jsonl`."""
@@ -64,6 +91,9 @@ class Trial:
             "output": self.output,
             "latency_ms": round(self.latency_ms, 3),
             "cost_usd": self.cost_usd,
+            "prompt_tokens": self.prompt_tokens,
+            "gate_failed": self.gate_failed,
+            "said": [line[:_MOST_SAID] for line in self.said],
         }
 
 
@@ -165,7 +195,6 @@ class ModelBench:
         value = whole.value
         if value is None and scored.item is not None and scored.item.absence:
             value = 0.0
-        costs = [answer.cost_usd, *(a.cost_usd for o in _opinions(scored) for a in o.answers)]
         return Trial(
             row.id,
             value,
@@ -173,7 +202,9 @@ class ModelBench:
             answer.output,
             tuple(_said(scored)),
             answer.latency_ms,
-            None if None in costs else sum(cost or 0.0 for cost in costs),
+            answer.cost_usd,
+            answer.prompt_tokens,
+            any(scored.passes.get(title) is False for title in self.gates),
         )
 
 
@@ -184,7 +215,8 @@ def _ended(reason: str) -> Exception:
 def _unanswered(row: Row, answer: Answer) -> Trial:
     value = 0.0 if answer.kind in _WORTH_NOTHING else None
     said = (f"the model gave no answer: {answer.kind.value}",)
-    return Trial(row.id, value, answer.kind.value, None, said, answer.latency_ms, answer.cost_usd)
+    tokens = answer.prompt_tokens
+    return Trial(row.id, value, answer.kind.value, None, said, answer.latency_ms, answer.cost_usd, tokens)
 
 
 def _with_output(row: Row, answer: Answer, piece: Piece) -> Row:
@@ -193,10 +225,6 @@ def _with_output(row: Row, answer: Answer, piece: Piece) -> Row:
     source: Mapping[str, Any] = {key: value for key, value in row.source.items() if key not in _OF_ANOTHER_OUTPUT}
     output = answer.output
     return replace(row, id=trial_id, source={**source, "output": output}, body=None)
-
-
-def _opinions(scored: Scored) -> Sequence[Any]:
-    return scored.judged.opinions if scored.judged else ()
 
 
 def _said(scored: Scored) -> list[str]:
