@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from overmind_executors.calls.allowed_models import named_models
-from overmind_executors.contract import Context, ModelEndpoint
+from overmind_executors.calls.prices import prices_of
+from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem
 from overmind_executors.tuning.parameters import PromptTuningParameters
 
 
@@ -30,4 +31,8 @@ def endpoints_of(task: PromptTuningParameters, context: Context) -> Endpoints:
         "judge.models": task.judge.models if task.judge else [],
     }
     named = named_models(wanted, context, task.budget)
+    if task.constraints.max_usd_per_request is not None and prices_of(named[target]) is None:
+        raise InvalidParameters(
+            Problem("constraints.max_usd_per_request", f"the price of model {target} is not known on this host")
+        )
     return Endpoints(named, target, task.analyzer_model or target, tuple(wanted["judge.models"]))

@@ -1,7 +1,6 @@
 """
-What a gain does not buy: gates that fail more often than before, and limits that are broken, on the rows that decide.
-
-A candidate that the test would promote is refused for them. They promote nobody.
+What a gain does not buy: gates that fail more often than before, and limits that are broken, on the rows that
+decide. A candidate that the test would promote is refused for them; they promote nobody.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Final
 
+from overmind_executors import strict_json
 from overmind_executors.calls.forecast import refuse_beyond
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
@@ -27,6 +28,7 @@ from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.preparing import leaks_of, parts_of, prepare_evaluators, rows_of, search_of
 from overmind_executors.tuning.promotion import outlook
 from overmind_executors.tuning.proposing import DraftsFirst, ModelProposer
+from overmind_executors.tuning.recounting import CANDIDATES
 from overmind_executors.tuning.reserve import Reserve
 from overmind_executors.tuning.sealed import Sealed
 from overmind_executors.tuning.search import Ground, Plan, Search, SearchOver
@@ -77,6 +79,7 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
         sources={**work.feedback.counts(), "rows_total": len(rows), **sizes, "sha256": digest_of_rows(rows)},
         resumed_steps=log.replayed,
         total_steps=steps.total,
+        validation_ids=[case.row.id for case in parts.validation],
     )
     return result_of(ended, context)
 
@@ -102,7 +105,7 @@ class _Tuning:
         task = self.task
         self.original: Texts = texts_of(task.prompt)
         self.feedback = Feedback(task)
-        self.ledger = Ledger(self._on_candidate, task.constraints, task.objectives)
+        self.ledger = Ledger(self._on_candidate, task.constraints, task.objectives, self._on_line)
         self.iterations: list[dict[str, Any]] = []
         self.bench = self._bench()
         self.test = HeldOutTest(task, self.sealed, self.bench)
@@ -204,6 +207,11 @@ class _Tuning:
         told = iteration_of(one, self.ledger.candidates[0], self.task.prompt)
         self._tell(told)
         self.context.log.info("candidate.tried", name=one.name, code=one.code.value, avg_score=told["avg_score"])
+
+    def _on_line(self, one: Candidate) -> None:
+        """So that a job that is canceled leaves what it found."""
+        with (self.context.output / CANDIDATES).open("a", encoding="utf-8", newline="\n") as file:
+            file.write(strict_json.dumps(one.as_json()) + "\n")
 
     def _tell(self, iteration: dict[str, Any]) -> None:
         self.iterations.append(iteration)

@@ -15,19 +15,23 @@ from overmind_executors.calls.forecast import Estimate
 from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED
 from overmind_executors.contract import Context, Result
 from overmind_executors.rows.rows import Row
+from overmind_executors.tuning.changed_rows import Change, changes_of, in_words
 from overmind_executors.tuning.changes_summary import NO_HEADROOM, summary_of
 from overmind_executors.tuning.held_out_test import HeldOutTest
 from overmind_executors.tuning.iterations import fitted
 from overmind_executors.tuning.ledger import Candidate, Ledger
 from overmind_executors.tuning.parameters import PromptTuningParameters
-from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, scores, search_figures
+from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, gap, scores, search_figures
 from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.search import HOPELESS
-from overmind_executors.tuning.texts import as_code, changes, diff, texts_of
+from overmind_executors.tuning.texts import as_code, diff, texts_of
 
 BEST_PROMPT: Final = "best_prompt.txt"
 DIFF: Final = "prompt.diff"
 _MOST_REPORT: Final = 16_000
+_MOST_CHANGES: Final = 20
+# Of the changes in a summary, whose first sentence is to fit, too.
+_MOST_WORDS: Final = 1300
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Ended:
         outlook: what the held-out rows could show, before they were paid for.
         sources: what was used of the rows, by source.
         total_steps: of the job's progress.
+        validation_ids: of the rows that chose, in their order.
     """
 
     task: PromptTuningParameters
@@ -53,6 +58,11 @@ class Ended:
     sources: Mapping[str, Any]
     resumed_steps: int
     total_steps: int
+    validation_ids: Sequence[str]
+
+    def steps_to(self, best: Candidate) -> list[Change]:
+        """What was changed on the way to *best*."""
+        return changes_of(self.ledger.lineage(best), self.validation_ids)
 
 
 def result_of(ended: Ended, context: Context) -> Result:
@@ -71,7 +81,8 @@ def result_of(ended: Ended, context: Context) -> Result:
     }
     for name, text in written.items():
         (output / name).write_text(text, encoding="utf-8", newline="\n")
-    reports = report.write(report_of(facts, ended.ledger.candidates, proposed), output)
+    found = report_of(facts, ended.ledger, proposed, ended.test.lines)
+    reports = report.write(found, output)
     told = (output / report.MARKDOWN).read_text(encoding="utf-8")
     context.log.info("prompt.decided", verdict=facts["verdict"], promoted=facts["promoted"])
     outcome = fitted({**facts, "report_markdown": told[:_MOST_REPORT]}, ended.iterations)
@@ -98,7 +109,14 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "registration": asdict(registration) if registration else None,
         "outlook": dict(ended.outlook),
         "estimate": ended.estimate.as_json(),
-        "search": {"kind": ended.task.search, **search, "optimistic": True},
+        "search": {
+            "kind": ended.task.search,
+            **search,
+            "optimistic": True,
+            "frontier": [one.name for one in ended.ledger.frontier()],
+        },
+        "gap": gap(test, search),
+        "changes": [step.as_json() for step in ended.steps_to(best)][:_MOST_CHANGES],
         "test_run_id": _id(job_id, "holdout") if test else None,
         "comparison_id": _id(job_id, "comparison") if test else None,
         "usage": {"model_calls": spent.calls, "tokens": spent.tokens, "cost_usd": round(spent.usd, 8)},
@@ -107,7 +125,8 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "progress": {"step": ended.total_steps, "total_steps": ended.total_steps, "step_name": "report"},
         "data_sources_used": dict(ended.sources),
     }
-    return {**told, "changes_summary": summary_of(told, changes(texts_of(ended.task.prompt), best.texts))}
+    changed = in_words(texts_of(ended.task.prompt), best.texts, ended.steps_to(best), most=_MOST_WORDS)
+    return {**told, "changes_summary": summary_of(told, changed)}
 
 
 def _word(ended: Ended, best: Candidate) -> str:

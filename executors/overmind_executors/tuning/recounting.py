@@ -59,6 +59,18 @@ def scores(test: Verdict | None, search: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def gap(test: Verdict | None, search: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    How much the search flattered its best candidate: its gain on the rows that chose it, and on those that it never
+    saw; points. None where the held-out rows said nothing.
+    """
+    if test is None or test.baseline is None or test.candidate is None:
+        return None
+    chosen = round(search["best_val_score"] - search["baseline_val_score"], 4)
+    held_out = round(points(test.candidate) - points(test.baseline), 4)
+    return {"validation_gain": chosen, "holdout_gain": held_out, "gap": round(chosen - held_out, 4)}
+
+
 def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     The figures as `summary.json` in *folder* says them, and the same ones made again from the other files' lines.
@@ -73,8 +85,9 @@ def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         test = verdict_of(_lines(folder / COMPARISON), Registration(**summary["registration"]))
     elif summary["test"] is not None:  # begun, and cut short before there was anything to compare
         test = Verdict(Decision(summary["test"]["verdict"]), None, None, 0, 0, None, None)
-    again = {**scores(test, search), **{f"search.{name}": value for name, value in search.items()}}
-    said = {name: summary.get(name) for name in scores(test, search)}
+    again = {**scores(test, search), "gap": gap(test, search)}
+    said = {name: summary.get(name) for name in again}
+    again |= {f"search.{name}": value for name, value in search.items()}
     said |= {f"search.{name}": summary["search"].get(name) for name in search}
     if test is not None and test.total:
         again |= {f"test.{name}": value for name, value in test.as_json().items()}

@@ -7,15 +7,39 @@ from typing import Any, Final
 
 from overmind_executors.calls.forecast import as_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
-from overmind_executors.tuning.ledger import Candidate
+from overmind_executors.scoring.texts import as_text
+from overmind_executors.tuning.changed_rows import changed_rows
+from overmind_executors.tuning.ledger import Candidate, Ledger
 
 _MOST_CANDIDATES: Final = 60
 _MOST_LINES: Final = 80
+_MOST_ROWS: Final = 20
+_ROW_COLUMNS: Final = (
+    "row",
+    "difference",
+    "output before",
+    "output after",
+    "said of it before",
+    "said of it after",
+)
 
 
-def report_of(facts: Mapping[str, Any], candidates: Sequence[Candidate], diff: str) -> Report:
-    """What *facts*, the outcome of a job, and its candidates say."""
-    sections = (_test(facts), _search(candidates), _changes(diff), _data(facts), _cost(facts))
+def report_of(facts: Mapping[str, Any], ledger: Ledger, diff: str, lines: Sequence[Mapping[str, Any]]) -> Report:
+    """
+    What *facts*, the outcome of a job, and its candidates say.
+
+    Args:
+        lines: of `comparison.jsonl`.
+    """
+    sections = (
+        _test(facts),
+        _rows(lines),
+        _search(facts, ledger.candidates),
+        _frontier(ledger),
+        _changes(facts, diff),
+        _data(facts),
+        _cost(facts),
+    )
     return Report("Prompt tuning", facts["changes_summary"], tuple(one for one in sections if one is not None))
 
 
@@ -26,6 +50,7 @@ def _test(facts: Mapping[str, Any]) -> Section:
     interval = test["gain_interval_95"] or (None, None)
     rows: tuple[tuple[Cell, ...], ...] = (
         ("verdict", test["verdict"]),
+        ("what stands in the way", test["why"]),
         ("mean of the prompt as it was", test["baseline"]),
         ("mean of the prompt as it was, 95 %", _span(test["baseline_interval_95"])),
         ("mean of the candidate", test["candidate"]),
@@ -63,7 +88,24 @@ def _outlook(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _search(candidates: Sequence[Candidate]) -> Section:
+def _rows(lines: Sequence[Mapping[str, Any]]) -> Section | None:
+    changed = changed_rows(lines)
+    parts = []
+    for caption, rows in (
+        ("Regressions, the worst first", [one for one in changed if one.difference < 0]),
+        ("Gains, the greatest first", [one for one in reversed(changed) if one.difference > 0]),
+    ):
+        cells: tuple[tuple[Cell, ...], ...] = tuple(
+            (one.row_id, one.difference, as_text(one.outputs[0]), as_text(one.outputs[1]), *one.said)
+            for one in rows[:_MOST_ROWS]
+        )
+        if cells:
+            parts.append(Table(caption, _ROW_COLUMNS, cells))
+    text = "Held-out rows whose value changed; what evaluators and judges said is of the first answer to each."
+    return Section("Rows that changed", (text, *parts)) if parts else None
+
+
+def _search(facts: Mapping[str, Any], candidates: Sequence[Candidate]) -> Section:
     tried = [one for one in candidates if one.mean is not None]
     best, points = 0.0, []
     for one in tried:
@@ -72,15 +114,69 @@ def _search(candidates: Sequence[Candidate]) -> Section:
     drawn = Table("Validation mean by candidate", ("candidate", "mean", "best so far"), tuple(points))
     rows = tuple((one.name, one.parent or None, one.code.value, one.mean, one.message) for one in candidates)
     listed = Table("Candidates", ("name", "written from", "code", "mean", "why"), rows[:_MOST_CANDIDATES])
-    text = "These means chose the candidate; the highest of several is too high by itself, so they promote nothing."
+    validation = facts["data_sources_used"]["validation"]
+    text = (
+        f"These means are over the {validation} validation rows and chose the candidate; the highest of several is "
+        f"too high by itself, so they promote nothing.{_gap(facts)}"
+    )
     return Section("The search", (text, Figure("line", drawn), listed))
 
 
-def _changes(diff: str) -> Section | None:
+def _gap(facts: Mapping[str, Any]) -> str:
+    found = facts["gap"]
+    if found is None:
+        return ""
+    return (
+        f" The best candidate gained {found['validation_gain']:+.1f} points on them and "
+        f"{found['holdout_gain']:+.1f} on the held-out rows: a gap of {found['gap']:.1f}."
+    )
+
+
+def _frontier(ledger: Ledger) -> Section | None:
+    found = ledger.frontier()
+    if len(found) < 2:
+        return None
+    rows = tuple(
+        (
+            one.name,
+            one.mean,
+            one.cost_usd,
+            one.merits.mean_ms,
+            one.merits.p95_ms,
+            one.merits.prompt_tokens,
+            one.length,
+        )
+        for one in found
+    )
+    columns = ("candidate", "mean", "US dollars a request", "mean ms", "p95 ms", "prompt tokens", "characters")
+    text = (
+        f"Candidates that no other one beats in all of {', '.join(ledger.objectives)}, and that are no worse than "
+        "the prompt as it was."
+    )
+    return Section("Quality, money, latency, length", (text, Table("Frontier", columns, rows)))
+
+
+def _changes(facts: Mapping[str, Any], diff: str) -> Section | None:
     lines = diff.splitlines()[:_MOST_LINES]
     if not lines:
         return None
-    return Section("What the candidate changes", (Table("Lines", ("line",), tuple((line,) for line in lines)),))
+    steps = tuple(
+        (one["name"], one["parent"], ", ".join(one["components"]), _listed(one["fixed"]), _listed(one["broke"]))
+        for one in facts["changes"]
+    )
+    columns = ("candidate", "written from", "changes", "validation rows fixed", "validation rows broken")
+    return Section(
+        "What the candidate changes",
+        (
+            Table("Step by step", columns, steps),
+            Table("Lines", ("line",), tuple((line,) for line in lines)),
+        ),
+    )
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    more = ", …" if found["rows"] > len(found["first"]) else ""
+    return f"{found['rows']}: {', '.join(found['first'])}{more}" if found["rows"] else "0"
 
 
 def _data(facts: Mapping[str, Any]) -> Section:
