@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from overmind_executors.calls.forecast import as_rows
@@ -10,6 +10,7 @@ from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.changed_rows import changed_rows
 from overmind_executors.tuning.ledger import Candidate, Ledger
+from overmind_executors.tuning.merits import Objective
 
 _MOST_CANDIDATES: Final = 60
 _MOST_LINES: Final = 80
@@ -21,6 +22,16 @@ _ROW_COLUMNS: Final = (
     "output after",
     "said of it before",
     "said of it after",
+)
+
+# What is shown of a candidate in each objective. Latencies only where they are one: no two runs have the same.
+_RESPECTS: Final[tuple[tuple[Objective, str, Callable[[Candidate], Cell]], ...]] = (
+    ("quality", "mean", lambda one: one.mean),
+    ("cost", "US dollars a request", lambda one: one.cost_usd),
+    ("cost", "prompt tokens", lambda one: one.merits.prompt_tokens),
+    ("latency", "mean ms", lambda one: one.merits.mean_ms),
+    ("latency", "p95 ms", lambda one: one.merits.p95_ms),
+    ("length", "characters", lambda one: one.length),
 )
 
 
@@ -136,19 +147,9 @@ def _frontier(ledger: Ledger) -> Section | None:
     found = ledger.frontier()
     if len(found) < 2:
         return None
-    rows = tuple(
-        (
-            one.name,
-            one.mean,
-            one.cost_usd,
-            one.merits.mean_ms,
-            one.merits.p95_ms,
-            one.merits.prompt_tokens,
-            one.length,
-        )
-        for one in found
-    )
-    columns = ("candidate", "mean", "US dollars a request", "mean ms", "p95 ms", "prompt tokens", "characters")
+    shown = [(name, of) for objective, name, of in _RESPECTS if objective in ledger.objectives]
+    rows = tuple((one.name, *(of(one) for _, of in shown)) for one in found)
+    columns = ("candidate", *(name for name, _ in shown))
     text = (
         f"Candidates that no other one beats in all of {', '.join(ledger.objectives)}, and that are no worse than "
         "the prompt as it was."
