@@ -44,7 +44,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, insert, select, text
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.access import authenticate, make_project, make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs import agents
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.jobs.words import NewJob

@@ -51,13 +51,14 @@ import requests
 from sqlalchemy import select
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.access import authenticate, make_project, make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.jobs.words import NewJob
 from overmind_controlplane.plane import open_database
-from overmind_controlplane.pull import shown
 from overmind_controlplane.record.database import Database
 from overmind_controlplane.record.tables import Job, JobEvent
+from overmind_controlplane.shown.jobs import show_job
 from overmind_controlplane.storage.blobs import Blobs
 from overmind_controlplane.storage.files import add_model, write_json
 
@@ -201,7 +202,7 @@ class Overmind(Queue):
             first = add_model(session, self._caller, revision)
             job = Board(60.0).create(session, self._caller, NewJob("@bench:none", revision, first.id))
             session.flush()
-            shown_job = shown.job(session, job)
+            shown_job = show_job(session, job)
             self._revision = shown_job.file.revisions[-1].model_dump(mode="json")
             self._source = revision
 

@@ -22,7 +22,8 @@ from typing import NoReturn
 
 from overmind_agent.children.processes import MARK
 from overmind_controlplane import cli
-from overmind_controlplane.access import Role, make_project, make_token
+from overmind_controlplane.access import make_project, make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.record.database import Database
 

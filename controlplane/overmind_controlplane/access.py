@@ -1,4 +1,4 @@
-"""Projects and tokens: who a caller is, and what its role covers."""
+"""Projects and tokens: how they are made, and who holds a secret."""
 
 from __future__ import annotations
 
@@ -6,73 +6,21 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.record.tables import Project, Token, now
-from overmind_controlplane.refusals import Conflict, Forbidden, NotAuthenticated, NotFound
+from overmind_controlplane.refusals import Conflict, NotAuthenticated, NotFound
 
 PREFIX: Final = "ovr_"
 _MAX_TOKEN: Final = 256
 
 # One text for every token that was never ours, so that nobody learns which ones exist.
 _UNKNOWN: Final = "Invalid API key."
-
-
-class Role(StrEnum):
-    """What a token is for."""
-
-    SUBMIT = "submit"
-    AGENT = "agent"
-    ADMIN = "admin"
-
-    def covers(self, needed: Role) -> bool:
-        """Whether this role may do what *needed* may; an admin may do both."""
-        return self is needed or self is Role.ADMIN
-
-
-@dataclass(frozen=True)
-class Caller:
-    """
-    Who asks.
-
-    Attributes:
-        token_id: stands as `created_by_id` in what the caller makes.
-        number: the integer user of the Lab dialect.
-        project_id: where what the caller makes belongs.
-        more_projects: whose jobs an agent may take besides.
-    """
-
-    token_id: str
-    number: int
-    project_id: str
-    role: Role
-    name: str
-    more_projects: frozenset[str] = frozenset()
-
-    @property
-    def projects(self) -> frozenset[str]:
-        """All projects that the caller sees."""
-        return self.more_projects | {self.project_id}
-
-    def within(self, project_id: str) -> Caller:
-        """The same caller at work in another of its projects."""
-        return replace(self, project_id=project_id, more_projects=self.projects - {project_id})
-
-    def must_be(self, needed: Role) -> None:
-        """
-        Raises:
-            Forbidden: the role of the token does not cover *needed*.
-        """
-        if not self.role.covers(needed):
-            raise Forbidden(
-                f"this needs a token with role {needed.value} or admin (this one has {self.role.value})"
-            )
 
 
 def digest(token: str) -> str:

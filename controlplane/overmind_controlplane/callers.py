@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overmind_controlplane.access import Caller, authenticate_all
+from overmind_controlplane.access import authenticate_all
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.record.batches import Batches
 from overmind_controlplane.record.database import Database
 

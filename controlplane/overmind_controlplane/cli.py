@@ -254,7 +254,8 @@ def _list_projects(arguments: argparse.Namespace) -> int:
 
 
 def _create_token(arguments: argparse.Namespace) -> int:
-    from overmind_controlplane.access import Role, make_token
+    from overmind_controlplane.access import make_token
+    from overmind_controlplane.caller import Role
     from overmind_controlplane.plane import open_database
     from overmind_controlplane.refusals import Refused
 

@@ -64,6 +64,9 @@ WRITTEN: Final[Mapping[str, Status]] = {
 OTHER_SPELLINGS: Final[Mapping[str, str]] = {"canceled": "cancelled"}
 """What people and open strings may say for one of the five words."""
 
+OPTIMISATION_ROOT: Final = "/api/v2/projects/"
+"""What the paths of the prompt-optimisation dialect begin with, and no other."""
+
 OPTIMISATION_SWITCHES: Final = (
     "use_best_practices",
     "use_labels",

@@ -17,7 +17,6 @@ from overmind_controlplane.jobs.waiting import Waiting
 from overmind_controlplane.record.database import Database, Ring
 from overmind_controlplane.record.database_url import read as read_database_url
 from overmind_controlplane.record.stores import PostgresStore, SqliteStore, Store
-from overmind_controlplane.serving.traffic import Traffic
 from overmind_controlplane.storage.blobs import Blobs, Signer
 from overmind_controlplane.storage.joblogs import JobLogs
 
@@ -73,7 +72,6 @@ class Plane:
     asking: Asking
     callers: Callers
     sweeper: Sweeper
-    traffic: Traffic
     listener: Listener | None
 
     @classmethod
@@ -95,7 +93,6 @@ class Plane:
             asking=Asking(database),
             callers=Callers(database),
             sweeper=Sweeper(database, board, blobs),
-            traffic=Traffic(),
             listener=_listener(database.store, waiting),
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from overmind_controlplane.access import Caller, Role, authenticate, make_project, make_token
+from overmind_controlplane.access import authenticate, make_project, make_token
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.jobs import agents, sweeper
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.plane import open_database

@@ -10,7 +10,8 @@ from plane_calls import Project, eventually, names
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.access import authenticate, make_project, make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs import agents, heartbeats, offers
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.jobs.sweeper import sweep

@@ -22,11 +22,12 @@ from fastapi import APIRouter
 from plane_calls import Api, Project
 from sqlalchemy import select
 
-from overmind_controlplane.access import Role, make_token, revoke
+from overmind_controlplane.access import make_token, revoke
+from overmind_controlplane.answering import error_bodies
+from overmind_controlplane.caller import Role
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.record import tables
 from overmind_controlplane.record.database import Database
-from overmind_controlplane.serving import error_bodies
 from overmind_controlplane.serving.app import ROUTERS
 from overmind_controlplane.serving.roles import EVERYBODY, UndeclaredRole, allowed, must_be_declared, routes_of
 from server import ControlPlaneProcess

@@ -10,7 +10,8 @@ import pytest
 from plane_calls import Api, Project, names
 from sqlalchemy import select
 
-from overmind_controlplane.access import Role, make_token
+from overmind_controlplane.access import make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.record.tables import Project as ProjectRow
 from overmind_controlplane.refusals import Conflict

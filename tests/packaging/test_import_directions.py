@@ -283,6 +283,20 @@ PACKAGES: Final[dict[str, frozenset[str]]] = {
     "overmind_controlplane": PACKAGE | JSON | TRACE | _names("wire", "jobs", "lifecycle", "errors"),
 }
 
+# The control plane from the ground up: a place knows those that stand before it, and none of its strangers.
+FLOORS: Final = (
+    *("refusals", "dialects", "named_models", "caller"),
+    *("record", "access", "callers", "storage", "shown", "jobs", "plane"),
+    *("answering", "pull", "lab", "optimisation", "command_line", "page"),
+    *("serving", "cli"),
+)
+STRANGERS: Final[dict[str, frozenset[str]]] = {
+    "lab": frozenset({"pull"}),
+    "optimisation": frozenset({"pull"}),
+    "page": frozenset({"pull", "optimisation"}),
+    "command_line": frozenset(FLOORS) - {"command_line", "dialects", "named_models"},  # a client like any other
+}
+
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "requests": _names("over_http.client", "over_http.calls", "over_http.deadline")
@@ -327,6 +341,30 @@ def test_a_package_imports_only_its_neighbours(package: str) -> None:
     }
 
     assert set() == {(module, imported) for module, imported in foreign if imported not in PACKAGES[package]}
+
+
+def _floor(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_module_of_the_control_plane_has_its_place() -> None:
+    modules = set(_of("overmind_controlplane")) - {"overmind_controlplane"}
+
+    assert set(FLOORS) == {_floor(module) for module in modules}
+
+
+@pytest.mark.parametrize("place", FLOORS)
+def test_a_place_of_the_control_plane_knows_only_what_lies_below(place: str) -> None:
+    known = set(FLOORS[: FLOORS.index(place) + 1]) - STRANGERS.get(place, frozenset())
+
+    above = {
+        (module, imported)
+        for module in _of(f"overmind_controlplane.{place}")
+        for imported in _imports(module)
+        if imported.startswith("overmind_controlplane.") and _floor(imported) not in known
+    }
+
+    assert set() == above
 
 
 @pytest.mark.parametrize("library", EXCLUSIVE)

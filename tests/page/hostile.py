@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import (
     Agent,

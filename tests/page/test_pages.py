@@ -17,7 +17,8 @@ import requests
 from plane_calls import Project
 from sqlalchemy import select
 
-from overmind_controlplane.access import Role, make_token, revoke
+from overmind_controlplane.access import make_token, revoke
+from overmind_controlplane.caller import Role
 from overmind_controlplane.page.rendering import DOWNLOAD_HEADERS, HEADERS
 from overmind_controlplane.plane import open_database
 from overmind_controlplane.record import tables

@@ -20,7 +20,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Role, authenticate, make_project, make_token
+from overmind_controlplane.access import authenticate, make_project, make_token
+from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs import agents, heartbeats, sweeper
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.jobs.reports import Reports

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs.waiting import agent_topic
 from overmind_controlplane.record.database import ring
 from overmind_controlplane.record.tables import Agent, AgentEvent, Job, new_id, now

@@ -9,14 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import agents, offers
 from overmind_controlplane.jobs.offers import Turns
-from overmind_controlplane.pull import shown
 from overmind_controlplane.record.batches import Batches
 from overmind_controlplane.record.database import Database
 from overmind_controlplane.record.tables import Agent, Job
 from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.shown.jobs import show_jobs
 
 Ask = tuple[Caller, str, frozenset[str] | None, str | None]
 """Who asks, for which agent, for which types of jobs (None for all that it runs), and which start of the agent."""
@@ -52,7 +52,7 @@ class Asking:
         with self._database.note() as session:
             found = _offer_all(session, asks, self._turns)
             jobs = [job for job in found if isinstance(job, Job)]
-            told = dict(zip((job.id for job in jobs), shown.jobs(session, jobs), strict=True)) if jobs else {}
+            told = dict(zip((job.id for job in jobs), show_jobs(session, jobs), strict=True)) if jobs else {}
             return [told[one.id] if isinstance(one, Job) else one for one in found]
 
 

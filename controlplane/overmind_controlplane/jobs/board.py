@@ -6,7 +6,7 @@ history and the job itself change together or not at all. `get` locks the job un
 all servers on the database. Whoever waits is woken after the commit.
 
 What it does not own: files and blobs (`files`, `blobs`), who may call (`access`, the routes), how a job looks to
-a caller (`shown`, `lab_records`).
+a caller (`shown`, the dialects).
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import claiming, outcomes, timers
 from overmind_controlplane.jobs.matching import demand_of, job_type, models_of, module_of
 from overmind_controlplane.jobs.quota import Quota
 from overmind_controlplane.jobs.steps import path, step
 from overmind_controlplane.jobs.waiting import agent_topic, log_topic, project_topic
 from overmind_controlplane.jobs.words import NewJob, Word
-from overmind_controlplane.record import idempotency
+from overmind_controlplane.record import audit, idempotency
 from overmind_controlplane.record.appending import append
 from overmind_controlplane.record.database import is_changing, ring
 from overmind_controlplane.record.tables import Agent, ArchiveEntry, Iteration, Job, JobEvent, Said, new_id, now
 from overmind_controlplane.refusals import Conflict, Invalid, NotFound, wrong
-from overmind_controlplane.serving.asked_within import asked_within
 from overmind_controlplane.storage import files
 
 MOST_ENDS: Final = 3
@@ -126,7 +125,7 @@ class Board:
             file_id=file.id,
             assigned_agent_id=new.assigned_agent_id,
             timeout_s=new.timeout_s,
-            traceparent=asked_within(),
+            traceparent=audit.present_trace(),
             max_attempts=new.max_attempts,
             priority=new.priority,
             labels=sorted(new.labels),

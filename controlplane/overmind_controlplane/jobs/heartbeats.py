@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import agents, outcomes, timers
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.record.database import is_changing

@@ -11,15 +11,15 @@ from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.jobs import claiming, heartbeats
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.jobs.words import Word
-from overmind_controlplane.pull import shown
 from overmind_controlplane.record import audit, idempotency
 from overmind_controlplane.record.batches import Batches
 from overmind_controlplane.record.database import Database
 from overmind_controlplane.record.tables import Job
+from overmind_controlplane.shown.jobs import show_jobs
 from overmind_controlplane.storage import files
 from overmind_controlplane.storage.blobs import Blobs
 
@@ -108,7 +108,7 @@ class Reports:
         granted = {job.id for job, word in lines if word.status is Status.CLAIMED and job.is_leased}
         models = {job.model_id for job, _ in lines if job.id in granted and job.has_input}
         inputs = files.newest_of_models(session, models) if models else {}
-        for (job, _), made in zip(lines, shown.jobs(session, [job for job, _ in lines]), strict=True):
+        for (job, _), made in zip(lines, show_jobs(session, [job for job, _ in lines]), strict=True):
             lease = {"lease": heartbeats.lease(self._board), "input_file": inputs.get(job.model_id)}
             yield made.model_copy(update=lease) if job.id in granted else made
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.routing import AnyCaller, Submitter, ThePlane, answer_json
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.lab.bodies import Told, must_be_own_project, path_id, takes, unknown
 from overmind_controlplane.lab.checks import check, check_filters
 from overmind_controlplane.lab.fields import AGENT_ATTRIBUTES, AGENT_FIELDS, AGENT_FILTERS
@@ -18,7 +19,6 @@ from overmind_controlplane.lab.records import moment
 from overmind_controlplane.lab.tables import Dataset, TargetAgent
 from overmind_controlplane.record.tables import Project, new_id, now
 from overmind_controlplane.refusals import Conflict, NotFound
-from overmind_controlplane.serving.routing import AnyCaller, Submitter, ThePlane, answer_json
 
 router = APIRouter(prefix="/api/agents", tags=["Overmind Lab: agents"])
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering import bodies
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.lab.checks import Fields, an_id, schema
 from overmind_controlplane.refusals import NotFound, Refused, WrongFields
-from overmind_controlplane.serving import bodies
 from overmind_executors import strict_json
 
 MAX_BODY_BYTES: Final = 8 << 20

@@ -14,7 +14,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.routing import AnyCaller, Submitter, ThePlane, answer_json
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.lab import agents as lab_agents
 from overmind_controlplane.lab.bodies import Told, path_id, takes, unknown
 from overmind_controlplane.lab.checks import check, check_filters
@@ -25,7 +26,6 @@ from overmind_controlplane.lab.records import moment
 from overmind_controlplane.lab.tables import Datapoint, Dataset, TargetAgent
 from overmind_controlplane.record.tables import new_id, now
 from overmind_controlplane.refusals import NotFound, WrongFields
-from overmind_controlplane.serving.routing import AnyCaller, Submitter, ThePlane, answer_json
 from overmind_controlplane.storage import files
 
 router = APIRouter(prefix="/api/datasets", tags=["Overmind Lab: datasets"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.lab.checks import an_id
 from overmind_controlplane.lab.tables import Dataset
 from overmind_controlplane.refusals import NotFound

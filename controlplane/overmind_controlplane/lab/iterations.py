@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.routing import AnyCaller, ThePlane, answer_json
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.lab import records as lab_records
 from overmind_controlplane.lab.bodies import Told, path_id, takes
 from overmind_controlplane.lab.checks import check, check_filters
@@ -17,7 +18,6 @@ from overmind_controlplane.lab.jobs import named_job
 from overmind_controlplane.lab.listing import Columns, compared, contains, described, ordered, page
 from overmind_controlplane.record.tables import Iteration, Job
 from overmind_controlplane.refusals import NotFound
-from overmind_controlplane.serving.routing import AnyCaller, ThePlane, answer_json
 
 router = APIRouter(prefix="/api/job-iterations", tags=["Overmind Lab: iterations"])
 

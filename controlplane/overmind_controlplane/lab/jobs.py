@@ -24,7 +24,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import Status
-from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.answering.routing import AnyCaller, Submitter, ThePlane, answer_json
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.dialects import WRITTEN, Dialect, function_of, statuses, word
 from overmind_controlplane.jobs import chat_models
 from overmind_controlplane.jobs.words import NewJob
@@ -37,7 +38,6 @@ from overmind_controlplane.lab.listing import Columns, compared, contains, descr
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import Job, now
 from overmind_controlplane.refusals import NotFound, WrongFields
-from overmind_controlplane.serving.routing import AnyCaller, Submitter, ThePlane, answer_json
 from overmind_controlplane.storage import files
 
 router = APIRouter(prefix="/api/jobs", tags=["Overmind Lab: jobs"])

@@ -10,10 +10,10 @@ from fastapi import Request
 from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from overmind_controlplane.answering.pages import cut
+from overmind_controlplane.answering.routing import base_url
 from overmind_controlplane.lab.checks import Fields, parameters
 from overmind_controlplane.refusals import NotFound, WrongFields
-from overmind_controlplane.serving.pages import cut
-from overmind_controlplane.serving.routing import base_url
 
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200

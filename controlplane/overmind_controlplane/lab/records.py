@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.dialects import Dialect, word
-from overmind_controlplane.pull.shown import derived_id
+from overmind_controlplane.record.derived_ids import derived_id
 from overmind_controlplane.record.tables import Iteration, Job
 from overmind_controlplane.storage import files
 from overmind_controlplane.storage.blobs import Blobs

@@ -12,13 +12,12 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
+from overmind_controlplane.answering.routing import OPEN, AnyCaller, answer_json
 from overmind_controlplane.lab import agents as lab_agents
 from overmind_controlplane.lab import datasets as lab_datasets
 from overmind_controlplane.lab import iterations as lab_iterations
 from overmind_controlplane.lab import jobs as lab_jobs
 from overmind_controlplane.refusals import NotFound
-from overmind_controlplane.serving.roles import OPEN
-from overmind_controlplane.serving.routing import AnyCaller, answer_json
 
 router = APIRouter(tags=["Overmind Lab"])
 for part in (lab_jobs, lab_iterations, lab_agents, lab_datasets):

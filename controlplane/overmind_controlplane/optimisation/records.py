@@ -14,7 +14,7 @@ from overmind_agent.lifecycle import Status
 from overmind_controlplane.dialects import Dialect, word
 from overmind_controlplane.lab import records as lab_records
 from overmind_controlplane.lab.checks import an_id
-from overmind_controlplane.pull.shown import derived_id
+from overmind_controlplane.record.derived_ids import derived_id
 from overmind_controlplane.record.tables import Job, JobEvent
 from overmind_controlplane.storage.blobs import Blobs
 from overmind_executors import strict_json

@@ -17,9 +17,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.pages import count_pages, cut
+from overmind_controlplane.answering.routing import AnyCaller, Submitter, ThePlane, answer_json
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.dialects import (
     OPTIMISATION_IDS,
+    OPTIMISATION_ROOT,
     OPTIMISATION_SWITCHES,
     OPTIMISATION_TYPE,
     OTHER_SPELLINGS,
@@ -51,14 +54,10 @@ from overmind_controlplane.optimisation import records as optimisation_records
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import Job
 from overmind_controlplane.refusals import NotFound, Refused
-from overmind_controlplane.serving.pages import count_pages, cut
-from overmind_controlplane.serving.routing import AnyCaller, Submitter, ThePlane, answer_json
 from overmind_controlplane.storage import files
 from overmind_executors import strict_json
 
-ROOT: Final = "/api/v2/projects/"
-
-router = APIRouter(prefix=ROOT + "{project_id}/prompt-optimization-jobs", tags=["prompt optimisation"])
+router = APIRouter(prefix=OPTIMISATION_ROOT + "{project_id}/prompt-optimization-jobs", tags=["prompt optimisation"])
 
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200

@@ -13,7 +13,9 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.answering import bodies
+from overmind_controlplane.answering.routing import OPEN, PageNumber, ThePlane
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.command_line.facts import wanted
 from overmind_controlplane.jobs.waiting import log_topic, project_topic
 from overmind_controlplane.page import drawing, live, rendering, seen, verdicts, visits
@@ -21,9 +23,6 @@ from overmind_controlplane.page.visits import Administrator, Person
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import now
 from overmind_controlplane.refusals import NotAuthenticated, NotFound, Refused
-from overmind_controlplane.serving import bodies
-from overmind_controlplane.serving.roles import OPEN
-from overmind_controlplane.serving.routing import PageNumber, ThePlane
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
 

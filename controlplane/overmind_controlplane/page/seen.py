@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent.jobs import FUNCTION_SCOPE, job_type_of
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import agents as registry
 from overmind_controlplane.lab import records as lab_records
 from overmind_controlplane.plane import Plane

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Response
 
-from overmind_controlplane.access import Caller, Role, authenticate_id
+from overmind_controlplane.access import authenticate_id
+from overmind_controlplane.answering.routing import ThePlane, base_url, secret_of
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record import audit
 from overmind_controlplane.refusals import Forbidden, NotAuthenticated
-from overmind_controlplane.serving.routing import ThePlane, base_url, secret_of
 
 COOKIE: Final = "overmind_visit"
 VISIT_S: Final = 12 * 3600

@@ -16,13 +16,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.bodies import json_body, takes
+from overmind_controlplane.answering.routing import AnyCaller, Submitter, ThePlane, answer, answer_json
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.pull.grants import Grant
 from overmind_controlplane.record.tables import Artifact, Job, Model
 from overmind_controlplane.refusals import Conflict, NotFound
-from overmind_controlplane.serving.bodies import json_body, takes
-from overmind_controlplane.serving.routing import AnyCaller, Submitter, ThePlane, answer, answer_json
 from overmind_controlplane.storage import files
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: access"])

@@ -13,18 +13,10 @@ from sqlalchemy import select
 
 from overmind_agent import wire
 from overmind_agent.jobs import Directive
-from overmind_controlplane.access import Caller
-from overmind_controlplane.jobs import agents, heartbeats, offers
-from overmind_controlplane.jobs.waiting import agent_topic, project_topic
-from overmind_controlplane.jobs.words import Word, status_named
-from overmind_controlplane.plane import Plane
-from overmind_controlplane.pull import shown
-from overmind_controlplane.record.tables import Agent, AgentEvent, now
-from overmind_controlplane.refusals import NotFound, Refused, not_valid, wrong
-from overmind_controlplane.serving import error_bodies
-from overmind_controlplane.serving.bodies import json_body, takes
-from overmind_controlplane.serving.pages import cut
-from overmind_controlplane.serving.routing import (
+from overmind_controlplane.answering import error_bodies
+from overmind_controlplane.answering.bodies import json_body, takes
+from overmind_controlplane.answering.pages import cut
+from overmind_controlplane.answering.routing import (
     AgentCaller,
     AnyCaller,
     PageNumber,
@@ -34,6 +26,15 @@ from overmind_controlplane.serving.routing import (
     answer_json,
     answer_page,
 )
+from overmind_controlplane.caller import Caller
+from overmind_controlplane.jobs import agents, heartbeats, offers
+from overmind_controlplane.jobs.waiting import agent_topic, project_topic
+from overmind_controlplane.jobs.words import Word, status_named
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.pull import shown_agents
+from overmind_controlplane.record.tables import Agent, AgentEvent, now
+from overmind_controlplane.refusals import NotFound, Refused, not_valid, wrong
+from overmind_controlplane.shown.jobs import show_jobs
 
 JobTypeName = Annotated[str, Field(max_length=255)]
 
@@ -60,7 +61,7 @@ def register_agent(
         agents.begin(session, agent, body.instance)
         agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
         agents.set_status(session, caller, agent, "Idle")
-        return answer_json(shown.agent(session, agent))
+        return answer_json(shown_agents.agent(session, agent))
 
 
 @router.get("/agents")
@@ -80,14 +81,14 @@ def list_agents(
     )
     with plane.database.read() as session:
         found, total = cut(session, rows.order_by(Agent.number), page, size)
-        return answer_page([shown.agent(session, agent) for agent in found], total, page, size)
+        return answer_page([shown_agents.agent(session, agent) for agent in found], total, page, size)
 
 
 @router.get("/agents/{agent_id}", response_model=wire.Agent)
 def get_agent(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
     """One agent with its histories."""
     with plane.database.read() as session:
-        return answer_json(shown.agent(session, agents.get(session, caller, agent_id)))
+        return answer_json(shown_agents.agent(session, agents.get(session, caller, agent_id)))
 
 
 @router.put("/agents/{agent_id}", response_model=wire.Agent, openapi_extra=takes(wire.NewAgent))
@@ -102,7 +103,7 @@ def update_agent_information(
         agent = agents.get(session, caller, agent_id)
         agents.begin(session, agent, body.instance)
         agents.inform(session, caller, agent, (body.agent_version, body.host_os), body.capabilities)
-        return answer_json(shown.agent(session, agent))
+        return answer_json(shown_agents.agent(session, agent))
 
 
 @router.put("/agents/{agent_id}/display_name", response_model=wire.Agent, openapi_extra=takes(wire.DisplayName))
@@ -116,7 +117,7 @@ def update_agent_display_name(
     with plane.database.write() as session:
         agent = agents.get(session, caller, agent_id)
         agents.name(session, caller, agent, body.display_name)
-        return answer_json(shown.agent(session, agent))
+        return answer_json(shown_agents.agent(session, agent))
 
 
 @router.put("/agents/{agent_id}/modules", response_model=wire.Agent, openapi_extra=takes(Modules))
@@ -127,7 +128,7 @@ def update_agent_modules(
     with plane.database.write() as session:
         agent = agents.get(session, caller, agent_id)
         agents.equip(session, caller, agent, [(line.module_name, line.module_version) for line in body.root])
-        return answer_json(shown.agent(session, agent))
+        return answer_json(shown_agents.agent(session, agent))
 
 
 @router.put("/agents/{agent_id}/status", response_model=wire.Agent, openapi_extra=takes(wire.AgentStatusName))
@@ -143,25 +144,25 @@ def update_agent_status(
     with plane.database.write() as session:
         agent = agents.get(session, caller, agent_id)
         agents.set_status(session, caller, agent, body.name)
-        return answer_json(shown.agent(session, agent))
+        return answer_json(shown_agents.agent(session, agent))
 
 
 @router.get("/agents/{agent_id}/display_name")
 def get_agent_display_name(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
     """The last name it was given."""
-    return answer_json(shown.entry(_last(plane, caller, agent_id, agents.DISPLAY_NAME)))
+    return answer_json(shown_agents.entry(_last(plane, caller, agent_id, agents.DISPLAY_NAME)))
 
 
 @router.get("/agents/{agent_id}/modules")
 def get_agent_modules(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
     """What it said last that it can run."""
-    return answer_json(shown.module_entry(_last(plane, caller, agent_id, agents.MODULES)))
+    return answer_json(shown_agents.module_entry(_last(plane, caller, agent_id, agents.MODULES)))
 
 
 @router.get("/agents/{agent_id}/status")
 def get_agent_status(agent_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
     """What it did last."""
-    return answer_json(shown.entry(_last(plane, caller, agent_id, agents.STATUS)))
+    return answer_json(shown_agents.entry(_last(plane, caller, agent_id, agents.STATUS)))
 
 
 @router.get("/agents/{agent_id}/status/history")
@@ -173,7 +174,7 @@ def list_agent_status_history(
         agent = agents.get(session, caller, agent_id)
         rows = select(AgentEvent).where(AgentEvent.agent_id == agent.id, AgentEvent.kind == agents.STATUS)
         found, total = cut(session, rows.order_by(AgentEvent.number), page, size)
-        return answer_page([shown.entry(event) for event in found], total, page, size)
+        return answer_page([shown_agents.entry(event) for event in found], total, page, size)
 
 
 @router.get("/agents/{agent_id}/available_jobs", response_model=wire.PageJob)
@@ -184,7 +185,7 @@ def list_available_jobs(
     with plane.database.read() as session:
         rows = offers.available(session, agents.get(session, caller, agent_id), caller.projects)
         found, total = cut(session, rows, page, size)
-        return answer_page(list(shown.jobs(session, found)), total, page, size)
+        return answer_page(list(show_jobs(session, found)), total, page, size)
 
 
 @router.get("/agents/{agent_id}/job", response_model=wire.Job | wire.NoJobResponse)

@@ -14,15 +14,9 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
-from overmind_controlplane.access import Caller
-from overmind_controlplane.plane import Plane
-from overmind_controlplane.pull import shown
-from overmind_controlplane.record import idempotency
-from overmind_controlplane.record.tables import Artifact, Job, Model, Revision
-from overmind_controlplane.refusals import Conflict, NotFound, wrong
-from overmind_controlplane.serving.bodies import json_body, takes
-from overmind_controlplane.serving.pages import cut
-from overmind_controlplane.serving.routing import (
+from overmind_controlplane.answering.bodies import json_body, takes
+from overmind_controlplane.answering.pages import cut
+from overmind_controlplane.answering.routing import (
     MINIMAL,
     AgentCaller,
     AnyCaller,
@@ -38,6 +32,12 @@ from overmind_controlplane.serving.routing import (
     base_url,
     must_be_sha,
 )
+from overmind_controlplane.caller import Caller
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.record import idempotency
+from overmind_controlplane.record.tables import Artifact, Job, Model, Revision
+from overmind_controlplane.refusals import Conflict, NotFound, wrong
+from overmind_controlplane.shown.artifacts import show_artifacts, show_models
 from overmind_controlplane.storage import files, multipart
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: files"])
@@ -87,7 +87,7 @@ def list_models(caller: AnyCaller, plane: ThePlane, page: PageNumber = 1, size: 
     rows = select(Model).where(Model.project_id == caller.project_id).order_by(Model.number)
     with plane.database.read() as session:
         found, total = cut(session, rows, page, size)
-        return answer_page(list(shown.models(session, found)), total, page, size)
+        return answer_page(list(show_models(session, found)), total, page, size)
 
 
 @router.get("/models/{model_id}", response_model=wire.Model)
@@ -108,7 +108,7 @@ def update_model(model_id: str, caller: Submitter, plane: ThePlane, body: ToldRe
 
 
 def _one_model(session: Session, model: Model) -> Response:
-    return answer(shown.models(session, [model], with_jobs=True)[0])
+    return answer(show_models(session, [model], with_jobs=True)[0])
 
 
 # --------------------------------------------------------------------------------------------- artifacts
@@ -238,13 +238,13 @@ def update_artifact(artifact_id: str, caller: AgentCaller, plane: ThePlane, body
 
 def _artifact_page(session: Session, rows: Select[Artifact], page: int, size: int) -> Response:
     found, total = cut(session, rows.order_by(Artifact.number), page, size)
-    return answer_page(list(shown.artifacts(session, found)), total, page, size)
+    return answer_page(list(show_artifacts(session, found)), total, page, size)
 
 
 def _one_artifact(session: Session, artifact: Artifact, *, is_terse: bool = False) -> Response:
     if is_terse:
         return answer(wire.Made(id=artifact.id))
-    return answer(shown.artifacts(session, [artifact])[0])
+    return answer(show_artifacts(session, [artifact])[0])
 
 
 # ------------------------------------------------------------------------------------------------ tokens

@@ -9,16 +9,9 @@ from pydantic import StringConstraints
 from sqlalchemy import Select, select
 
 from overmind_agent import wire
-from overmind_controlplane.access import Caller
-from overmind_controlplane.jobs import chat_models
-from overmind_controlplane.jobs.words import NewJob, Word, status_named
-from overmind_controlplane.plane import Plane
-from overmind_controlplane.pull import shown
-from overmind_controlplane.record.tables import Job
-from overmind_controlplane.refusals import wrong
-from overmind_controlplane.serving.bodies import json_body, takes
-from overmind_controlplane.serving.pages import cut
-from overmind_controlplane.serving.routing import (
+from overmind_controlplane.answering.bodies import json_body, takes
+from overmind_controlplane.answering.pages import cut
+from overmind_controlplane.answering.routing import (
     MINIMAL,
     AnyCaller,
     Fence,
@@ -31,6 +24,13 @@ from overmind_controlplane.serving.routing import (
     answer,
     answer_page,
 )
+from overmind_controlplane.caller import Caller
+from overmind_controlplane.jobs import chat_models
+from overmind_controlplane.jobs.words import NewJob, Word, status_named
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.record.tables import Job
+from overmind_controlplane.refusals import wrong
+from overmind_controlplane.shown.jobs import show_job, show_jobs
 from overmind_controlplane.storage import files
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])
@@ -91,7 +91,7 @@ def create_job(
         made = plane.board.create(session, caller, new)
     # After the commit, and cheaply: an agent that waits for the job is not kept waiting for this answer.
     with plane.database.glance() as session:
-        return answer(shown.job(session, made))
+        return answer(show_job(session, made))
 
 
 @router.get("/models/{model_id}/jobs", response_model=wire.PageJob)
@@ -110,7 +110,7 @@ def list_model_jobs(
         files.get_model(session, caller, model_id)
         rows = _listed(caller, model_id, status_name, archive_status, sort)
         found, total = cut(session, rows, page, size)
-        return answer_page(list(shown.jobs(session, found)), total, page, size)
+        return answer_page(list(show_jobs(session, found)), total, page, size)
 
 
 @router.get("/jobs", response_model=wire.PageJob)
@@ -128,14 +128,14 @@ def list_jobs(
     with plane.database.read() as session:
         rows = _listed(caller, model_id, status_name, archive_status, sort)
         found, total = cut(session, rows, page, size)
-        return answer_page(list(shown.jobs(session, found)), total, page, size)
+        return answer_page(list(show_jobs(session, found)), total, page, size)
 
 
 @router.get("/jobs/{job_id}", response_model=wire.Job)
 def get_job(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
     """One job."""
     with plane.database.read() as session:
-        return answer(shown.job(session, plane.board.get(session, caller, job_id)))
+        return answer(show_job(session, plane.board.get(session, caller, job_id)))
 
 
 @router.put("/jobs/{job_id}", response_model=wire.Job, openapi_extra=takes(wire.FileRevision))
@@ -148,7 +148,7 @@ def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) 
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
         plane.board.revise(session, caller, job, revision, models)
-        return answer(shown.job(session, job))
+        return answer(show_job(session, job))
 
 
 @router.put(
@@ -202,7 +202,7 @@ def _assign(plane: Plane, caller: Caller, job_id: str, agent_id: str | None) -> 
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
         plane.board.assign(session, caller, job, agent_id)
-        return answer(shown.job(session, job))
+        return answer(show_job(session, job))
 
 
 @router.delete("/jobs/{job_id}", response_model=wire.Job, openapi_extra=takes(Reason, optional=True))
@@ -222,7 +222,7 @@ def _archive(plane: Plane, caller: Caller, job_id: str, reason: str | None, *, i
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
         plane.board.archive(session, caller, job, reason, is_archived=is_archived)
-        return answer(shown.job(session, job))
+        return answer(show_job(session, job))
 
 
 def _listed(

@@ -16,13 +16,13 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering import bodies, content_digests
+from overmind_controlplane.answering.routing import AgentCaller, AnyCaller, Fence, ThePlane, answer
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs.waiting import log_topic
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.database import ring
 from overmind_controlplane.refusals import Conflict, Refused, TooLarge, wrong
-from overmind_controlplane.serving import bodies, content_digests
-from overmind_controlplane.serving.routing import AgentCaller, AnyCaller, Fence, ThePlane, answer
 from overmind_controlplane.storage.joblogs import WRONG_OFFSET
 
 router = APIRouter(prefix="/api/v2", tags=["agent-pull: jobs"])

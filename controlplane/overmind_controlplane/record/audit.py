@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.record.appending import append
 from overmind_controlplane.record.tables import AuditEntry, now
 
@@ -31,12 +31,14 @@ class Asked:
         verb, path: its method and its path; no query, which may hold a signature.
         caller: who asks, once that is known.
         code: of its refusal, for programs.
+        traceparent: of the trace that it says it belongs to.
     """
 
     verb: str
     path: str
     caller: Caller | None = None
     code: str = ""
+    traceparent: str | None = None
 
 
 # One object for a call, in whichever thread its parts run: they see the same one and may fill it in.
@@ -44,9 +46,9 @@ _asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
 
 
 @contextmanager
-def asking(verb: str, path: str) -> Iterator[Asked]:
+def asking(verb: str, path: str, traceparent: str | None = None) -> Iterator[Asked]:
     """What changes within the block is changed by this call."""
-    call = Asked(verb, path)
+    call = Asked(verb, path, traceparent=traceparent)
     token = _asked.set(call)
     try:
         yield call
@@ -57,6 +59,12 @@ def asking(verb: str, path: str) -> Iterator[Asked]:
 def present_call() -> Asked | None:
     """The call that is being answered; None when nobody called, as in the sweep."""
     return _asked.get()
+
+
+def present_trace() -> str | None:
+    """The `traceparent` of the call that is being answered, None when it had none."""
+    call = _asked.get()
+    return call.traceparent if call else None
 
 
 def note(

@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from overmind_controlplane.answering import error_bodies
+from overmind_controlplane.answering.bodies import describe
 from overmind_controlplane.lab import routes as lab
 from overmind_controlplane.optimisation import routes as optimisation
 from overmind_controlplane.page import routes as page
@@ -26,13 +28,13 @@ from overmind_controlplane.pull import jobs as pull_jobs
 from overmind_controlplane.pull import logs as pull_logs
 from overmind_controlplane.record import audit
 from overmind_controlplane.refusals import Invalid, Refused, Unavailable
-from overmind_controlplane.serving import blob_routes, error_bodies, metrics
+from overmind_controlplane.serving import blob_routes, metrics
 from overmind_controlplane.serving.auditing import Audited
-from overmind_controlplane.serving.bodies import describe
 from overmind_controlplane.serving.guard import Guard
 from overmind_controlplane.serving.limits import Limits
 from overmind_controlplane.serving.plain import Plain
 from overmind_controlplane.serving.roles import must_be_declared
+from overmind_controlplane.serving.traffic import Traffic
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +77,7 @@ def build_app(plane: Plane) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.plane = plane
+    app.state.plane, app.state.traffic = plane, Traffic()
     must_be_declared(*ROUTERS)
     for router in ROUTERS:
         app.include_router(router)
@@ -86,7 +88,7 @@ def build_app(plane: Plane) -> FastAPI:
     if plane.settings.is_plain:
         app.add_middleware(Plain)
     app.add_middleware(Limits, rate_per_s=plane.settings.rate_per_s, clock=time.monotonic)
-    app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts, traffic=plane.traffic)
+    app.add_middleware(Guard, allowed_hosts=plane.settings.allowed_hosts, traffic=app.state.traffic)
     app.add_middleware(Audited, database=plane.database)
     return app
 

@@ -8,15 +8,17 @@ from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from overmind_controlplane import access
+from overmind_controlplane.answering.routing import secret_of
 from overmind_controlplane.record import audit
 from overmind_controlplane.record.batches import Batches
 from overmind_controlplane.record.database import Database
-from overmind_controlplane.serving.routing import secret_of
 from overmind_controlplane.serving.tally import Refusal, Tally
+from overmind_executors import trace_context
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +54,8 @@ class Audited:
             status = message.get("status", status)
             await send(message)
 
-        with audit.asking(scope["method"], scope["path"]) as call:
+        trace = trace_context.parse(Headers(scope=scope).get(trace_context.HEADER))
+        with audit.asking(scope["method"], scope["path"], str(trace) if trace else None) as call:
             await self._app(scope, receive, send_seen)
         if 400 <= status < 500 and (refusal := self._to_write(Request(scope), call, status)) is not None:
             await self._refusals.ask(refusal)

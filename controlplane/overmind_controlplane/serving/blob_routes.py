@@ -12,11 +12,10 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse
 
+from overmind_controlplane.answering import content_digests
+from overmind_controlplane.answering.routing import OPEN, ThePlane, must_be_sha
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.refusals import NotFound, Refused, TooLarge
-from overmind_controlplane.serving import content_digests
-from overmind_controlplane.serving.roles import OPEN
-from overmind_controlplane.serving.routing import ThePlane, must_be_sha
 from overmind_controlplane.storage import multipart
 
 router = APIRouter(tags=["blobs"], dependencies=[OPEN])

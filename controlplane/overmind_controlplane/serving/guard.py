@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from overmind_controlplane.answering import error_bodies
+from overmind_controlplane.record import audit
 from overmind_controlplane.refusals import Refused
-from overmind_controlplane.serving import error_bodies
-from overmind_controlplane.serving.asked_within import asked_within, note
 from overmind_controlplane.serving.patience import BODY_S, in_time
 from overmind_controlplane.serving.traffic import Traffic
 
@@ -39,7 +39,6 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        note(Headers(scope=scope))
         status = 0
 
         async def send_marked(message: Message) -> None:
@@ -64,7 +63,7 @@ class Guard:
             duration_s = round(time.monotonic() - started, 4)
             self._traffic.answered(scope["path"], status, duration_s)
             told = {"method": scope["method"], "path": scope["path"], "http_status": status}
-            told["traceparent"] = asked_within()
+            told["traceparent"] = audit.present_trace()
             log.debug("request.answered", **told, duration_s=duration_s)
 
     @staticmethod

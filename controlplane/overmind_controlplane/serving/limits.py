@@ -12,9 +12,9 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from overmind_controlplane.answering import error_bodies
 from overmind_controlplane.record import audit
 from overmind_controlplane.refusals import Refused
-from overmind_controlplane.serving import error_bodies
 
 MAX_URL_BYTES: Final = 8 << 10
 MAX_HEADERS: Final = 100

@@ -19,11 +19,12 @@ from sqlalchemy.orm import Session
 
 from overmind_agent import __version__
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_controlplane.access import Caller
+from overmind_controlplane.answering.routing import Operator, ThePlane
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import Agent, Job, Project, now
 from overmind_controlplane.refusals import Unavailable
-from overmind_controlplane.serving.routing import Operator, ThePlane
+from overmind_controlplane.serving.traffic import Traffic
 
 router = APIRouter(tags=["metrics"])
 
@@ -54,17 +55,19 @@ Sample = tuple[str, tuple[str, ...], float]
 @router.get("/metrics", response_class=Response)
 async def metrics(caller: Operator, plane: ThePlane, request: Request) -> Response:
     """Figures of this server, and of the token's project."""
-    samples = await run_sync(lambda: [*_of_the_server(plane), *_of_the_project(plane, caller)])
+    samples = await run_sync(
+        lambda: [*_of_the_server(plane, request.app.state.traffic), *_of_the_project(plane, caller)]
+    )
     content_type, body = _page(samples, request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})
 
 
-def _of_the_server(plane: Plane) -> Iterator[Sample]:
+def _of_the_server(plane: Plane, traffic: Traffic) -> Iterator[Sample]:
     yield "build_info", (__version__,), 1
     yield "held_requests", (), plane.waiting.held
-    for (dialect, code), number in sorted(plane.traffic.requests.copy().items()):
+    for (dialect, code), number in sorted(traffic.requests.copy().items()):
         yield "requests", (dialect, code), number
-    for dialect, seconds in sorted(plane.traffic.seconds.copy().items()):
+    for dialect, seconds in sorted(traffic.seconds.copy().items()):
         yield "request_seconds", (dialect,), seconds
     kinds = {
         "offers": plane.asking.batched,

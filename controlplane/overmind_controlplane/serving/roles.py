@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from overmind_controlplane.access import Role
+from overmind_controlplane.answering.routing import AgentCaller, AnyCaller, Operator, Submitter, open_to_all
+from overmind_controlplane.caller import Role
 from overmind_controlplane.page.visits import administrator, person
-from overmind_controlplane.serving.routing import AgentCaller, AnyCaller, Operator, Submitter
 
 EVERYBODY: Final = frozenset(Role)
-
-
-async def open_to_all() -> None:
-    """A route that depends on this needs no token, and says so."""
-
-
-OPEN: Final = Depends(open_to_all)
 
 
 class UndeclaredRole(Exception):

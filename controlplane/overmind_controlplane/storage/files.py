@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
-from overmind_controlplane.access import Caller
+from overmind_controlplane.caller import Caller
 from overmind_controlplane.record.tables import Artifact, File, Link, Model, Revision, new_id
 from overmind_controlplane.refusals import NotFound, wrong
 from overmind_controlplane.storage.blobs import Blobs, Measured

@@ -9,11 +9,11 @@ from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from overmind_controlplane.access import Caller, Role
+from overmind_controlplane.answering.pages import count_pages
+from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record import audit
 from overmind_controlplane.refusals import wrong
-from overmind_controlplane.serving.pages import count_pages
 
 _SCHEMES: Final = ("bearer", "api-key")
 
@@ -68,6 +68,13 @@ AnyCaller = Annotated[Caller, Depends(any_caller)]
 Submitter = Annotated[Caller, Depends(_with_role(Role.SUBMIT))]
 AgentCaller = Annotated[Caller, Depends(_with_role(Role.AGENT))]
 Operator = Annotated[Caller, Depends(_with_role(Role.ADMIN))]
+
+
+async def open_to_all() -> None:
+    """A route that depends on this needs no token, and says so."""
+
+
+OPEN: Final = Depends(open_to_all)
 
 PageNumber = Annotated[int, Query(ge=1, le=1 << 31)]
 PageSize = Annotated[int, Query(ge=1, le=100)]

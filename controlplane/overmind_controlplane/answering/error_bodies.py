@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overmind_controlplane.optimisation import routes as optimisation
+from overmind_controlplane.dialects import OPTIMISATION_ROOT
 from overmind_controlplane.refusals import Invalid, Refused, WrongFields
 
 
@@ -20,4 +20,4 @@ def body(path: str, error: Refused) -> dict[str, Any]:
 
 def is_optimisation(path: str) -> bool:
     """Whether *path* is one of the prompt-optimisation dialect."""
-    return path.startswith(optimisation.ROOT)
+    return path.startswith(OPTIMISATION_ROOT)

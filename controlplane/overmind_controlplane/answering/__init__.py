@@ -1,0 +1,1 @@
+"""What a route of any dialect is written with: who calls, what was sent, how it is answered."""
