@@ -21,6 +21,7 @@ OK, JOB_FAILED, USAGE, UNAVAILABLE, BUG, CANT_CREATE, NO_PERMISSION, CONFIG = 0,
 EXAMPLES: Final = """examples:
   overmind-agent check                          is this host ready to work?
   overmind-agent run                            work until told to stop
+  overmind-agent support-bundle                 one file for whoever helps
   overmind-agent health --ready                 does the daemon on this host take jobs?
   overmind-agent run --once --wait 60           wait a minute for a job, run it, and exit
   overmind-agent run --once | tail -n 1         the last line is a JSON summary
@@ -88,6 +89,17 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     check.set_defaults(parser=check)
+    bundle = commands.add_parser(
+        "support-bundle",
+        parents=[shared],
+        help="one file for whoever helps: checks, configuration, state, last events; no secrets, no rows",
+        description="One file for whoever helps: checks, configuration, state, last events; no secrets, no rows.",
+    )
+    bundle.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="a new file (overmind-agent-support-<time>.tar.gz)"
+    )
+    bundle.add_argument("--json", action="store_true", help="one JSON object, for scripts")
+    bundle.set_defaults(parser=bundle)
     health = commands.add_parser(
         "health",
         help="does the daemon on this host live?",
@@ -157,6 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from overmind_agent.command_line.check import check
 
         return check(flags, config=options.config, as_json=options.json)
+    if options.command == "support-bundle":
+        from overmind_agent.command_line.support_bundle import support_bundle
+
+        return support_bundle(flags, config=options.config, output=options.output, as_json=options.json)
     is_single = options.once or options.job is not None
     bounds = (options.max_jobs, options.idle_timeout, options.max_uptime)
     is_bounded = any(bound is not None for bound in bounds)

@@ -38,6 +38,7 @@ from overmind_agent.errors import AuthError
 from overmind_agent.host.capacity import Capacity
 from overmind_agent.host.wall_clock import WallClock
 from overmind_agent.jobs import Ended, NoJob
+from overmind_agent.loops import stacks
 from overmind_agent.membership import Membership
 from overmind_agent.notify import Notifier
 from overmind_agent.over_http.planes import Planes
@@ -280,6 +281,7 @@ class Service:
             drain=supervisor.drain,
             reload=reload,
             open_log=self._state.log_of,
+            diagnosis=lambda: {"stacks": stacks(), "recent": self._standing.outside.logs.recent()},
         )
         server = ControlServer(self._standing.settings.agent.state_dir, asked, self._log)
         server.open()

@@ -13,6 +13,7 @@ import os
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
@@ -55,6 +56,10 @@ class Logs:
     def lost_lines(self) -> int:
         """How many lines the stream did not take, since the start."""
         return self._handler.lost_lines
+
+    def recent(self) -> list[str]:
+        """The last lines as they were written, secrets masked, each cut off where it is long."""
+        return list(self._handler.recent)
 
     def tell_repeats(self) -> None:
         """Say what was held back, as far as its minute is over. To be called now and then, from any thread."""
@@ -198,6 +203,9 @@ def _pretty(colors: bool, bound: Container[str]) -> Sequence[Processor]:
     )
 
 
+# What is kept for whoever asks the daemon what was last, half a MiB at most.
+RECENT_LINES: Final = 250
+RECENT_CHARS: Final = 2000
 # As sd-daemon(3) has them.
 _PRIORITY: Final = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 READER_S: Final = 1.0
@@ -224,6 +232,7 @@ class LineHandler(logging.Handler):
         self._repeats = repeats or Repeats()
         self._is_journal = is_journal
         self.lost_lines = 0
+        self.recent: deque[str] = deque(maxlen=RECENT_LINES)
         self._unreported = 0
         self._patience_s = READER_S
         self._is_cut = False
@@ -252,13 +261,15 @@ class LineHandler(logging.Handler):
             if self._unreported:
                 self._write(self._line(self._loss()))
                 self._unreported = 0
-            self._write(self._line(record))
+            self._write(self._line(record, keeps=True))
         except Exception:  # whatever it is, a log line is not worth a job
             self.lost_lines += 1
             self._unreported += 1
 
-    def _line(self, record: logging.LogRecord) -> str:
+    def _line(self, record: logging.LogRecord, *, keeps: bool = False) -> str:
         text = self.format(record)
+        if keeps:  # also where nobody takes it: then it is asked for all the more
+            self.recent.append(text[:RECENT_CHARS])
         if not self._is_journal:
             return text
         return "\n".join(f"<{_PRIORITY.get(record.levelno, 6)}>{line}" for line in text.splitlines())

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import socket
 import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
+from overmind_agent.command_line import surroundings
+from overmind_agent.command_line.findings import Failed
 from overmind_agent.errors import TransientError
 from overmind_agent.over_http.calls import HttpCalls, Verb
 from overmind_agent.over_http.network import Network
 from overmind_agent.over_http.planes import network_of_model
-from overmind_config.settings import Settings
+from overmind_config.settings import ControlPlane, Settings
 from overmind_executors.calls.timed_http import CallFailed, DeadlinePassed, TimedHttp
 
 LOOK = Verb("look", 10)
@@ -254,6 +258,73 @@ def test_what_a_no_proxy_entry_covers(entry: str, url: str, is_direct: bool) -> 
 
 
 # ------------------------------------------------------------------------------------ chat models
+
+
+# ------------------------------------------------------------------------------------ what the doctor says of it
+
+
+def told(check: Callable[[ControlPlane], str], **plane: Any) -> tuple[str, str]:
+    """Grade and message of a check."""
+    try:
+        return "ok", check(ControlPlane(**plane))
+    except Failed as bad:
+        return bad.grade, str(bad)
+
+
+def test_the_certificate_is_looked_at_on_the_way_of_all_calls(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    server, proxy = serve(context_for(authority, "127.0.0.1")), serve()
+    url = f"https://127.0.0.1:{server.server_port}"
+
+    direct = told(surroundings.tls, url=url, ca_file=ca_file)
+    tunnelled = told(
+        surroundings.tls, url=url, ca_file=ca_file, proxy=f"http://user:pass@127.0.0.1:{proxy.server_port}"
+    )
+
+    assert ("ok", direct) == (direct[0], tunnelled)
+    assert re.fullmatch(r"TLSv1\.\d, a certificate of trustme v\S+ that ends on \d{4}-\d\d-\d\d", direct[1])
+    who = "Basic " + b64encode(b"user:pass").decode()
+    assert [(f"127.0.0.1:{server.server_port}", who)] == proxy.asked
+    assert [] == server.asked
+
+
+def test_what_is_wrong_with_a_certificate_is_said(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path
+) -> None:
+    good = serve(context_for(authority, "127.0.0.1"))
+    short = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=3, hours=1)).configure_cert(
+        short
+    )
+    ending, plain, stranger = serve(short), serve(), serve(context_for(trustme.CA(), "127.0.0.1"))
+
+    def of(server: Server, **more: Any) -> tuple[str, str]:
+        return told(surroundings.tls, url=f"https://127.0.0.1:{server.server_port}", **more)
+
+    assert ("failed", "its certificate is not trusted: unable to get local issuer certificate") == of(good)
+    assert "failed" == of(stranger, ca_file=ca_file)[0]
+    assert ("warning", True) == ((found := of(ending, ca_file=ca_file))[0], found[1].endswith(", in 3 days"))
+    assert ("failed", True) == ((found := of(plain, ca_file=ca_file))[0], found[1].startswith("no TLS: "))
+    assert ("ok", "none, on this host") == told(surroundings.tls, url="http://127.0.0.1:1")
+    assert "warning" == told(surroundings.tls, url="http://plane.example", allow_http=True)[0]
+
+
+def test_a_proxy_is_looked_for(serve: Callable[..., Server]) -> None:
+    there = f"http://user:pass@127.0.0.1:{serve().server_port}"
+    place = there.rpartition("@")[2]
+
+    found = [
+        told(surroundings.proxy, url="https://plane.example", **more)
+        for more in ({}, {"proxy": there}, {"proxy": there, "no_proxy": ["plane.example"]})
+    ]
+
+    assert [
+        ("ok", "none"),
+        ("ok", f"{place} is reached"),
+        ("ok", f"{place}, but not for the control plane, as control_plane.no_proxy says"),
+    ] == found
+    assert "failed" == told(surroundings.proxy, url="https://plane.example", proxy="http://127.0.0.1:1")[0]
 
 
 def ask(url: str, *, timeout_s: float = 10.0, **way: str) -> int:

@@ -83,6 +83,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "held_jobs": VALUES | JSON,
     "loops": VALUES,
     "over_http.network": frozenset(),
+    "over_http.certificate": _names("over_http.network"),
     "host.capacity": VALUES | _names("host.turns"),
     "host.turns": VALUES,
     "contact": VALUES,
@@ -172,6 +173,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "files.workspace": VALUES | _names("files.plain") | frozenset({"overmind_executors.removal"}),
     "clock": VALUES,
     "host.disk": frozenset(),
+    "host.control_group": frozenset(),
+    "command_line.findings": frozenset(),
     # what a test is given; nothing of the daemon knows it
     **dict.fromkeys((name.removeprefix("overmind_agent.") for name in _of("overmind_agent.testing")), TESTING),
     "duties": VALUES,
@@ -256,7 +259,12 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "cli": PACKAGE
     | _names("command_line.completion", "control.commands", "control.grammar")
     | _names(
-        "command_line.run", "command_line.check", "command_line.doctor", "patience", "telemetry.health_command"
+        "command_line.run",
+        "command_line.check",
+        "command_line.doctor",
+        "command_line.support_bundle",
+        "patience",
+        "telemetry.health_command",
     ),
     "__main__": _names("cli"),
 }
@@ -273,6 +281,8 @@ EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
     "state": COMMANDS | _names("service", "crew", "membership"),
     "standing": COMMANDS | _names("service", "crew", "membership", "state"),
     "command_line.check": _names("__main__", "command_line.run"),
+    "command_line.support_bundle": _names("__main__", "command_line.run"),
+    "command_line.surroundings": _names("__main__", "cli", "command_line.run", "command_line.doctor"),
     "command_line.doctor": _names("__main__", "command_line.run", "command_line.check", "cli"),
 }
 
@@ -299,7 +309,7 @@ STRANGERS: Final[dict[str, frozenset[str]]] = {
 
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
-    "requests": _names("over_http.client", "over_http.calls", "over_http.deadline")
+    "requests": _names("over_http.client", "over_http.calls", "over_http.deadline", "over_http.certificate")
     | {"overmind_executors.calls.timed_http", "overmind_controlplane.command_line.client"},
     "urllib3": _names("over_http.client", "over_http.calls", "over_http.deadline")
     | {"overmind_executors.calls.timed_http"},

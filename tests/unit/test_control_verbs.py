@@ -41,6 +41,7 @@ class Scene:
             outbox=self.journal,
             drain=self.drained.append,
             reload=lambda: {"changed": []},
+            diagnosis=lambda: {"stacks": {}},
             open_log=lambda job_id: JobLog(folder / f"{job_id}.txt", Redactor([SECRET])),
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import structlog
 
 from agent_parts import a_claim
-from overmind_agent.command_line.doctor import Doctor, Finding
+from overmind_agent.command_line.doctor import Doctor
+from overmind_agent.command_line.findings import Finding
 from overmind_agent.control.server import ControlServer
 from overmind_agent.host.state_folder import owning
 from overmind_agent.journal.journal import SqliteJournal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from overmind_agent import cli
-from overmind_agent.command_line.doctor import Doctor, Finding
+from overmind_agent.command_line.doctor import Doctor
+from overmind_agent.command_line.findings import Finding
 from overmind_agent.configuration import checked as configuration
 from overmind_agent.control import showing
+from overmind_agent.control.plain_text import one_line
 from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.over_http.planes import network_of
 from overmind_config.problems import SettingsError
@@ -35,7 +38,7 @@ def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> in
         ]
         _show(found, as_json=as_json)
         return cli.CONFIG
-    found = [Finding("configuration", "ok", "complete"), *_examine(settings)]
+    found = [Finding("configuration", "ok", "complete"), *examine(settings)]
     _show(found, as_json=as_json)
     failed = {finding.code for finding in found if finding.grade == "failed"}
     return next(
@@ -43,14 +46,12 @@ def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> in
     )
 
 
-def _examine(settings: Settings) -> Sequence[Finding]:
+def examine(settings: Settings) -> Sequence[Finding]:
+    """What all checks find on a host with *settings*."""
     plane = settings.control_plane
     token = plane.token.get_secret_value() if plane.token else ""
-    calls = HttpCalls(plane.url, lambda: token, network=network_of(plane))
-    try:
+    with closing(HttpCalls(plane.url, lambda: token, network=network_of(plane))) as calls:
         return list(Doctor(settings, calls).findings())
-    finally:
-        calls.close()
 
 
 def _show(found: Sequence[Finding], *, as_json: bool) -> None:
@@ -60,7 +61,7 @@ def _show(found: Sequence[Finding], *, as_json: bool) -> None:
         return
     table = Table("check", "grade", "found", box=None, pad_edge=False)
     for finding in found:
-        message = Text(finding.message)
+        message = Text(one_line(finding.message))
         if finding.hint:
             message.append(f"\n→ {finding.hint}", style="italic")
         table.add_row(finding.code, Text(finding.grade, style=STYLES[finding.grade]), message)

@@ -7,10 +7,10 @@ anything, and none takes longer than a few seconds.
 
 from __future__ import annotations
 
+import http
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 from overmind_agent import wire
 from overmind_agent.children.program_sandbox import has_programs, sandbox_of
+from overmind_agent.command_line import surroundings
+from overmind_agent.command_line.findings import Failed, Finding
 from overmind_agent.configuration.checked import read_functions, usable
 from overmind_agent.control import journal_reader
 from overmind_agent.control.client import NoAnswer, NotAllowed, NotRunning, ask
@@ -37,8 +38,6 @@ from overmind_agent.over_http.refusals import Verb
 from overmind_config.settings import Settings
 from overmind_executors import registry, strict_json
 from overmind_executors.sandbox.levels import Level
-
-Grade = Literal["ok", "warning", "failed"]
 
 LOOK: Final = Verb("check", 5)
 MOST_SKEW_S: Final = 60.0
@@ -59,38 +58,25 @@ class Questions:
         reach: a path that answers quickly, whatever it says.
         proof: method, path and body of a call that only an agent's token gets past; that it then finds nothing is
             an answer, too.
+        poll: the path of the question for a job, in a way that takes and keeps none.
     """
 
     reach: str
     proof: tuple[str, str, Any]
+    poll: str
 
 
 QUESTIONS: Final = {
-    "overmind": Questions("/api/v2/capabilities", ("PUT", f"/api/v2/agents/{NOBODY}/status", {"name": "Idle"})),
-    "overmind-lab": Questions("/health", ("GET", "/api/auth/me/", None)),
+    "overmind": Questions(
+        "/api/v2/capabilities",
+        ("PUT", f"/api/v2/agents/{NOBODY}/status", {"name": "Idle"}),
+        f"/api/v2/agents/{NOBODY}/job?wait_s=0",
+    ),
+    "overmind-lab": Questions("/health", ("GET", "/api/auth/me/", None), "/api/jobs/?status=pending&page_size=1"),
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found; `code` is stable, `hint` is empty when nothing needs to be done."""
-
-    code: str
-    grade: Grade
-    message: str
-    hint: str = ""
-
-
-class Failed(Exception):
-    """A check's bad news."""
-
-    def __init__(self, message: str, hint: str, *, grade: Grade = "failed") -> None:
-        super().__init__(message)
-        self.hint = hint
-        self.grade: Grade = grade
-
-
-_NEEDS_AN_ANSWER: Final = frozenset({"extensions", "token", "clock"})
+_NEEDS_AN_ANSWER: Final = frozenset({"extensions", "token", "poll", "clock"})
 
 
 class Doctor:
@@ -123,16 +109,21 @@ class Doctor:
         yield "journal", self._journal
         yield "control", self._control
         yield "disk", self._disk
+        yield "cgroup", lambda: surroundings.cgroup(self._settings.agent.slots)
         yield "job_types", self._job_types
         yield "functions", self._functions
         yield "sandbox", self._sandbox
         yield "child", self._child
         yield "data_roots", self._data_roots
         yield "policy", self._policy
-        yield "address", self._address
+        plane = self._settings.control_plane
+        yield "address", lambda: surroundings.address(plane)
+        yield "proxy", lambda: surroundings.proxy(plane)
+        yield "tls", lambda: surroundings.tls(plane)
         yield "connection", self._connection
         yield "extensions", self._extensions
         yield "token", self._token
+        yield "poll", self._poll
         yield "clock", self._clock
         if not self._settings.models:
             yield "models", self._no_models
@@ -295,18 +286,6 @@ class Doctor:
 
     # ------------------------------------------------------------------------------------------ the control plane
 
-    def _address(self) -> str:
-        host = urlsplit(self._settings.control_plane.url).hostname or ""
-        if self._settings.control_plane.proxy:
-            host = urlsplit(self._settings.control_plane.proxy).hostname or ""
-        try:
-            found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-        except OSError as error:
-            raise Failed(
-                f"{host} has no address: {error}", "check control_plane.url and this host's DNS"
-            ) from error
-        return f"{host} is {', '.join(sorted(found))}"
-
     def _connection(self) -> str:
         began = datetime.now(UTC)
         with suppress(RejectedError):  # whatever it answers, it answers
@@ -341,6 +320,19 @@ class Doctor:
         except RejectedError:
             return "accepted"
         return "accepted"
+
+    def _poll(self) -> str:
+        """As an agent that nobody knows: so nothing is offered to it, and no other agent waits for its sake."""
+        began = datetime.now(UTC)
+        try:
+            self._calls.call(LOOK, "GET", self._questions.poll)
+        except AuthError as error:
+            raise Failed(f"not allowed ({error})", _HOW_TO_MEND) from error
+        except RejectedError as error:
+            if error.http_status != http.HTTPStatus.NOT_FOUND:
+                raise
+        took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
+        return f"a question for a job is answered in {took_ms:.0f} ms; none was taken"
 
     def _clock(self) -> str:
         if self._date is None:

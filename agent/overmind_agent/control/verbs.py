@@ -30,6 +30,7 @@ def verbs(
     drain: Callable[[str], object],
     reload: Callable[[], Mapping[str, Any]],
     open_log: Callable[[str], JobLog],
+    diagnosis: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Verb]:
     """
     The daemon's verbs by name.
@@ -40,6 +41,7 @@ def verbs(
         drain: as the first SIGTERM does.
         reload: reads the configuration anew; raises Refusal when it is wrong.
         open_log: the log of the job of that id, which need not be there.
+        diagnosis: what a person needs who looks for a fault of the daemon's; secrets masked.
     """
 
     def paused(_said: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -60,6 +62,7 @@ def verbs(
         "cancel": lambda said: _cancel(held_jobs, waiting, said.get("job_id")),
         "retry": lambda said: _retry(outbox, said.get("positions")),
         "reload": lambda _said: reload(),
+        "diagnosis": lambda _said: diagnosis(),
         "log": lambda said: _log_piece(held_jobs, open_log, said),
     }
 
