@@ -25,6 +25,7 @@ _ANY_LINES, _ANY_TEXT = "\x00", "\x01"
 _VARIES: Final = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\b[0-9a-f]{40,}\b"), "<digest>"),
+    (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8}\b(?!-)"), "<beginning of an id>"),
     (re.compile(r"\bovr_\w+"), "<token>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]+(?:Z|\+00:00)"), "<time>"),
     (re.compile(r"(?<!\w)[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)*(?:e-?\d+)?"), "<n>"),

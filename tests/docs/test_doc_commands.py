@@ -35,6 +35,7 @@ STANDS_FOR: Final = {
     "https://overmind.example": "http://127.0.0.1:8470",
     "ovr_…": "$(cat ready.token)",
     "--wait 60": "--wait 0",  # nobody has a job for it
+    "cancel ebb1602c": "cancel $(overmind-agent jobs --json | jq -r '.jobs[1].job_id[:8]')",
 }
 # What a page's reader has beforehand, since other pages told so.
 _A_CONTROL_PLANE: Final = (
@@ -43,6 +44,18 @@ _A_CONTROL_PLANE: Final = (
     "overmind-control-plane serve --data ./ready",
     "export OVERMIND_AGENT_AGENT__STATE_DIR=$PWD/state",
 )
+_A_HOST_AT_WORK: Final = """
+[control_plane]
+token_file = "ready.token"
+[agent]
+name = "host-1"
+slots = 3
+[sandbox]
+use = "off"
+[functions.commands]
+slow = ["/bin/sleep", "600"]
+"""
+_A_LONG_JOB: Final = '{"items": [{"id": "1", "input": "x"}], "target": {"kind": "command", "command": "slow"}}'
 BEFOREHAND: Final = {
     "README": _A_CONTROL_PLANE,
     "operating": (
@@ -51,6 +64,17 @@ BEFOREHAND: Final = {
         "export OVERMIND_API_URL=http://127.0.0.1:8470 OVERMIND_API_KEY=$(cat ready.token)",
         "export OVERMIND_AGENT_MODELS__LOCAL__BASE_URL=http://127.0.0.1:8471/v1",
         "export OVERMIND_AGENT_MODELS__LOCAL__MODEL=smollm2",
+    ),
+    "commands": (
+        *_A_CONTROL_PLANE,
+        "export OVERMIND_API_URL=http://127.0.0.1:8470",
+        "overmind-control-plane token create --data ./ready --project ready --role submit > submit.token",
+        "chmod 600 submit.token",
+        f"printf '%s' '{_A_HOST_AT_WORK}' > agent.toml; printf '%s' '{_A_LONG_JOB}' > job.json",
+        "export OVERMIND_AGENT_CONFIG=$PWD/agent.toml",
+        "(overmind-agent run > run.log 2>&1 &)",
+        *["overmind-control-plane job submit --token-file submit.token --type inference --parameters job.json"] * 2,
+        "until test $(grep -c job.started run.log) = 2; do sleep 0.05; done",
     ),
 }
 # They are started behind the others, also where a page leaves its shell to them.
