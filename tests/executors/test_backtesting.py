@@ -163,6 +163,19 @@ def test_a_row_that_was_tampered_with_is_noticed(make: Make) -> None:
     assert 1 == recount.main([str(folder)])
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html", "pareto.svg"])
+def test_a_report_that_is_not_true_to_the_rows_is_named(
+    make: Make, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    context = make()
+    folder = _seal(context, _run(context, items=_items(12)))
+    (folder / name).write_text((folder / name).read_text() + "\nAnd more.\n")
+    capsys.readouterr()
+
+    assert 1 == recount.main([str(folder)])
+    assert [name] == [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+
+
 def test_a_regression_in_a_segment_that_a_better_mean_hides_is_named(make: Make) -> None:
     facts = _run(make(), models=["uneven"], items=_items(100)).outcome
 
