@@ -35,6 +35,7 @@ class Task:
         stray: the file that a process which the job leaves behind writes after *work_s*; None for no such process.
         tells: whether the job prints its environment.
         kills: whether the job kills its agent.
+        log_bytes: what it prints in the course of *work_s*, computing all the time; 0 to sleep instead.
     """
 
     ledger: Path
@@ -43,6 +44,7 @@ class Task:
     stray: Path | None
     tells: bool
     kills: bool
+    log_bytes: int
 
 
 class LedgerExecutor:
@@ -62,6 +64,7 @@ class LedgerExecutor:
             Path(parameters["stray"]) if "stray" in parameters else None,
             bool(parameters.get("tells")),
             bool(parameters.get("kills")),
+            int(parameters.get("log_bytes", 0)),
         )
 
     def run(self, task: Task, context: Context) -> Result:
@@ -73,7 +76,9 @@ class LedgerExecutor:
             os.kill(os.getppid(), signal.SIGKILL)
         if task.stray is not None:
             _leave_behind(task.stray, task.work_s)
-        if task.work_s and context.stop.wait(task.work_s):
+        if task.log_bytes:
+            _toil(task, context)
+        elif task.work_s and context.stop.wait(task.work_s):
             raise WorkStopped
         content = content_of(context.job_id, task.size_bytes)
         (context.output / OUTPUT).write_bytes(content)
@@ -86,6 +91,18 @@ class LedgerExecutor:
 def content_of(job_id: str, size_bytes: int) -> bytes:
     """The output of a job."""
     return (hashlib.sha256(job_id.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
+
+
+def _toil(task: Task, context: Context) -> None:
+    """Compute without a pause and print lines of 1 KiB, evenly over the time that the work takes."""
+    began_s, printed, line = time.monotonic(), 0, "x" * 1023
+    while (passed_s := time.monotonic() - began_s) < task.work_s:
+        if context.stop.is_set():
+            raise WorkStopped
+        hashlib.sha256(bytes(1 << 16)).digest()
+        while printed < task.log_bytes * min(1.0, passed_s / task.work_s):
+            print(line)  # noqa: T201
+            printed += 1024
 
 
 def _leave_behind(stray: Path, after_s: float) -> None:
