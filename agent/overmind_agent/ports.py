@@ -379,5 +379,10 @@ class Workspaces(Protocol):
         It stays when the block ends; `sweep` removes it when nothing of it is needed any more.
         """
 
-    def sweep(self, needed: Callable[[str], bool]) -> int:
-        """Remove the folders of jobs that are not *needed*; returns how many."""
+    def sweep(
+        self, needed: Callable[[str], bool], *, in_use: Callable[[str], bool] = ..., most_bytes: int = ...
+    ) -> Sequence[str]:
+        """
+        Remove the folders of jobs that are not *needed*; and of those that are not *in_use*, the oldest first, as
+        many as there are bytes beyond *most_bytes*. Returns the ids of those that could not be removed.
+        """

@@ -333,7 +333,7 @@ class Service:
 
     def _sweep(self) -> None:
         journal, agent = self._state.journal, self._standing.settings.agent
-        self._state.workspaces.sweep(journal.is_needed)
+        self._state.sweep()
         removed = self._planes.results.prune(
             journal.is_in_use,
             keep_s=agent.results_keep_days * DAY_S,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,13 +34,14 @@ class State:
     def __init__(self, standing: Standing, journal: SqliteJournal, reserve: Reserve) -> None:
         self._standing = standing
         folder, log = standing.settings.agent.state_dir, standing.log
+        self._left: frozenset[str] = frozenset()
         self.journal = journal
         self.workspaces = DiskWorkspaces(folder / "jobs")
         self.disk = Disk(
             folder,
             min_free_bytes=standing.settings.agent.min_free_bytes,
             reserve=reserve,
-            clean=lambda: self.workspaces.sweep(journal.is_in_use),
+            clean=lambda: self.sweep(journal.is_in_use),
             log=log,
         )
         self.disk.tend()
@@ -54,6 +55,13 @@ class State:
     def log_of(self, job_id: str) -> JobLog:
         """What the job wrote, masked."""
         return JobLog(self.workspaces.log(job_id), self._standing.outside.logs.redactor)
+
+    def sweep(self, needed: Callable[[str], bool] | None = None) -> None:
+        """Remove the folders of jobs that nobody needs, or of all that are not *needed*; say which cannot be."""
+        left = frozenset(self.workspaces.sweep(needed or self.journal.is_needed, in_use=self.journal.is_in_use))
+        if left - self._left:
+            self._standing.log.warning("workspace.left", jobs=sorted(left), hint="remove these folders by hand")
+        self._left = left
 
     def tend_disk(self) -> None:
         """Look how much room there is, and make some if need be."""

@@ -36,6 +36,36 @@ def test_what_is_short_is_said_with_both_numbers(tmp_path: Path) -> None:
     assert lack(tmp_path, 0) is None
 
 
+INODES = """
+import itertools, sys
+from pathlib import Path
+from overmind_agent.host.disk import lack
+
+folder = Path(sys.argv[1])
+for number in itertools.count(1):
+    (folder / str(number)).touch()
+    if (told := lack(folder, 0)) is not None:
+        print(number, told)
+        break
+"""
+
+
+def test_a_disk_without_inodes_takes_no_job(tmp_path: Path) -> None:
+    """A disk of 200 files: below a twentieth of them it is short, though there is room for bytes."""
+    script = 'mount -t tmpfs -o size=4m,nr_inodes=200 small "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+
+    ended = subprocess.run(
+        [*command, str(tmp_path), sys.executable, INODES],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+    assert "190 9 inodes are free, fewer than 10" == ended.stdout.strip(), ended.stderr
+
+
 def test_the_reserve_takes_room_once_and_gives_it_up_once(tmp_path: Path) -> None:
     reserve = Reserve(tmp_path / "reserve", size_bytes=4 * MIB)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent_parts import JOB_ID, a_file, a_job
-from overmind_agent.files.workspace import DiskWorkspaces
+from overmind_agent.files.workspace import KEPT_BYTES, DiskWorkspaces
 
 
 @pytest.fixture
@@ -107,9 +109,9 @@ def test_only_folders_that_nobody_needs_are_swept(workspaces: DiskWorkspaces, tm
         with workspaces.open(a_job(job_id), None):
             pass
 
-    removed = workspaces.sweep(lambda job_id: job_id == "b")
+    left = workspaces.sweep(lambda job_id: job_id == "b")
 
-    assert 2 == removed
+    assert [] == left
     assert ["b"] == [folder.name for folder in (tmp_path / "jobs").iterdir()]
 
 
@@ -120,7 +122,7 @@ def test_folders_deeper_than_a_stack_are_swept(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", deep], cwd=tmp_path / "jobs" / "old", check=True)
     workspaces = DiskWorkspaces(tmp_path / "jobs")
 
-    assert 1 == workspaces.sweep(lambda _name: False)
+    assert [] == workspaces.sweep(lambda _name: False)
 
     assert [] == list((tmp_path / "jobs").iterdir())
 
@@ -135,3 +137,62 @@ def test_a_link_in_a_folder_is_not_followed_by_the_sweep(workspaces: DiskWorkspa
     workspaces.sweep(lambda _: False)
 
     assert "x" == (precious / "file").read_text()
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from overmind_agent.files.workspace import DiskWorkspaces
+
+print(DiskWorkspaces(Path(sys.argv[1])).sweep(lambda _name: False))
+"""
+
+
+def swept(jobs: Path, within: Sequence[str], prepare: str) -> str:
+    """What a sweep of *jobs* says to have left, after a line of shell in the same namespace."""
+    command = [*within, "sh", "-c", f'{prepare} && exec "$2" -c "$3" "$1"', "sh", jobs, sys.executable, SWEEP]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert 0 == ended.returncode, ended.stderr
+    return ended.stdout.strip()
+
+
+def test_a_folder_that_cannot_be_removed_is_told_and_hinders_no_other(tmp_path: Path) -> None:
+    """Something is mounted in it."""
+    jobs = tmp_path / "jobs"
+    for name in ("a", "b", "c"):
+        (jobs / name / "out").mkdir(parents=True)
+
+    told = swept(jobs, ["unshare", "--user", "--map-root-user", "--mount"], 'mount -t tmpfs x "$1/b/out"')
+
+    assert "['b']" == told
+    assert ["b"] == [folder.name for folder in jobs.iterdir()]
+
+
+def test_folders_that_a_job_has_shut_are_removed(tmp_path: Path) -> None:
+    """By a user who is not the administrator of this host, for whom no folder is shut."""
+    jobs = tmp_path / "jobs"
+    (jobs / "a" / "out" / "shut" / "inner").mkdir(parents=True)
+    (jobs / "b" / "out" / "file").mkdir(parents=True)
+    shut = 'touch "$1/a/out/shut/inner/x" && chmod 0 "$1/a/out/shut" && chmod 0555 "$1/b/out"'
+
+    told = swept(jobs, ["unshare", "--user", "--map-user=1000", "--map-group=1000"], shut)
+
+    assert "[]" == told
+    assert [] == list(jobs.iterdir())
+
+
+def test_what_is_kept_of_jobs_that_failed_has_a_limit_and_the_newest_stay(
+    workspaces: DiskWorkspaces, tmp_path: Path
+) -> None:
+    """But for the folder of a job that is at work here."""
+    block = 1 << 20
+    for number, job_id in enumerate(("at work", "old", "newer", "newest")):
+        with workspaces.open(a_job(job_id), None) as workspace:
+            (workspace.output / "rows").write_bytes(b"x" * block)
+        os.utime(tmp_path / "jobs" / job_id, (number, number))
+
+    left = workspaces.sweep(lambda _: True, in_use=lambda job_id: job_id == "at work", most_bytes=5 * block // 2)
+
+    assert [] == left
+    assert {"at work", "newer", "newest"} == {folder.name for folder in (tmp_path / "jobs").iterdir()}
+    assert 10 << 30 == KEPT_BYTES

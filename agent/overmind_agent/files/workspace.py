@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ from overmind_executors.removal import remove
 
 BASIS: Final = "basis.json"
 BASIS_BYTES: Final = 4096
+# What jobs that did not end well may leave on the disk, all together, for whoever wants to know why.
+KEPT_BYTES: Final = 10 << 30
 # An extension of the input's name that may help an executor to tell the format; anything else is dropped.
 KNOWN_SUFFIXES: Final = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz"})
 
@@ -61,12 +63,44 @@ class DiskWorkspaces:
         """Where a job's log is."""
         return self._root / job_id / "log.txt"
 
-    def sweep(self, needed: Callable[[str], bool]) -> int:
+    def sweep(
+        self,
+        needed: Callable[[str], bool],
+        *,
+        in_use: Callable[[str], bool] = lambda _job_id: True,
+        most_bytes: int = KEPT_BYTES,
+    ) -> Sequence[str]:
         """See Workspaces."""
-        useless = [folder for folder in self._root.iterdir() if not needed(folder.name)]
+        folders = list(self._root.iterdir())
+        kept = [folder for folder in folders if needed(folder.name)]
+        idle = sorted((folder for folder in kept if not in_use(folder.name)), key=_changed_s, reverse=True)
+        useless = [folder for folder in folders if folder not in set(kept)]
+        for folder in idle:
+            most_bytes -= _bytes_of(folder)
+            if most_bytes < 0:
+                useless.append(folder)
         for folder in useless:
             remove(folder)
-        return len(useless)
+        return [folder.name for folder in useless if os.path.lexists(folder)]
+
+
+def _changed_s(folder: Path) -> float:
+    with suppress(OSError):
+        return folder.lstat().st_mtime
+    return 0.0
+
+
+def _bytes_of(folder: Path) -> int:
+    """What *folder* takes of the disk; no link is followed, and no stack is needed for what is deep."""
+    found, waiting = 0, [str(folder)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    found += entry.stat(follow_symlinks=False).st_blocks * 512
+    return found
 
 
 def _basis(folder: Path) -> object:
