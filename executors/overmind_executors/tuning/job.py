@@ -35,10 +35,11 @@ from overmind_executors.tuning.search import Ground, Plan, Search, SearchOver
 from overmind_executors.tuning.splitting import Split, counts
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.steps import Steps
-from overmind_executors.tuning.texts import Texts, texts_of
-from overmind_executors.tuning.trials import ModelBench, NoMoreCalls
+from overmind_executors.tuning.texts import Texts, digest, texts_of
+from overmind_executors.tuning.trials import ModelBench, NoMoreCalls, Piece, Trial
 
 NO_SCORE: Final = "no_score"
+TRIALS: Final = "trials.jsonl"
 _SATURATED: Final = 0.99
 
 
@@ -182,7 +183,7 @@ class _Tuning:
             concurrency=task.concurrency,
             timeout_s=task.item_timeout_s,
             stop=self.context.stop,
-            on_trial=self.steps.again,
+            on_trial=self._on_trial,
         )
 
     def _ground(self) -> Ground:
@@ -208,10 +209,19 @@ class _Tuning:
         self._tell(told)
         self.context.log.info("candidate.tried", name=one.name, code=one.code.value, avg_score=told["avg_score"])
 
+    # What is written as it comes is what a job leaves that is canceled; one that ends well has other files.
+
+    def _on_trial(self, piece: Piece, trial: Trial) -> None:
+        self.steps.again()
+        told = {"texts": digest(piece.texts)[:16], "row_id": trial.row_id, "repetition": piece.repetition}
+        self._write(TRIALS, {**told, **trial.as_json()})
+
     def _on_line(self, one: Candidate) -> None:
-        """So that a job that is canceled leaves what it found."""
-        with (self.context.output / CANDIDATES).open("a", encoding="utf-8", newline="\n") as file:
-            file.write(strict_json.dumps(one.as_json()) + "\n")
+        self._write(CANDIDATES, one.as_json())
+
+    def _write(self, name: str, line: Mapping[str, Any]) -> None:
+        with (self.context.output / name).open("a", encoding="utf-8", newline="\n") as file:
+            file.write(strict_json.dumps(line) + "\n")
 
     def _tell(self, iteration: dict[str, Any]) -> None:
         self.iterations.append(iteration)

@@ -50,7 +50,7 @@ class Trial:
         kind: how the call ended.
         said: what evaluators and judges said of the output, for whoever writes the next candidate.
         cost_usd: of the answer; judging it is not what a prompt costs.
-        gate_failed: whether the output fails a gate.
+        gate_failed: whether the output fails a gate, or tries to talk its judge round.
     """
 
     row_id: str
@@ -144,7 +144,7 @@ class ModelBench:
     concurrency: int
     timeout_s: float
     stop: Stop
-    on_trial: Callable[[], None] = lambda: None
+    on_trial: Callable[[Piece, Trial], None] = lambda _piece, _trial: None
     done: dict[tuple[str, str, int], Trial] = field(default_factory=dict)
 
     def trials(self, pieces: Sequence[Piece]) -> list[Trial]:
@@ -162,7 +162,7 @@ class ModelBench:
         with closing(made):
             for key, trial in zip(missing, made, strict=True):
                 self.done[key] = trial
-                self.on_trial()
+                self.on_trial(missing[key], trial)
         return [self.done[piece.key()] for piece in pieces]
 
     def _cut_after(self, seconds: float) -> None:
@@ -204,8 +204,13 @@ class ModelBench:
             answer.latency_ms,
             answer.cost_usd,
             answer.prompt_tokens,
-            any(scored.passes.get(title) is False for title in self.gates),
+            self._fails_a_gate(scored),
         )
+
+    def _fails_a_gate(self, scored: Scored) -> bool:
+        """An output that talks to its judge fails one that every job has."""
+        is_shut = any(scored.passes.get(title) is False for title in self.gates)
+        return is_shut or (scored.judged is not None and bool(scored.flags))
 
 
 def _ended(reason: str) -> Exception:
