@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment is complete, so that the second time costs nothing.
 STAMP := $(VENV)/.complete
-EXTRAS := controlplane,data,llm,local-llm,metrics,otlp,scoring,stats,tuning,distributed
+EXTRAS := controlplane,data,llm,local-llm,metrics,otlp,scoring,signing,stats,tuning,distributed
 
 .DEFAULT_GOAL := test
 .PHONY: browser pictures venv demo test chaos soak bite validity lint format clean systemd tools

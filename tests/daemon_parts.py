@@ -29,6 +29,7 @@ from overmind_agent.lifecycle import Status
 from overmind_agent.logs.job_log import JobLog
 from overmind_agent.logs.shipping import LogShipping
 from overmind_agent.ports import Workspace
+from overmind_agent.signing.policy import Signatures
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
 from overmind_agent.worker import InterruptedWork, Worker
 from overmind_config.redaction import Redactor
@@ -132,6 +133,8 @@ class Daemon:
     refusal: Callable[[], str | None] = lambda: None
     limits: TimeLimits = field(default_factory=TimeLimits)
     sizes: SizeLimits = field(default_factory=SizeLimits)
+    signatures: Signatures = field(default_factory=Signatures)
+    projects: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         self.log: Any = structlog.get_logger()
@@ -168,6 +171,7 @@ class Daemon:
             validate=self.validate,
             limits=self.limits,
             sizes=self.sizes,
+            signatures=self.signatures,
             on_change=lambda _held, status: self.seen.append(status),
             redactor=Redactor([SECRET]),
             log=self.log,
@@ -205,6 +209,7 @@ class Daemon:
             capacity=self.capacity,
             only=only,
             job_types=lambda: self.job_types,
+            is_welcome=lambda project: self.projects is None or project in self.projects,
             refusal=self.admission.refusal,
             poll_turn=threading.Lock(),
             is_draining=self.draining.is_set,

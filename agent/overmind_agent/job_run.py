@@ -37,6 +37,7 @@ from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, 
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
+from overmind_agent.signing.policy import Signatures
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.process.host_faults import reason_of
@@ -65,6 +66,7 @@ class JobRun:
         on_change: told of each status and each progress, for whoever watches.
         limits: how long each phase may take.
         sizes: how large input and result may be.
+        signatures: whether a job's signature will do.
         redactor: masks secrets in all words about the job before they are written down; not in its result files.
     """
 
@@ -81,6 +83,7 @@ class JobRun:
     redactor: Redactor = field(default_factory=Redactor)
     limits: TimeLimits = field(default_factory=TimeLimits)
     sizes: SizeLimits = field(default_factory=SizeLimits)
+    signatures: Signatures = field(default_factory=Signatures)
 
     def __call__(self, held: HeldJob) -> Ended:
         """
@@ -134,10 +137,11 @@ class _Run:
 
     def _work(self) -> Result:
         plane = self._room.control_plane
+        input_file = self._insist(lambda: plane.input_file(self._job))
+        self._must_be_signed(input_file)
         self._enter(Status.VALIDATING)
         parameters = self._insist(lambda: plane.read_parameters(self._job))
         self._check(parameters)
-        input_file = self._insist(lambda: plane.input_file(self._job))
         with self._room.workspaces.open(self._job, input_file) as workspace:
             self._fetch(input_file, workspace)
             self._enter(Status.RUNNING)
@@ -183,6 +187,12 @@ class _Run:
         if (asked := self._held.stop_reason) is not None:
             return asked
         return StopReason.TIMEOUT if self._running and self._running.limit() else None
+
+    def _must_be_signed(self, input_file: RemoteFile | None) -> None:
+        """Before anything else is done with the job; *input_file* is the one that it will work on."""
+        is_begun = Status.VALIDATING in self._said
+        if (doubt := self._room.signatures.admit(self._job, input_file, is_begun=is_begun)) is not None:
+            self._log.warning("job.signature_doubted", message=doubt)
 
     def _check(self, parameters: Mapping[str, Any]) -> None:
         limit_s = self._room.limits.validating_s

@@ -72,6 +72,9 @@ class Job:
         holder: the agent that claimed it, None before that.
         timeout_s: how long the executor may run, None for the host's own limit.
         traceparent: the trace that its submitter's call belonged to, None when it said none; untrusted.
+        project: whose job it is, None where the server does not say.
+        function_version, display_name: as its submitter gave them.
+        signature: its submitter's, None for a job without; untrusted.
     """
 
     id: str
@@ -83,6 +86,10 @@ class Job:
     holder: str | None = None
     timeout_s: float | None = None
     traceparent: str | None = None
+    project: str | None = None
+    function_version: str | None = None
+    display_name: str | None = None
+    signature: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

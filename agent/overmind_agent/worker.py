@@ -113,6 +113,7 @@ class Worker:
         capacity: what fits beside the jobs of the other workers.
         job_run: runs a claimed job to its end, as JobRun does.
         job_types: what this host runs now; a job of another type is left for another agent.
+        is_welcome: whether jobs of a project may run here; the others are left.
         refusal: why no job can be taken now, None when one can.
         poll_turn: held while a worker asks, so that idle workers ask one at a time.
         is_draining: whether no new job may be taken.
@@ -129,6 +130,7 @@ class Worker:
         capacity: Capacity,
         job_run: Callable[[HeldJob], Ended],
         job_types: Callable[[], Collection[str]],
+        is_welcome: Callable[[str | None], bool],
         refusal: Callable[[], str | None],
         poll_turn: threading.Lock,
         is_draining: Callable[[], bool],
@@ -143,6 +145,7 @@ class Worker:
         self._capacity = capacity
         self._job_run = job_run
         self._job_types = job_types
+        self._is_welcome = is_welcome
         self._refusal = refusal
         self._poll_turn = poll_turn
         self._is_draining = is_draining
@@ -261,6 +264,8 @@ class Worker:
                     return NoJob(refusal)
                 if offer.job_type not in self._job_types():  # the configuration may have been read anew meanwhile
                     return NoJob(f"offered a job of type {offer.job_type!r}, which this host does not run")
+                if not self._is_welcome(offer.project):
+                    return self._leave(offer)
                 if offer.id in refused:
                     return NoJob("offered only a job that it then refuses")
                 if self._is_draining():
@@ -306,6 +311,12 @@ class Worker:
             yield
         finally:
             self._poll_turn.release()
+
+    def _leave(self, offer: Job) -> NoJob:
+        """A server that knows this agent's projects does not offer such a job: somebody should look."""
+        why = f"it is of project {(offer.project or 'none')[:64]!r}, which policy.projects does not name"
+        self._log.error("job.refused", job_id=offer.id, reason="wrong_project", message=why)
+        return NoJob(f"offered a job that may not run here: {why}")
 
     def _refuse(self, broken: BrokenJob) -> None:
         self._log.error("job.refused", job_id=broken.job_id, reason="invalid_job", message=str(broken))

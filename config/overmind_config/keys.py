@@ -42,8 +42,8 @@ def general(path: KeyPath) -> str:
 
 
 def holds_paths(path: KeyPath) -> bool:
-    """Whether the value at *path* is a file's name, or a list of such."""
-    field = known_keys().get(general(path))
+    """Whether the value at *path* is a file's name, or a list of such, or one of a table of such."""
+    field = known_keys().get(general(path)) or known_keys().get(general(path[:-1]))
     return field is not None and _mentions_path(field.annotation)
 
 

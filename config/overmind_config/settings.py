@@ -60,6 +60,9 @@ ModelLines = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[A-Za-z0-9][A-Za-z0-9_-]*$")], ...],
     BeforeValidator(_split),
 ]
+Words = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")], ...], BeforeValidator(_split)
+]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
@@ -202,18 +205,29 @@ class Policy(Section):
     Attributes:
         models: `job_type=model` lines; a job of a type that they name may use only the models named with it.
         executors: the modules that executors of installed packages may come from; None for any. Our own may always.
+        signatures: what becomes of a job without a signature of one of `signing_keys`: `off`, nothing is looked at;
+            `warn`, it is said; `block`, the job fails.
+        signing_keys: files of public keys, or of shared secrets, by the names under which jobs are signed.
+        projects: ids of those whose jobs may run here; None for any.
         max_usd, max_calls, max_tokens: of one job, over all its attempts.
         judge_cache_days: how long judges' answers are kept for later jobs, 0 for not.
     """
 
     models: ModelLines = ()
     executors: Names | None = None
+    signatures: Literal["off", "warn", "block"] = "off"
+    signing_keys: Mapping[ModelName, HostPath] = {}
+    projects: Words | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     max_calls: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     judge_cache_days: Annotated[float, Field(ge=0, le=3650)] = 0.0
     max_input_bytes: Annotated[int, Field(ge=0)] | None = None
     max_result_bytes: Annotated[int, Field(ge=0)] | None = None
+
+    def is_welcome(self, project: str | None) -> bool:
+        """Whether jobs of *project* may run here; None is one that the control plane does not name."""
+        return self.projects is None or project in self.projects
 
     @property
     def models_of(self) -> Mapping[str, frozenset[str]]:

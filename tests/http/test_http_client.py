@@ -54,7 +54,16 @@ JOB = f"{API}/jobs/{sample.JOB_ID}"
 BLOB = "https://blobs.example/1?signature=x"
 
 FILE = RemoteFile("parameters.json", sample.SHA, sample.SALT, 18, sample.REVISION_ID)
-THE_JOB = Job(sample.JOB_ID, "inference", FILE, sample.MODEL_ID, Status.PENDING)
+THE_JOB = Job(
+    sample.JOB_ID,
+    "inference",
+    FILE,
+    sample.MODEL_ID,
+    Status.PENDING,
+    project="tenant-1",
+    function_version="1.0.0",
+    display_name="nightly",
+)
 CLAIM = Claim(THE_JOB, 2, Lease(60.0))
 UPDATE = StatusUpdate(sample.JOB_ID, 2, 3, Status.FAILED, "timeout: too long", {"reason": "timeout"})
 HELD = Held(sample.JOB_ID, 2, Progress(1, 2, "rows"))
@@ -385,10 +394,13 @@ def test_a_lease_that_is_none_is_refused(site: Site, plane: HttpControlPlane, tt
     [
         ({"id": "another-job"}, "about another job, or another agent"),
         ({"agent_id": "another-agent"}, "about another job, or another agent"),
+        ({"tenant_id": "another-tenant"}, "about another job, or another agent"),
+        ({"tenant_id": None}, "about another job, or another agent"),
         ({"function": sample.job()["function"] | {"name": "another_type"}}, "about another job, or another agent"),
         ({"attempt": None}, "has no attempt; the job would run without a fence"),
         ({"attempt": 0}, "has no attempt; the job would run without a fence"),
         ({"attempt": -1}, "attempt: "),
+        ({"lease": None}, "has no lease, though this server grants them"),
     ],
 )
 def test_a_claim_that_was_granted_for_something_else_is_not_taken(

@@ -69,7 +69,18 @@ HTTP: Final = _names("over_http.calls", "over_http.refusals")
 BETWEEN_THREADS: Final = _names("host.admission", "held_jobs", "backoff", "host.capacity")
 
 # What each module of the daemon may import of ours. A new module needs a line here: where does it stand?
-ROOMS: Final = ("journal", "lab", "over_http", "children", "logs", "host", "files", "configuration", "command_line")
+ROOMS: Final = (
+    "journal",
+    "lab",
+    "over_http",
+    "children",
+    "logs",
+    "host",
+    "files",
+    "configuration",
+    "command_line",
+    "signing",
+)
 MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "": frozenset(),
     **dict.fromkeys(ROOMS, frozenset()),
@@ -91,6 +102,10 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "host.intake": VALUES,
     "host.time_limits": VALUES,
     "host.size_limits": VALUES,
+    "signing.claims": VALUES,
+    "signing.keys": frozenset(),
+    "signing.jws": JSON | _names("signing.keys"),
+    "signing.policy": VALUES | _names("signing.claims", "signing.jws", "signing.keys"),
     "files.partial": VALUES | _names("files.plain"),
     "host.wall_clock": VALUES,
     "host.state_folder": VALUES,
@@ -104,7 +119,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | CONTRACT
     | FAULTS
     | REDACTION
-    | _names("files.lanes", "files.partial", "files.result", "host.size_limits", "host.time_limits"),
+    | _names(
+        "files.lanes", "files.partial", "files.result", "host.size_limits", "host.time_limits", "signing.policy"
+    ),
     "logs.pieces": REDACTION,
     # the threads around them
     "slot": VALUES | BETWEEN_THREADS | _names("patience", "worker"),
@@ -212,7 +229,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         {"overmind_config.changes", "overmind_config.problems", "overmind_config.settings"}
     )
     | _names("control.line"),
-    "configuration.keys": frozenset({"overmind_config.secret_files", "overmind_config.settings"}),
+    "configuration.keys": frozenset({"overmind_config.secret_files", "overmind_config.settings"})
+    | _names("signing.keys"),
     "control.snapshot": VALUES
     | BETWEEN_THREADS
     | PACKAGE
@@ -240,6 +258,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     # the outside
     "command_line.display": VALUES | _names("held_jobs"),
     "configuration.checked": SETTINGS
+    | _names("signing.keys")
     | frozenset({"overmind_executors.registry", "overmind_executors.functions.manifest"}),
     "children.program_sandbox": SETTINGS | LEVELS | frozenset({"overmind_executors.sandbox.deciding"}),
     "command_line.run": VALUES
@@ -290,7 +309,10 @@ EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
 PACKAGES: Final[dict[str, frozenset[str]]] = {
     "overmind_executors": frozenset(),
     "overmind_config": frozenset(),
-    "overmind_controlplane": PACKAGE | JSON | TRACE | _names("wire", "jobs", "lifecycle", "errors"),
+    "overmind_controlplane": PACKAGE
+    | JSON
+    | TRACE
+    | _names("wire", "jobs", "lifecycle", "errors", "signing.claims", "signing.jws", "signing.keys"),
 }
 
 # The control plane from the ground up: a place knows those that stand before it, and none of its strangers.
@@ -316,6 +338,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "apscheduler": _names("duties"),
     "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.serving.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
+    "joserfc": _names("signing.jws"),
     "subprocess": _names("children.launcher", "children.nursery", "children.processes", "command_line.doctor")
     | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check", "overmind_executors.removal"},
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import platform
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from overmind_agent.signing.keys import UnusableKey, read_key
 from overmind_config.load import load
 from overmind_config.problems import Problem, SettingsError
 from overmind_config.settings import Settings
@@ -44,6 +46,7 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
         if origin != DEFAULT and (missing := registry.missing_for(name))
     ]
     problems += _not_allowed(loaded.settings)
+    problems += _signatures(loaded.settings)
     if not loaded.settings.agent.job_types and not loaded.settings.functions.modules:
         problems.append(Problem("agent.job_types", "there is none", f"choose from {', '.join(known)}"))
     try:
@@ -69,6 +72,32 @@ def _not_allowed(settings: Settings) -> list[Problem]:
         for name, module in modules.items()
         if module and module not in allowed
     ]
+
+
+def _signatures(settings: Settings) -> list[Problem]:
+    """What keeps this host from checking the signatures of jobs, if it is to do so."""
+    policy = settings.policy
+    if policy.signatures == "off":
+        return []
+    problems = []
+    if find_spec("joserfc") is None:
+        problems.append(
+            Problem(
+                "policy.signatures", "needs more than is installed here", "pip install 'overmind-agent[signing]'"
+            )
+        )
+    if not policy.signing_keys:
+        problems.append(Problem("policy.signing_keys", "there is none to check signatures by", "name a public key"))
+    if settings.control_plane.adapter == "overmind-lab":
+        what = "Overmind Lab's records have no place for a signature, so every job would be refused"
+        problems.append(Problem("policy.signatures", what, 'set it to "off", or use another adapter'))
+    for name, path in policy.signing_keys.items():
+        try:
+            read_key(path, to_sign=False)
+        except UnusableKey as error:
+            what, _, remedy = str(error).partition("; ")
+            problems.append(Problem(f"policy.signing_keys.{name}", what, remedy))
+    return problems
 
 
 def token_place(flags: Mapping[str, Any], config: Path | None) -> str:

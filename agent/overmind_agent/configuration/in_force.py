@@ -17,6 +17,7 @@ from overmind_agent.host.size_limits import SizeLimits
 from overmind_agent.host.time_limits import TimeLimits
 from overmind_agent.over_http.planes import network_of_model
 from overmind_agent.ports import Offer
+from overmind_agent.signing.policy import Signatures
 from overmind_config.settings import Settings
 from overmind_executors import registry
 from overmind_executors.contract import AnswersKept, InvalidParameters, ModelEndpoint
@@ -84,6 +85,11 @@ class InForce:
     def sizes(self) -> SizeLimits:
         """Of input and result."""
         return SizeLimits(self.settings.policy.max_input_bytes, self.settings.policy.max_result_bytes)
+
+    @property
+    def signatures(self) -> Signatures:
+        """What is asked of the signatures of jobs."""
+        return Signatures(self.settings.policy.signatures, self.settings.policy.signing_keys)
 
     @property
     def limits(self) -> TimeLimits:

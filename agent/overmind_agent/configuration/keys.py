@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+from overmind_agent.signing.keys import UnusableKey, read_key
 from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
 
@@ -22,7 +24,7 @@ class HostKeys:
 
     def take(self, settings: Settings) -> None:
         """From now on the files that *settings* name."""
-        for secret in settings.secrets():
+        for secret in (*settings.secrets(), *_shared_secrets(settings)):
             self._on_new(secret)
         plane = settings.control_plane
         token = plane.token.get_secret_value() if plane.token else ""
@@ -41,3 +43,11 @@ class HostKeys:
         """That of the model of that name, empty for none."""
         key = self._of_models.get(name)
         return key.current() if key is not None else ""
+
+
+def _shared_secrets(settings: Settings) -> Iterator[str]:
+    """Those that jobs are signed with; whoever has one can sign. What cannot be read now is said elsewhere."""
+    for path in settings.policy.signing_keys.values():
+        with suppress(UnusableKey):
+            if (key := read_key(path, to_sign=False)).is_secret:
+                yield key.content

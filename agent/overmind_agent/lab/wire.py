@@ -43,6 +43,7 @@ class LabRow(Wire):
     id: Id
     status: str
     job_type: str | None = None
+    project: str | None = None
     created_at: str | None = None
 
 
@@ -109,6 +110,7 @@ class LabJob(LabRow):
             model_id=None,
             status=self.stage,
             has_input=False,
+            project=self.project,
         )
 
 

@@ -282,14 +282,18 @@ class HttpControlPlane:
         self._calls.call(REPORT, "PUT", path, query=query, headers=headers, body=body)
 
     def _granted(self, job: Job, found: wire.Job) -> Claim:
-        is_same = found.id == job.id and wire.read_job(found).job_type == job.job_type
+        granted = wire.read_job(found)
+        is_same = (granted.id, granted.job_type) == (job.id, job.job_type)
+        is_same &= job.project in (None, granted.project)  # an older journal does not know it
         if not is_same or found.agent_id not in (None, self._agent):
             raise ProtocolError("the answer to a claim is about another job, or another agent")
         if self._has("fence") and not found.attempt:
             raise ProtocolError("the answer to a claim has no attempt; the job would run without a fence")
+        if self._has("lease") and found.lease is None:
+            raise ProtocolError("the answer to a claim has no lease, though this server grants them")
         claims = sum(line.name == Status.CLAIMED for line in found.status_history or [])
         return Claim(
-            job=wire.read_job(found),
+            job=granted,
             attempt=found.attempt or max(1, claims),
             lease=_lease(found.lease),
         )

@@ -128,6 +128,13 @@ class FakeServer:
             self.jobs[job.id] = FakeJob(job, input_file=file)
         return job.id
 
+    def alter(self, job_id: str, **fields: Any) -> None:
+        """Say other things of a job than its submitter did, as a server that is not to be trusted may."""
+        with self._lock:
+            found = self.jobs[job_id]
+            found.input_file = fields.pop("input_file", found.input_file)
+            found.job = replace(found.job, **fields)
+
     def cancel(self, job_id: str) -> None:
         """End a job on request, at once."""
         with self._lock:

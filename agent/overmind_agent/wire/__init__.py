@@ -34,6 +34,7 @@ from overmind_agent.wire.files import (
 )
 from overmind_agent.wire.heartbeats import Heartbeat, HeartbeatAnswer, HeldJob, JobOrder, ProgressLine
 from overmind_agent.wire.jobs import (
+    MAX_SIGNATURE_CHARS,
     Attempt,
     FunctionStatus,
     FunctionVersion,

@@ -74,4 +74,5 @@ EXTENSIONS: Final = (
     "iterations",
     "not_accepting",
     "ends",
+    "signatures",
 )

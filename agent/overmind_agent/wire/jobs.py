@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from overmind_agent.wire.basis import Id, Name, Salt, Sha, Wire
 from overmind_agent.wire.files import ArchiveEntry, File
 from overmind_agent.wire.statuses import JobStatus
+
+MAX_SIGNATURE_CHARS: Final = 8192
 
 
 class FunctionStatus(Wire):
@@ -79,7 +81,7 @@ class InputFile(Wire):
 class Job(Wire):
     """
     A job runs a function on a model and makes files. `attempt`, `lease`, `limits`, `priority`, `labels`, `input`,
-    `parameters`, `input_file` and `traceparent` are ours.
+    `parameters`, `input_file`, `traceparent` and `signature` are ours.
 
     `input` is `none` when the model is there only to own the job's files; absent means `model`. `parameters` is the
     base64 of the newest revision's content, in the answer to a claim with a lease, where that content is small;
@@ -107,6 +109,7 @@ class Job(Wire):
     parameters: str | None = None
     input_file: InputFile | None = None
     traceparent: str | None = None
+    signature: str | None = Field(default=None, max_length=MAX_SIGNATURE_CHARS)
 
 
 class Attempt(Wire):

@@ -102,6 +102,10 @@ def read_job(job: Job) -> jobs.Job:
         holder=job.agent_id,
         timeout_s=job.limits.timeout_s if job.limits else None,
         traceparent=job.traceparent,
+        project=job.tenant_id,
+        function_version=job.function.version,
+        display_name=revision.display_name,
+        signature=job.signature,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from overmind_agent.jobs import FUNCTION_SCOPE
+from overmind_agent.jobs import FUNCTION_SCOPE, RemoteFile
+from overmind_agent.signing.claims import Work
 from overmind_controlplane.dialects import JOB_TYPES, function_of
 
 TIMEOUT_S: Final = (10, 60)
+FUNCTION_VERSION: Final = "1.0.0"
+"""What a control plane says of a function whose submitter asked for no version."""
 _CHUNK: Final = 1 << 20
 _PAGE: Final = 100
 _TYPE: Final = "job_type:"
@@ -90,13 +93,22 @@ class JobClient:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def submit(self, job_type: str, parameters: Mapping[str, Any], input_file: Path | None) -> str:
+    def submit(
+        self,
+        job_type: str,
+        parameters: Mapping[str, Any],
+        input_file: Path | None,
+        sign: Callable[[Work], str] | None = None,
+    ) -> str:
         """
         A new job; its id.
 
         Args:
             job_type: one of the five types, or the name of a registered function, which needs an input file.
+            sign: gives the signature of the work; None for a job that is not signed.
         """
+        if sign is not None:
+            return self._submit_signed(job_type, parameters, input_file, sign)
         if input_file is None:
             if job_type not in JOB_TYPES:
                 raise JobCommandError(f"a function such as {job_type!r} works on a file; name it with --input")
@@ -107,6 +119,38 @@ class JobClient:
         revision = self._upload("parameters.json", json.dumps(parameters, indent=2).encode())
         query = {"function_name": function}
         return str(self._call("POST", f"/api/v2/models/{model['id']}/jobs", revision, params=query)["id"])
+
+    def _submit_signed(
+        self,
+        job_type: str,
+        parameters: Mapping[str, Any],
+        input_file: Path | None,
+        sign: Callable[[Work], str],
+    ) -> str:
+        """All files of the job are made here, so that their digests can be signed before anybody else sees them."""
+        if "signatures" not in self._call("GET", "/api/v2/capabilities")["extensions"]:
+            raise JobCommandError("this control plane keeps no signatures; submit without --sign-with")
+        if input_file is None and (named := {"items_file", "dataset_id"} & parameters.keys()):
+            raise JobCommandError(f"{named.pop()} is no part of what is signed; give the rows with --input", 64)
+        if input_file is None and job_type not in JOB_TYPES:
+            raise JobCommandError(f"a function such as {job_type!r} works on a file; name it with --input")
+        revision = self._upload("parameters.json", json.dumps(parameters, indent=2).encode())
+        given = self._upload(input_file.name, input_file.read_bytes()) if input_file else None
+        # A job that works on no file has its parameters for a model, which owns its results.
+        model = self._call("POST", "/api/v2/models", given or revision)
+        work = Work(
+            project=str(self._call("GET", "/api/auth/me/")["project"]),
+            job_type=job_type,
+            function_version=FUNCTION_VERSION,
+            display_name=None,
+            parameters=_signed_file(revision),
+            input=_signed_file(given) if given else None,
+        )
+        query = {"function_name": function_of(job_type) if job_type in JOB_TYPES else job_type}
+        path = f"/api/v2/models/{model['id']}/jobs"
+        return str(
+            self._call("POST", path, revision, params=query, headers={"Overmind-Signature": sign(work)})["id"]
+        )
 
     def jobs(self) -> Iterator[Mapping[str, Any]]:
         """The project's jobs, newest first, as many as are asked for."""
@@ -198,8 +242,16 @@ class JobClient:
             "size": len(data),
         }
 
-    def _call(self, verb: str, path: str, body: Any = None, *, params: Mapping[str, Any] | None = None) -> Any:
-        with self._request(verb, self._url + path, json=body, params=params) as answer:
+    def _call(
+        self,
+        verb: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        with self._request(verb, self._url + path, json=body, params=params, headers=headers) as answer:
             try:
                 return answer.json()
             except requests.JSONDecodeError as error:
@@ -215,6 +267,12 @@ class JobClient:
         if answer.status_code >= 300:
             raise _refused(answer)
         return answer
+
+
+def _signed_file(revision: Mapping[str, Any]) -> RemoteFile:
+    """The file of a revision as a host will see it."""
+    token = revision["content_token"]
+    return RemoteFile(revision["name"], token["sha"], token["salt"], revision["size"], "")
 
 
 def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:

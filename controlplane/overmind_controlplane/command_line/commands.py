@@ -6,12 +6,17 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from overmind_agent.lifecycle import Status
+from overmind_agent.signing import jws
+from overmind_agent.signing.claims import Work
+from overmind_agent.signing.keys import UnusableKey, read_key
 from overmind_controlplane.command_line import display as job_display
 from overmind_controlplane.command_line import facts as job_facts
 from overmind_controlplane.command_line.client import JobClient, JobCommandError
@@ -21,7 +26,8 @@ from overmind_controlplane.named_models import named_by
 from overmind_executors import strict_json
 
 POLL_S: Final = 0.5
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 64, 130
+OK, FAILED, USAGE, CONFIG, INTERRUPTED = 0, 1, 64, 78, 130
+DAY_S: Final = 86_400.0
 
 
 def submit(client: JobClient, arguments: argparse.Namespace) -> int:
@@ -29,12 +35,29 @@ def submit(client: JobClient, arguments: argparse.Namespace) -> int:
     parameters = _read_parameters(arguments.parameters)
     if arguments.input is not None and not arguments.input.is_file():
         raise JobCommandError(f"--input {arguments.input}: there is no such file", USAGE)
-    job_id = client.submit(arguments.type, parameters, arguments.input)
+    job_id = client.submit(arguments.type, parameters, arguments.input, _signer(arguments))
     _say_if_nobody_runs(client, arguments.type, parameters)
     if not arguments.wait:
         _say(json.dumps({"id": job_id}) if arguments.json else job_id)
         return OK
     return _follow(client, job_id)
+
+
+def _signer(arguments: argparse.Namespace) -> Callable[[Work], str] | None:
+    """Signs with the key of the command line; None without one."""
+    path: Path | None = arguments.sign_with
+    if path is None:
+        return None
+    if find_spec("joserfc") is None:
+        raise JobCommandError("--sign-with needs more: pip install 'overmind-agent[signing]'", CONFIG)
+    name = arguments.key_name or path.stem
+    expires_at = int(time.time() + arguments.sign_days * DAY_S)
+    try:
+        key = read_key(path, to_sign=True)
+        jws.sign({}, key, name, expires_at=expires_at)  # what is no key is found before anything is made
+    except UnusableKey as error:
+        raise JobCommandError(f"--sign-with: {error}", CONFIG) from error
+    return lambda work: jws.sign(work.claims(), key, name, expires_at=expires_at)
 
 
 def _say_if_nobody_runs(client: JobClient, job_type: str, parameters: Mapping[str, Any]) -> None:

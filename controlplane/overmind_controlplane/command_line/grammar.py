@@ -17,6 +17,7 @@ _CONFIG: Final = 78
 EXAMPLES: Final = """\
 examples:
   overmind-control-plane job submit --type inference --parameters task.json --input rows.jsonl --wait
+  overmind-control-plane job submit --type inference --parameters task.json --sign-with release.key
   overmind-control-plane job list --status running
   overmind-control-plane job show ID --json
   overmind-control-plane job watch ID                      a bar on a terminal, JSON lines in a pipe
@@ -73,6 +74,19 @@ def _add_own(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     submit.add_argument(
         "--input", type=Path, metavar="FILE", help="the file that the job works on, such as its rows"
     )
+    submit.add_argument(
+        "--sign-with", type=Path, metavar="KEYFILE", help="sign the job: a private key in PEM, or a shared secret"
+    )
+    submit.add_argument(
+        "--key-name", metavar="NAME", help="as hosts know that key (default: KEYFILE's name without its ending)"
+    )
+    submit.add_argument(
+        "--sign-days",
+        type=_days,
+        default=7.0,
+        metavar="N",
+        help="for how long the job may be begun (default: %(default)g)",
+    )
     submit.add_argument("--wait", action="store_true", help="watch the job until it ends")
     listing = parsers["list"]
     listing.add_argument("--status", metavar="WORD", help="one of the ten names or the five words, such as running")
@@ -81,6 +95,16 @@ def _add_own(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
     files = parsers["files"]
     files.add_argument("folder", type=Path, metavar="DIR", help="made if need be")
     files.add_argument("--force", action="store_true", help="write over files that are there")
+
+
+def _days(told: str) -> float:
+    try:
+        days = float(told)
+    except ValueError:
+        days = 0.0
+    if not 0 < days <= 3650:
+        raise argparse.ArgumentTypeError(f"a number of days, up to 3650 (got {told[:20]!r})")
+    return days
 
 
 def _count(told: str) -> int:

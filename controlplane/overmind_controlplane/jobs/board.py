@@ -126,6 +126,7 @@ class Board:
             assigned_agent_id=new.assigned_agent_id,
             timeout_s=new.timeout_s,
             traceparent=audit.present_trace(),
+            signature=new.signature,
             max_attempts=new.max_attempts,
             priority=new.priority,
             labels=sorted(new.labels),
@@ -138,10 +139,16 @@ class Board:
         return job
 
     def revise(
-        self, session: Session, caller: Caller, job: Job, revision: files.NewRevision, models: Collection[str]
+        self,
+        session: Session,
+        caller: Caller,
+        job: Job,
+        revision: files.NewRevision,
+        models: Collection[str],
+        signature: str | None = None,
     ) -> None:
         """
-        Give a job that waits other parameters, which name *models*.
+        Give a job that waits other parameters, which name *models*; the signature of the old ones goes with them.
 
         Raises:
             Conflict: somebody works on it already, or it is final.
@@ -151,6 +158,7 @@ class Board:
                 f"a job that is {job.status.name} keeps its parameters; make a new one", code="illegal_transition"
             )
         files.append_revision(session, caller, job.file_id, revision)
+        job.signature = signature
         job.demand = demand_of(session, job, models).number
         job.updated = now()
         ring(session, project_topic(job.project_id))

@@ -22,6 +22,7 @@ class NewJob:
         model_id: the input; None for a job without one, which gets a model that holds its parameters.
         priority: higher is offered first.
         labels, models: an agent needs all of them.
+        signature: of its submitter, None for a job without.
         fields: further columns of the record, by name, such as `prompt_slug`.
     """
 
@@ -35,6 +36,7 @@ class NewJob:
     priority: int = 0
     labels: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
+    signature: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -41,6 +41,16 @@ MAX_LABELS: Final = 16
 JobLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """What a host has to have, such as `gpu`: an agent says `label:gpu` among its capabilities."""
 
+Signature = Annotated[
+    str | None,
+    Header(
+        alias="Overmind-Signature",
+        pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
+        max_length=wire.MAX_SIGNATURE_CHARS,
+    ),
+]
+"""A JSON Web Signature in its compact form."""
+
 Revision = Annotated[wire.FileRevision, Depends(json_body(wire.FileRevision))]
 
 
@@ -72,8 +82,13 @@ def create_job(
     max_attempts: Annotated[int, Query(ge=1, le=100)] = 3,
     priority: Annotated[int, Query(ge=-1000, le=1000)] = 0,
     labels: Annotated[tuple[JobLabel, ...], Query(max_length=MAX_LABELS)] = (),
+    signature: Signature = None,
 ) -> Response:
-    """A new job on a model; the body describes its parameters file. From `timeout_s` on the query is ours."""
+    """
+    A new job on a model; the body describes its parameters file. From `timeout_s` on the query is ours.
+
+    So is the signature, which is kept and handed on.
+    """
     revision = files.check(plane.blobs, caller.project_id, body)
     new = NewJob(
         function_name=function_name,
@@ -85,6 +100,7 @@ def create_job(
         max_attempts=max_attempts,
         priority=priority,
         labels=frozenset(labels),
+        signature=signature,
         models=chat_models.named_in(plane.blobs, caller.project_id, function_name, revision),
     )
     with plane.database.write() as session:
@@ -139,15 +155,17 @@ def get_job(job_id: str, caller: AnyCaller, plane: ThePlane) -> Response:
 
 
 @router.put("/jobs/{job_id}", response_model=wire.Job, openapi_extra=takes(wire.FileRevision))
-def update_job(job_id: str, caller: Submitter, plane: ThePlane, body: Revision) -> Response:
-    """Other parameters for a job that waits."""
+def update_job(
+    job_id: str, caller: Submitter, plane: ThePlane, body: Revision, signature: Signature = None
+) -> Response:
+    """Other parameters for a job that waits; it is signed anew, or not signed any more."""
     with plane.database.read() as session:
         function_name = plane.board.get(session, caller, job_id).function_name
     revision = files.check(plane.blobs, caller.project_id, body)
     models = chat_models.named_in(plane.blobs, caller.project_id, function_name, revision)
     with plane.database.write() as session:
         job = plane.board.get(session, caller, job_id)
-        plane.board.revise(session, caller, job, revision, models)
+        plane.board.revise(session, caller, job, revision, models, signature)
         return answer(show_job(session, job))
 
 

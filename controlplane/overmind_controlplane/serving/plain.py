@@ -24,9 +24,11 @@ _ROUTES: Final = re.compile(
 )
 """Methods and paths that only the extensions have."""
 
-_HEADERS: Final = frozenset({b"overmind-attempt", b"overmind-sequence", b"idempotency-key", b"prefer"})
+_HEADERS: Final = frozenset(
+    {b"overmind-attempt", b"overmind-sequence", b"idempotency-key", b"overmind-signature", b"prefer"}
+)
 _OF_A_JOB: Final = frozenset(
-    {"attempt", "lease", "limits", "priority", "labels", "input", "input_file", "parameters"}
+    {"attempt", "lease", "limits", "priority", "labels", "input", "input_file", "parameters", "signature"}
 )
 _OF_A_STATUS: Final = frozenset({"attempt", "detail"})
 

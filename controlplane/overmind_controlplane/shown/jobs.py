@@ -53,6 +53,7 @@ def _job(row: Job, file: wire.File, archived: list[wire.ArchiveEntry], history: 
         labels=row.labels,
         input="model" if row.has_input else "none",
         traceparent=row.traceparent,
+        signature=row.signature,
     )
 
 

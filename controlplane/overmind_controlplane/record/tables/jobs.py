@@ -67,6 +67,7 @@ class Job(Row):
         reserved_for, reserved_until: the agent that it was offered to, and until when; seconds on `StoreClock`.
         lease_until: when the lease of its holder runs out, on the same clock; None without one.
         traceparent: the trace that the call which made it belonged to; None when it said none.
+        signature: its submitter's, as it came; nobody here looks at it.
     """
 
     __tablename__ = "jobs"
@@ -120,6 +121,7 @@ class Job(Row):
     max_attempts: Mapped[int] = mapped_column(default=3)
     timeout_s: Mapped[float | None]
     traceparent: Mapped[str | None] = mapped_column(String(55))
+    signature: Mapped[str | None] = mapped_column(Text)
     target_agent_id: Mapped[str | None] = mapped_column(Id)
     triggered_by: Mapped[int | None] = mapped_column(BigInteger)
     analyzer_model: Mapped[str] = mapped_column(String(128), default="")
