@@ -367,8 +367,9 @@ def test_health_needs_no_token(project: Project) -> None:
 def test_who_one_is_is_the_user_of_ones_jobs(submitter: Api) -> None:
     me = submitter.read("GET", "/api/auth/me/")
 
-    assert {"id", "email", "email_verified"} == set(me)
-    assert me["id"] == make(submitter)["user"]
+    made = make(submitter)
+    assert {"id", "email", "email_verified", "project"} == set(me)
+    assert (me["id"], me["project"]) == (made["user"], made["project"])
 
 
 def test_a_path_without_its_slash_is_redirected_for_get_and_refused_for_the_rest(submitter: Api) -> None:

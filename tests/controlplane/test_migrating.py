@@ -65,7 +65,7 @@ def test_a_folder_without_a_version_is_taken_over(tmp_path: Path) -> None:
                 connection.execute(line)
             for name in (
                 *("priority", "labels", "demand", "reserved_for", "reserved_until", "lease_until"),
-                *("ends", "ends_now", "traceparent"),
+                *("ends", "ends_now", "traceparent", "signature"),
             ):
                 connection.execute(f"ALTER TABLE jobs DROP COLUMN {name}")
             connection.execute("ALTER TABLE tokens DROP COLUMN more_projects")

@@ -640,7 +640,7 @@ def test_parameters_are_read(
 
 def claimed_with(site: Site, content: bytes, told: str | None) -> RemoteFile:
     """The answer to a claim of a job with those parameters."""
-    document = sample.job("Claimed", attempt=1, parameters=told)
+    document = sample.job("Claimed", attempt=1, lease={"ttl_s": 60.0}, parameters=told)
     revision = document["file"]["revisions"][-1]
     file = remote(content)
     revision["content_token"] |= {"sha": file.sha, "salt": file.salt}
@@ -671,7 +671,7 @@ def claimed_with_input(site: Site, file: RemoteFile, told: str | None) -> None:
     """The answer to a claim of a job with that input."""
     given = {"revision_id": file.revision_id, "name": file.name, "sha": file.sha, "salt": file.salt}
     given |= {"size": file.size_bytes, "content": told}
-    site.answers("PUT", f"{JOB}/status", sample.job("Claimed", attempt=1, input_file=given))
+    site.answers("PUT", f"{JOB}/status", sample.job("Claimed", attempt=1, lease={"ttl_s": 60.0}, input_file=given))
 
 
 def test_an_input_that_came_with_the_claim_is_not_asked_for(

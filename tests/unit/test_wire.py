@@ -54,6 +54,9 @@ def test_a_job_is_a_job() -> None:
         parameters=FILE,
         model_id=sample.MODEL_ID,
         status=Status.PENDING,
+        project="tenant-1",
+        function_version="1.0.0",
+        display_name="nightly",
     )
 
 

@@ -72,7 +72,7 @@ def test_a_step_takes_a_job_from_the_question_to_its_end(daemon: Daemon, server:
 
     assert isinstance(ended, Ended)
     assert (job_id, "inference", 1, Status.COMPLETED) == (ended.job_id, ended.job_type, ended.attempt, ended.status)
-    assert ["next_job", "claim", "read_parameters"] == server.calls[:3]
+    assert ["next_job", "claim", "input_file"] == server.calls[:3]
     assert () == daemon.held_jobs.all()
 
 
@@ -240,7 +240,7 @@ def test_a_claim_whose_answer_never_comes_is_resolved_before_anything_else_is_as
     ended = daemon.job()
 
     assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
-    assert ["claim", "read_parameters"] == server.calls[:2]
+    assert ["claim", "input_file"] == server.calls[:2]
     assert 1 == server.jobs[job_id].history.count(Status.CLAIMED)
 
 
@@ -270,7 +270,7 @@ def test_a_claim_whose_answer_never_came_is_resolved_after_a_restart(daemon: Dae
     after.close()
 
     assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
-    assert ["claim", "read_parameters"] == server.calls[:2]
+    assert ["claim", "input_file"] == server.calls[:2]
 
 
 def test_a_claim_that_was_never_granted_is_let_go(daemon: Daemon, server: FakeServer) -> None:
@@ -296,7 +296,7 @@ def test_a_held_job_is_gone_on_with_when_the_control_plane_says_so(daemon: Daemo
     after.close()
 
     assert (job_id, 1, Status.COMPLETED) == (ended.job_id, ended.attempt, ended.status)
-    assert ["heartbeat", "read_parameters"] == server.calls[:2]
+    assert ["heartbeat", "input_file"] == server.calls[:2]
 
 
 @pytest.mark.parametrize("lose", [FakeServer.cancel, FakeServer.expire], ids=["canceled", "expired"])
