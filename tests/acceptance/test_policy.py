@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from host import Host, Submitter, inference, reviews
+import json
+import os
+from pathlib import Path
 
+from host import Host, Submitter, inference, reviews
+from joserfc.jwk import OKPKey
+
+from server import ControlPlaneProcess, run_command
 from zoo import Zoo
 
 
@@ -38,3 +44,39 @@ def test_a_limit_in_money_needs_a_price(host: Host, submitter: Submitter, zoo: Z
     assert 1 == agent.exit_code(), agent.raw
     assert "model_unpriced" == agent.summary["reason"]
     assert {} == zoo.calls
+
+
+def test_a_host_that_asks_for_signatures_runs_what_is_signed_and_nothing_else(
+    host: Host, submitter: Submitter, plane: ControlPlaneProcess, zoo: Zoo, tmp_path: Path
+) -> None:
+    """The whole way: from the command line over a control plane to a host."""
+    made = OKPKey.generate_key("Ed25519")
+    private, public, task = (tmp_path / name for name in ("release.key", "release.pub", "task.json"))
+    private.write_bytes(made.as_pem(private=True))
+    public.write_bytes(made.as_pem(private=False))
+    private.chmod(0o600)
+    public.chmod(0o644)
+    task.write_text(json.dumps(inference(reviews(2))))
+    settings = {
+        "OVERMIND_AGENT_POLICY__SIGNATURES": "block",
+        "OVERMIND_AGENT_POLICY__SIGNING_KEYS__RELEASE": str(public),
+    }
+    unsigned = submitter.submit(inference(reviews(2)))
+
+    refused = host.start("--once", **settings)
+    assert 1 == refused.exit_code(), refused.raw
+    assert {} == zoo.calls
+    signed = _submit(plane, "--type", "inference", "--parameters", str(task), "--sign-with", str(private))
+    done = host.start("--once", **settings)
+
+    assert (unsigned, "signature_rejected") == (refused.summary["job_id"], refused.summary["reason"])
+    assert 0 == done.exit_code(), done.raw
+    assert (signed, "completed") == (done.summary["job_id"], done.summary["outcome"])
+
+
+def _submit(plane: ControlPlaneProcess, *arguments: str) -> str:
+    """A job by the command line; its id."""
+    environment = {**os.environ, "OVERMIND_API_URL": plane.url, "OVERMIND_API_KEY": plane.submit_token}
+    made = run_command("job", "submit", *arguments, environment=environment)
+    assert 0 == made.returncode, made.stderr
+    return made.stdout.strip()

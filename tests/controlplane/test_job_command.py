@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import OKPKey
 from plane_calls import Project
+
+from overmind_agent import wire
+from overmind_agent.jobs import Job, RemoteFile
+from overmind_agent.signing.policy import Signatures
+from overmind_agent.wire import ModelFile, parse, read_job, read_revision
 
 PARAMETERS = {"target": {"model": "m"}}
 
@@ -372,3 +378,103 @@ def test_where_a_token_is_missing_the_whole_command_is_named(project: Project) -
 
     assert 78 == ended.returncode
     assert "token create --data DIR --project NAME --role submit" in ended.stderr
+
+
+def write_pair(folder: Path) -> tuple[Path, Path]:
+    """A key to sign with, and the one to check by."""
+    made = OKPKey.generate_key("Ed25519")
+    private, public = folder / "release.key", folder / "release.pub"
+    private.write_bytes(made.as_pem(private=True))
+    public.write_bytes(made.as_pem(private=False))
+    private.chmod(0o600)
+    public.chmod(0o644)
+    return private, public
+
+
+def offered(project: Project, job_id: str) -> tuple[Job, RemoteFile | None]:
+    """The job as a host reads it, and the input that it would be given."""
+    document = project.agent.job(job_id)
+    job = read_job(parse(wire.Job, json.dumps(document).encode()))
+    model = project.agent.read("GET", f"/api/v2/models/{document['model_id']}")
+    file = read_revision(parse(ModelFile, json.dumps(model).encode()).file.revisions[-1])
+    return job, None if (file.sha, file.name) == (job.parameters.sha, job.parameters.name) else file
+
+
+@pytest.mark.parametrize("named", [None, "2026"])
+def test_a_job_is_signed_and_the_control_plane_hands_that_on(
+    project: Project, task: Path, tmp_path: Path, named: str | None
+) -> None:
+    private, public = write_pair(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"input": "x"}\n')
+    key = ["--sign-with", str(private), *(["--key-name", named] if named else [])]
+    signatures = Signatures("block", {named or "release": public})
+
+    made = [
+        run(project, "submit", "--type", "inference", "--parameters", str(task), *key, *more)
+        for more in ([], ["--input", str(rows)])
+    ]
+    jobs = [offered(project, one.stdout.strip()) for one in made]
+
+    assert [0, 0] == [one.returncode for one in made], made
+    assert [(project.tokens.project_id, None), (project.tokens.project_id, "rows.jsonl")] == [
+        (job.project, file and file.name) for job, file in jobs
+    ]
+    assert [None, None] == [signatures.admit(job, file, is_begun=False) for job, file in jobs]
+
+
+def test_other_parameters_are_not_signed_any_more(project: Project, task: Path, tmp_path: Path) -> None:
+    private, _ = write_pair(tmp_path)
+    job_id = run(
+        project, "submit", "--type", "inference", "--parameters", str(task), "--sign-with", str(private)
+    ).stdout.strip()
+    signed = project.submit.job(job_id)["signature"]
+
+    revised = project.submit.read("PUT", f"/api/v2/jobs/{job_id}", project.submit.upload(b"{}", "parameters.json"))
+
+    assert 2 == signed.count(".")
+    assert revised["signature"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--sign-with", "none.key"], 78, "none.key cannot be read: No such file or directory"),
+        (["--sign-with", "release.pub"], 78, "release.pub does not hold a private key"),
+        (["--sign-with", "bad.key"], 78, "the file holds no key of Ed25519"),
+        (
+            ["--sign-with", "release.key", "--parameters", "dataset.json"],
+            64,
+            "dataset_id is no part of what is signed",
+        ),
+        (["--sign-with", "release.key", "--sign-days", "0"], 64, "a number of days, up to 3650"),
+        (["--sign-with", "release.key", "--type", "@acme:x"], 1, "works on a file; name it with --input"),
+    ],
+)
+def test_what_cannot_be_signed_makes_no_job(
+    project: Project, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    write_pair(tmp_path)
+    (tmp_path / "bad.key").write_text("-----BEGIN PRIVATE KEY-----\nno\n-----END PRIVATE KEY-----")
+    (tmp_path / "bad.key").chmod(0o600)
+    (tmp_path / "dataset.json").write_text('{"dataset_id": "182bd5e5-6e1a-4fe4-a799-aa6d9a6ab26e"}')
+
+    refused = run(project, "submit", "--type", "inference", *arguments, cwd=tmp_path)
+
+    assert (code, "") == (refused.returncode, refused.stdout)
+    assert said in refused.stderr
+    assert 0 == project.submit.read("GET", "/api/v2/jobs")["total"]
+
+
+def test_a_signature_that_is_none_is_refused_by_name(project: Project) -> None:
+    model_id = project.submit.make_model()["id"]
+    body = project.submit.upload(b"{}", "parameters.json")
+    path = f"/api/v2/models/{model_id}/jobs?function_name=@overmind:inference"
+
+    answers = [
+        project.submit.call("POST", path, body, headers={"Overmind-Signature": told})
+        for told in ("no", "a.b.c.d", "a b.c.d", "x" * 8200)
+    ]
+
+    assert [422] * 4 == [answer.status_code for answer in answers]
+    assert ["header", "Overmind-Signature"] == answers[0].json()["detail"][0]["loc"]

@@ -16,7 +16,7 @@ from overmind_agent.host.state_folder import owning
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 from overmind_agent.over_http.calls import HttpCalls
-from overmind_config.settings import Agent, ControlPlane, Settings
+from overmind_config.settings import Agent, ControlPlane, Policy, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 NOBODY = "http://127.0.0.1:9"
@@ -37,6 +37,20 @@ def test_every_check_is_documented_and_what_is_wrong_has_a_hint(tmp_path: Path) 
     assert len(findings) >= 15
     assert [] == [code for code, finding in findings.items() if finding.grade != "ok" and not finding.hint]
     assert ("failed", "warning") == (findings["connection"].grade, findings["token"].grade)
+
+
+def test_every_kind_of_limit_of_the_owner_is_told(tmp_path: Path) -> None:
+    policy = Policy(
+        max_calls=20_000, signatures="block", signing_keys={"release": tmp_path}, projects=("a", "b"), max_usd=2.5
+    )
+    settings = Settings(
+        control_plane=ControlPlane(url=NOBODY), agent=Agent(state_dir=tmp_path / "state"), policy=policy
+    )
+    with closing(HttpCalls(NOBODY, lambda: "ovr_x")) as calls:
+        (told,) = [one for one in Doctor(settings, calls).findings() if one.code == "policy"]
+
+    expected = "signatures block; signing_keys release; projects a, b; max_usd 2.5; max_calls 20,000"
+    assert ("ok", expected) == (told.grade, told.message)
 
 
 def test_a_host_on_which_the_agent_works_is_no_reason_to_warn(tmp_path: Path) -> None:

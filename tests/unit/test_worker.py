@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemon_parts import Daemon, FakeLauncher, down, unauthorized
 from overmind_agent.errors import (
@@ -95,6 +96,32 @@ def test_a_job_of_a_type_that_this_host_does_not_run_is_left(daemon: Daemon, ser
     assert NoJob("offered a job of type 'tea_making', which this host does not run") == step
     assert [Status.PENDING] == server.jobs[job_id].history
     assert ["next_job"] == server.calls
+
+
+@pytest.mark.parametrize(("projects", "is_left"), [(None, False), (("ours", "yours"), False), (("yours",), True)])
+def test_a_job_of_a_project_that_this_host_does_not_name_is_left(
+    start: Start, server: FakeServer, projects: tuple[str, ...] | None, is_left: bool
+) -> None:
+    daemon = start(projects=projects)
+    job_id = server.submit()
+    server.alter(job_id, project="ours")
+
+    with capture_logs() as lines:
+        step = daemon.step()
+
+    why = "it is of project 'ours', which policy.projects does not name"
+    assert is_left == (step == NoJob(f"offered a job that may not run here: {why}"))
+    assert is_left == (server.jobs[job_id].history == [Status.PENDING])
+    assert [("wrong_project", why)] * is_left == [
+        (line["reason"], line["message"]) for line in lines if line["event"] == "job.refused"
+    ]
+
+
+def test_a_job_of_no_project_is_of_none_that_is_named(start: Start, server: FakeServer) -> None:
+    daemon = start(projects=("ours",))
+    server.submit()
+
+    assert isinstance(daemon.step(), NoJob)
 
 
 def test_a_job_that_cannot_be_read_is_failed_and_the_next_one_runs(daemon: Daemon, server: FakeServer) -> None:

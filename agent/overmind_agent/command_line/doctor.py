@@ -371,7 +371,9 @@ class Doctor:
 
 
 def _in_words(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else f"{value:,}"
+    if isinstance(value, int | float):
+        return f"{value:,}"
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def _model_ids(body: bytes) -> frozenset[str]:
