@@ -146,4 +146,8 @@ def _job(caller: Caller, ids: tuple[str, str, str, str], payload: str, kept: str
 
 
 def _outcome(payload: str) -> dict[str, Any]:
-    return {payload: payload, "distribution": {payload: 3}, "nested": [{payload: [payload]}], "status": payload}
+    figures = {name: {"ok": payload, "total": payload, "p50": payload} for name in ("counts", "latency_ms")}
+    usage = {"cost_usd": payload, "total_tokens": payload}
+    accuracy = {"accuracy": 1, "correct": 1, "compared": 1, "interval_95": [payload, payload]}
+    told = {payload: payload, "distribution": {payload: 3}, "nested": [{payload: [payload]}], "status": payload}
+    return {**told, **figures, "usage": usage, "accuracy": accuracy}

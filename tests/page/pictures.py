@@ -24,6 +24,9 @@ DARK: Final = {"color_scheme": "dark"}
 PICTURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "jobs": ("/jobs", WIDE),
     "job": ("/jobs/{inference}", WIDE),
+    "answered": ("/jobs/{answered}", WIDE),
+    "phone-answered": ("/jobs/{answered}", PHONE),
+    "phone-backtest": ("/jobs/{backtesting}", PHONE),
     "job-dark": ("/jobs/{tuning}", WIDE | DARK),
     "backtest": ("/jobs/{backtesting}", WIDE),
     "scoring": ("/jobs/{scoring}", WIDE),

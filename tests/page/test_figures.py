@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from overmind_controlplane.page.drawing import HEIGHT, LEFT, WIDTH, Bar, bars, course
+from overmind_controlplane.page.headline import headlines
 from overmind_controlplane.page.live import LogReader
 from overmind_controlplane.page.rendering import harmless, number, size, span
 from overmind_controlplane.page.seen import Step
@@ -136,3 +137,46 @@ def test_numbers_durations_and_sizes_read_well() -> None:
         span(v) for v in (0.41, 12.9, 185, 7800, 3 * 86400, None)
     ]
     assert ["812 B", "1.4 KiB", "3.0 MiB"] == [size(v) for v in (812, 1434, 3 << 20)]
+
+
+WHOLE: dict[str, Any] = {
+    "counts": {"total": 1064, "ok": 1060, "failed": 3, "skipped": 1},
+    "accuracy": {"correct": 57, "compared": 62, "accuracy": 0.919355, "interval_95": [0.8247, 0.9652]},
+    "latency_ms": {"p50": 412.4, "p95": 1870.0},
+    "usage": {"cost_usd": 0.00518, "total_tokens": 9412},
+}
+
+
+def test_what_a_job_over_rows_came_to_is_four_figures() -> None:
+    assert [
+        ("Rows", "1,060 of 1,064", "3 failed, 1 skipped"),
+        ("As expected", "91.9 %", "57 of 62 compared; 95 % interval 82.5 to 96.5 %"),
+        ("Latency", "412 ms / 1.9 s", "p50 / p95 of the rows that went well"),
+        ("Cost", "$0.0052", "9,412 tokens"),
+    ] == [(one.name, one.value, one.beside) for one in headlines(WHOLE)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ({}, []),
+        ({"counts": {"total": 2, "ok": 2, "failed": 0}}, ["2 of 2 none failed"]),
+        ({"usage": {"cost_usd": None, "total_tokens": 7}}, ["not known 7 tokens"]),
+        ({"usage": {"cost_usd": 0}}, ["$0.00 "]),
+        ({"usage": {"cost_usd": 1234.5}}, ["$1,234.50 "]),
+        ({"usage": {"cost_usd": 3e-9}}, ["$0.0000000030 "]),
+        ({"usage": {"cost_usd": 5e-324}}, ["$0.0000000000 "]),
+        ({"latency_ms": {"p50": None, "p95": None}}, []),
+        ({"latency_ms": {"p50": True, "p95": "1"}}, []),
+        ({"counts": [1], "accuracy": "x", "usage": 3}, []),
+        ({"counts": {"total": float("inf"), "ok": 1}}, []),
+        ({"counts": {"total": -1, "ok": float("nan")}}, []),
+        ({"accuracy": {"accuracy": 7, "correct": 1, "compared": 1}}, []),
+        (
+            {"accuracy": {"accuracy": 1, "correct": 1, "compared": 1, "interval_95": [0]}},
+            ["100.0 % 1 of 1 compared"],
+        ),
+    ],
+)
+def test_a_figure_that_is_none_is_left_out(outcome: dict[str, Any], expected: list[str]) -> None:
+    assert expected == [f"{one.value} {one.beside}" for one in headlines(outcome)]

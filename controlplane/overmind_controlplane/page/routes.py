@@ -19,6 +19,7 @@ from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.command_line.facts import wanted
 from overmind_controlplane.jobs.waiting import log_topic, project_topic
 from overmind_controlplane.page import drawing, live, rendering, seen, verdicts, visits
+from overmind_controlplane.page.headline import headlines
 from overmind_controlplane.page.visits import Administrator, Person
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import now
@@ -183,6 +184,7 @@ def _job(plane: Plane, caller: Caller, job_id: str) -> tuple[seen.JobSeen, dict[
     before = told.parameters.get("prompt") if isinstance(told.parameters, dict) else None
     drawn = {
         "course": drawing.course(told.steps),
+        "headlines": headlines(told.outcome),
         "bars": drawing.bars(told.outcome.get("distribution")),
         "backtest": verdicts.backtest(told.backtest),
         "diff": verdicts.changes(before, told.best),
