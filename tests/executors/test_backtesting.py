@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -338,10 +339,20 @@ def test_a_budget_that_no_verdict_can_come_of_is_refused_before_any_call(make: M
 def test_what_a_backtest_used_lies_within_what_was_expected(make: Make, more: dict[str, Any]) -> None:
     facts = _run(make(), models=["good", "bad"], prompt={"max_tokens": 20}, **more).outcome
 
-    expected = facts["estimate"]["calls"]
-    assert expected["low"] <= facts["usage"]["model_calls"] <= expected["ceiling"]
-    assert (60 if "racing" in more else 90) <= expected["low"] + 10
+    used, estimate = facts["usage"], facts["estimate"]
+    assert (60 if "racing" in more else 90) <= estimate["calls"]["low"] + 10
+    for name, what in (("calls", "model_calls"), ("tokens", "tokens"), ("cost_usd", "cost_usd")):
+        assert estimate[name]["low"] <= used[what] <= (estimate[name]["ceiling"] or used[what]), name
     assert (facts["estimate"]["tokens"]["ceiling"] is None) is ("judge" in more)
+
+
+def test_progress_says_what_was_spent_and_how_long_it_will_take(make: Make) -> None:
+    told: list[str] = []
+
+    _run(make(report=lambda _step, _total, name: told.append(name)))
+
+    assert re.fullmatch(r"rows \(\d+ calls, \$\d\.\d{4}, about \d+ s left\)", told[-2])
+    assert re.fullmatch(r"rows \(60 calls, \$\d\.\d{4}\)", told[-1])
 
 
 def test_two_settings_of_one_model_are_two_candidates(make: Make, zoo: Zoo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -264,6 +265,20 @@ def test_every_iteration_says_how_sure_its_score_is_and_what_it_took(make_contex
     assert abs(gain - second["delta_vs_baseline"]["mean"]) < 0.01
     assert second["usd"] > 0
     assert 0 < second["p50_ms"] <= second["p95_ms"]
+
+
+def test_progress_says_what_was_spent_and_how_long_it_will_take(make_context: Make, zoo: Zoo) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    run(make_context, zoo, job(), report=lambda *of: told.append(of))
+
+    steps, totals = [step for step, _, _ in told], {total for _, total, _ in told}
+    assert (sorted(steps), {6}, 6) == (steps, totals, steps[-1])
+    names = [name for _, _, name in told]
+    assert "validate the inputs" == names[0]
+    spoken = re.compile(r"iteration 1 of 2 \(\d+ calls, \$\d\.\d{4}, about \d+ s left\)")
+    assert [name for name in names if spoken.fullmatch(name)]
+    assert max(map(len, names)) <= 100
 
 
 def test_drafts_that_people_wrote_are_tried_first_and_cost_no_writer(

@@ -19,6 +19,7 @@ from overmind_executors.backtesting.recounting import SUMMARY
 from overmind_executors.backtesting.report import PARETO, pareto_svg, report_of
 from overmind_executors.backtesting.results import backtest_results, recommendations, score_fields
 from overmind_executors.calls.forecast import refuse_beyond
+from overmind_executors.calls.pace import with_pace
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import Account, PaidModel
 from overmind_executors.contract import (
@@ -76,17 +77,21 @@ class BacktestingExecutor:
             asking = _Asking(task, context, models, judges, account)
             asking.all_rows(rows)
             halted = account.halted_by
-            calls, lives = account.calls.spent().calls, account.calls.lives()
+            spent, lives = account.calls.spent(), account.calls.lives()
         facts = figures_of(context.output / ROWS, task, host.guards)
         if not any(one["answered"] for one in facts["models"].values()):
-            raise _nothing_came(facts, calls, halted)
+            raise _nothing_came(facts, spent.calls, halted)
         data = hashlib.sha256(strict_json.canonical([dict(row.source) for row in rows])).hexdigest()
         about = {
             "termination_reason": halted or "completed",
             "data_sha256": data,
             "seed": task.seed,
             "identities": host.identities,
-            "usage": {"model_calls": calls},
+            "usage": {
+                "model_calls": spent.calls,
+                "tokens": spent.tokens,
+                "cost_usd": None if expected.cost_usd is None else round(spent.usd, 8),
+            },
             "estimate": expected.as_json(),
             "resumed_calls": lives.resumed_rows,
             "calling_s": round(lives.seconds, 3),
@@ -136,7 +141,13 @@ class _Asking:
             file.write(strict_json.dumps(line) + "\n")
             self._give_up(line)
             self._done += 1
-            self._context.report(self._done, total, "rows")
+            self._context.report(self._done, total, self._step_name(total))
+
+    def _step_name(self, total: int) -> str:
+        spent = self._account.purse.spent()
+        left = spent.calls * (total - self._done) / self._done
+        is_priced = all(model.prices is not None for model in (*self._models.values(), *self._judges))
+        return with_pace("rows", spent, calls_left=left, is_priced=is_priced)
 
     def _pieces(self, rows: Sequence[Row]) -> Iterator[Piece]:
         for row in rows:

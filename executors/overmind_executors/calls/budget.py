@@ -64,6 +64,11 @@ class Purse:
             self._calls += 1
             return True
 
+    def spent(self) -> Spent:
+        """What was handed out and paid so far, over all attempts of the job; needs no disk."""
+        with self._lock:
+            return Spent(self._calls, self._tokens, self._usd, time.monotonic() - self._began_at)
+
     def pay(self, *, tokens: int, usd: float) -> None:
         """Book what a call has cost."""
         with self._lock:

@@ -62,6 +62,7 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
     with ExitStack() as stack:
         account = stack.enter_context(Account(context, task.budget, policy))
         models = {name: account.open(one) for name, one in endpoints.named.items()}
+        steps.spent, steps.estimate = account.purse.spent, expected
         log = stack.enter_context(StepLog(context.state / "search.log"))
         # Nobody from here on has a reference to a held-out row.
         searched = replace(parts, held_out=())

@@ -119,7 +119,11 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "changes": [step.as_json() for step in ended.steps_to(best)][:_MOST_CHANGES],
         "test_run_id": _id(job_id, "holdout") if test else None,
         "comparison_id": _id(job_id, "comparison") if test else None,
-        "usage": {"model_calls": spent.calls, "tokens": spent.tokens, "cost_usd": round(spent.usd, 8)},
+        "usage": {
+            "model_calls": spent.calls,
+            "tokens": spent.tokens,
+            "cost_usd": None if ended.estimate.cost_usd is None else round(spent.usd, 8),
+        },
         "resumed_steps": ended.resumed_steps,
         # A short job ends before any heartbeat has told how far it is.
         "progress": {"step": ended.total_steps, "total_steps": ended.total_steps, "step_name": "report"},

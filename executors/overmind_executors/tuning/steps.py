@@ -1,19 +1,30 @@
-"""How far a job is: validate, baseline, every iteration, the test, the report."""
+"""How far a job is, and what it has spent: validate, baseline, every iteration, the test, the report."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from overmind_executors.calls.budget import Spent
+from overmind_executors.calls.forecast import Estimate
+from overmind_executors.calls.pace import with_pace
 from overmind_executors.contract import Context
 from overmind_executors.tuning.parameters import PromptTuningParameters
 
 
 @dataclass
 class Steps:
-    """Steps only go up, and their number stays."""
+    """
+    Steps only go up, and their number stays.
+
+    Attributes:
+        spent, estimate: None before the first call.
+    """
 
     task: PromptTuningParameters
     context: Context
+    spent: Callable[[], Spent] | None = None
+    estimate: Estimate | None = None
     _last: tuple[int, str] = (0, "")
 
     @property
@@ -28,7 +39,14 @@ class Steps:
 
     def again(self) -> None:
         """The step goes on."""
-        self.context.report(self._last[0], self.total, self._last[1])
+        self.context.report(self._last[0], self.total, self._with_pace(self._last[1]))
+
+    def _with_pace(self, name: str) -> str:
+        if self.spent is None or self.estimate is None:
+            return name
+        spent = self.spent()
+        left = self.estimate.calls.typical - spent.calls
+        return with_pace(name, spent, calls_left=left, is_priced=self.estimate.cost_usd is not None)
 
     def baseline(self) -> None:
         """The prompt as it was is tried."""
@@ -44,4 +62,4 @@ class Steps:
 
     def report(self) -> None:
         """What came out is written down."""
-        self.say(self.total - 1 + (not self.task.run_test_after_optimization), "report")
+        self.say(self.total, "report")
