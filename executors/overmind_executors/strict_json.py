@@ -73,12 +73,17 @@ def value_at(text: str, place: int) -> tuple[Any, int]:
 
 def dumps(value: Any) -> str:
     """*value* as one line of JSON that `loads` takes back; text stays readable, NaN is refused."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def canonical(value: Any) -> bytes:
     """The one spelling of *value* that digests are taken of: keys sorted, no spaces, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+    return _CANONICAL.encode(value).encode()
+
+
+# Made once: `json.dumps` makes a new one for every call that does not have its defaults.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_CANONICAL: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ def path(tmp_path: Path) -> Path:
 
 
 def _call(calls: PaidCalls, key: CallKey, number: int, answer: Answer | None, *, is_final: bool = True) -> None:
-    calls.reserve(key, number).result()
     calls.sent(key, number)
     if answer is not None:
         calls.done(key, number, answer, is_final=is_final)
@@ -74,7 +73,6 @@ def test_a_call_counts_once_it_is_sent_and_costs_once_it_is_done(path: Path) -> 
     with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
         _call(calls, CallKey("f" * 64, "row-2", 0), 1, None)
-        calls.reserve(CallKey("f" * 64, "row-3", 0), 1).result()
 
         spent = calls.spent()
 
@@ -113,10 +111,9 @@ def test_a_journal_that_is_no_database_fails_the_job(path: Path) -> None:
 def test_a_call_that_cannot_be_noted_is_not_made(path: Path) -> None:
     with PaidCalls(path) as calls:
         _call(calls, KEY, 1, GOOD)
-        again = calls.reserve(KEY, 1)
 
         with pytest.raises(ExecutionFailed, match="cannot be written"):
-            again.result()
+            calls.sent(KEY, 1)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ The journal of paid calls: what was asked, what came back, what it cost. It is t
 ledger of a job, and outlives `kill -9`.
 
 ```
-reserved ─▶ sent ─▶ done            one row for every HTTP call
-              └─ killed: the call may or may not have been paid for; it counts as a call and is made again
+sent ─▶ done            one row for every HTTP call
+  └─ killed: the call may or may not have been paid for; it counts as a call and is made again
 ```
 
 One thread writes. What several threads hand in while it writes goes into the next transaction together, so that
@@ -40,12 +40,9 @@ CREATE TABLE IF NOT EXISTS call (
     PRIMARY KEY (request, row_id, repetition, number)
 ) WITHOUT ROWID
 """
-_RESERVE: Final = """
-INSERT INTO call (request, row_id, repetition, number, life, state, reserved_at)
-VALUES (?, ?, ?, ?, ?, 'reserved', ?)
-"""
 _SENT: Final = """
-UPDATE call SET state = 'sent', sent_at = ? WHERE request = ? AND row_id = ? AND repetition = ? AND number = ?
+INSERT INTO call (request, row_id, repetition, number, life, state, reserved_at, sent_at)
+VALUES (?, ?, ?, ?, ?, 'sent', ?, ?)
 """
 _DONE: Final = """
 UPDATE call SET state = 'done', done_at = ?, is_final = ?, kind = ?, prompt_tokens = ?, completion_tokens = ?,
@@ -138,13 +135,9 @@ class PaidCalls:
         answer = Answer.from_json(done[-1][1]) if done else None
         return Earlier(answer, bool(done and done[-1][0]), found[-1][0])
 
-    def reserve(self, key: CallKey, number: int) -> Future[None]:
-        """A call will be made once it is its turn; the future is done when that is on disk."""
-        return self._hand_in(_RESERVE, (*key.columns(), number, self._life, time.time()))
-
     def sent(self, key: CallKey, number: int) -> None:
         """The call is about to be made; on disk when this returns."""
-        self._hand_in(_SENT, (time.time(), *key.columns(), number)).result()
+        self._hand_in(_SENT, (*key.columns(), number, self._life, *[time.time()] * 2)).result()
 
     def done(self, key: CallKey, number: int, answer: Answer, *, is_final: bool) -> None:
         """The call has ended with *answer*; on disk when this returns."""

@@ -256,7 +256,6 @@ class _Record:
         self._model = model
         self._key = key
         self._number = number
-        self._reserved: Future[None]
 
     @property
     def _span(self) -> TraceContext | None:
@@ -269,16 +268,14 @@ class _Record:
         return str(self._span or "")
 
     def reserve(self) -> None:
-        """Take the call from the purse and note it; raises _OutOfBudget when there is none to take."""
+        """Take the call from the purse; raises _OutOfBudget when there is none to take."""
         if not self._model._purse.take_call():
             raise _OutOfBudget
         self._number += 1
-        self._reserved = self._model._calls.reserve(self._key, self._number)
 
     def sent(self) -> None:
         """Return once the disk knows that the call is made."""
         self._model._calls.sent(self._key, self._number)
-        self._reserved.result()
 
     def done(self, answer: Answer, *, is_final: bool) -> None:
         """Note what came and what it cost."""

@@ -113,7 +113,6 @@ class Program:
             self.halt.set(BUDGET_EXHAUSTED)
             return NotAsked(BUDGET_EXHAUSTED)
         number = earlier.number + 1
-        self._calls.reserve(key, number)
         self._calls.sent(key, number)
         try:
             answer = self._run(raw, row_id, repetition, timeout_s)
