@@ -148,7 +148,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     ),
     "lab.datasets": VALUES | JSON | HTTP | _names("lab.listing"),
     "lab.listing": VALUES | HTTP | _names("wire", "lab.wire"),
-    "lab.result": VALUES | JSON | _names("lab.wire"),
+    "lab.result": VALUES | JSON | _names("wire", "lab.wire"),
     "lab.wire": VALUES | JSON | _names("wire"),
     "over_http.looking": VALUES,
     "lab.host_results": VALUES | _names("files.result"),
@@ -320,7 +320,7 @@ FLOORS: Final = (
     *("refusals", "dialects", "named_models", "caller"),
     *("record", "access", "callers", "storage", "shown", "jobs", "plane"),
     *("answering", "pull", "lab", "optimisation", "command_line", "page"),
-    *("serving", "cli"),
+    *("serving", "administration", "cli"),
 )
 STRANGERS: Final[dict[str, frozenset[str]]] = {
     "lab": frozenset({"pull"}),

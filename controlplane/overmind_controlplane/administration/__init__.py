@@ -1,0 +1,1 @@
+"""The commands of whoever runs the server: what is typed, and what is done for it on the store itself."""
