@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from overmind_agent import wire
 from overmind_agent.jobs import Progress, StatusUpdate
 from overmind_agent.lab.wire import LabJob
 from overmind_agent.lifecycle import LIFECYCLE, Status
@@ -31,21 +32,8 @@ MAX_ERRORS: Final = 10
 MAX_MESSAGE_CHARS: Final = 2000
 MAX_ENVELOPE_BYTES: Final = 64 * 1024
 
-ITERATIONS: Final = "iterations"
-"""The key of an outcome whose entries are records of their own."""
-
-KEPT: Final = frozenset({"parameters", "validation_stats", "agent_run", "progress", "files", ITERATIONS})
+KEPT: Final = frozenset({"parameters", "validation_stats", "agent_run", "progress", "files", wire.ITERATIONS})
 """Keys of `result` that no outcome may replace."""
-
-FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
-    "baseline_score": (int, float),
-    "best_score": (int, float),
-    "improvement": (int, float),
-    "best_agent_code": (str,),
-    "report_markdown": (str,),
-    "backtest_results": (dict, list),
-}
-"""Keys of an outcome that are fields of the record too, and the types that they take."""
 
 Body = dict[str, Any]
 
@@ -86,7 +74,7 @@ def said(found: LabJob, update: StatusUpdate, refer: Callable[[str], str]) -> Bo
 
 def iterations(found: LabJob, update: StatusUpdate) -> list[Body]:
     """The iterations that *update* brings and that are not listed yet."""
-    told = (update.detail.get("outcome") or {}).get(ITERATIONS)
+    told = (update.detail.get("outcome") or {}).get(wire.ITERATIONS)
     return unlisted(found, told if isinstance(told, list) else [])
 
 
@@ -128,11 +116,7 @@ def _complete(result: Body, update: StatusUpdate) -> Body:
     if isinstance(result.get("errors"), list):
         result["errors"] = [_shortened(line) for line in result["errors"][:MAX_ERRORS]]
     _fit(result, [name for name in outcome if name not in KEPT])
-    return {
-        name: outcome[name]
-        for name, kinds in FIELDS.items()
-        if isinstance(outcome.get(name), kinds) and not isinstance(outcome[name], bool)
-    }
+    return wire.record_fields(outcome)
 
 
 def _fail(result: Body, update: StatusUpdate) -> Body:

@@ -48,6 +48,7 @@ from overmind_agent.wire.jobs import (
     RawPage,
     Replaced,
 )
+from overmind_agent.wire.outcomes import ITERATIONS, record_fields
 from overmind_agent.wire.reading import explain, parse, parse_next_job, read_job, read_revision
 from overmind_agent.wire.reports import MOST_REPORTS, AnyReports, Heard, Report, Reports, ReportsAnswer
 from overmind_agent.wire.statuses import (

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from overmind_agent import wire
 from overmind_agent.lifecycle import Status
 from overmind_controlplane.jobs.words import Word
 from overmind_controlplane.record.tables import Job
@@ -14,18 +15,6 @@ from overmind_controlplane.refusals import wrong
 
 MAX_MESSAGE: Final = 4096
 MAX_OUTCOME_BYTES: Final = 64 * 1024
-ITERATIONS: Final = "iterations"
-"""The key of an outcome that holds the steps of a search; they become iterations of the job."""
-
-# Keys of an outcome that are fields of the record too.
-_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
-    "baseline_score": (int, float),
-    "best_score": (int, float),
-    "improvement": (int, float),
-    "best_agent_code": (str,),
-    "report_markdown": (str,),
-    "backtest_results": (dict, list),
-}
 
 
 def keep(job: Job, word: Word) -> None:
@@ -46,15 +35,14 @@ def keep(job: Job, word: Word) -> None:
 def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
     if len(json.dumps(outcome, ensure_ascii=False).encode()) > MAX_OUTCOME_BYTES:
         raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
-    job.outcome = {name: value for name, value in outcome.items() if name != ITERATIONS}
-    for name, kinds in _FIELDS.items():
-        if isinstance(value := outcome.get(name), kinds) and not isinstance(value, bool):
-            setattr(job, name, value)
+    job.outcome = {name: value for name, value in outcome.items() if name != wire.ITERATIONS}
+    for name, value in wire.record_fields(outcome).items():
+        setattr(job, name, value)
 
 
 def iterations(word: Word) -> Iterator[dict[str, Any]]:
     """The fields of each iteration that *word* brings; what is of another type than it should be is left out."""
-    told = (word.detail.get("outcome") or {}).get(ITERATIONS)
+    told = (word.detail.get("outcome") or {}).get(wire.ITERATIONS)
     return readable(told if isinstance(told, list) else ())
 
 
