@@ -225,6 +225,8 @@ def test_a_table_whose_cells_are_one_and_the_same_is_measured_as_it_is_read(path
     _table(path, "SELECT repeat('a', 10000) AS output FROM range(2000)")
 
     assert "zip_bomb" == _code_of_rows(path, most_bytes=100_000)
+    assert path.stat().st_size * 200 < 20_000_000
+    assert "zip_bomb" == _code_of_rows(path, most_bytes=1 << 32), "20 MB, more than 200 times the file"
 
 
 def _code_of_rows(path: Path, *, most_bytes: int) -> str:

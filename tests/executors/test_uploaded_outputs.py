@@ -20,6 +20,7 @@ from overmind_executors.statistics.power import smallest_gain as exact_gain
 from overmind_executors.stopping import StopFlag
 from overmind_executors.uploaded_outputs import UploadedOutputsExecutor
 from overmind_executors.uploaded_outputs.data_card import smallest_gain
+from overmind_executors.uploaded_outputs.languages import language_of
 
 Make = Callable[..., Context]
 DATASET = [
@@ -352,10 +353,70 @@ def test_the_data_card_counts_what_was_planted(make_context: Make) -> None:
         "most_frequent_output": 50,
         "repeated_inputs": 50,
         "inputs_with_two_expected_outputs": 1,
+        "outputs_with_two_labels": 0,
     } == card["duplicates"]
     assert {"latin": 150, "cyrillic": 50} == card["scripts"]
+    assert {"unknown": 200} == card["languages"]
     assert (2, 200) == (card["length"]["min"], sum(part["outputs"] for part in card["length_histogram"]))
     assert [200, 100, 40] == [row["rows"] for row in card["smallest_gain"]]
+
+
+def test_planted_conflicts_and_leaks_are_all_found(make_context: Make) -> None:
+    """300 of each kind among 300 rows that have none."""
+    plain = [{"input": f"alpha {n}", "output": f"beta {n}", "expected_output": "x"} for n in range(300)]
+    wanted = [
+        {"input": f"wanted {n}", "output": f"o {n}-{m}", "expected_output": f"{m}"}
+        for n in range(300)
+        for m in (0, 1)
+    ]
+    judged = [
+        {"input": f"judged {n}", "output": f"said {n}", "labels": {"human": word}}
+        for n in range(300)
+        for word in ("pass", "fail")
+    ]
+    leaking = [
+        {"input": f"leaking {n}", "output": f"l {n} {split}", "split": split} for n in range(300) for split in "ab"
+    ]
+
+    outcome = _run(make_context(_jsonl(*plain, *wanted, *judged, *leaking))).outcome
+
+    found = outcome["duplicates"]
+    assert (300, 300) == (found["inputs_with_two_expected_outputs"], found["outputs_with_two_labels"])
+    assert {"rows": {"a": 300, "b": 300}, "shared_inputs": 300, "rows_of_shared_inputs": 600} == outcome["splits"]
+    assert "300 outputs for one input have more than one label" in outcome["warnings"]
+
+
+def test_a_column_that_says_one_thing_is_named_and_not_its_value(make_context: Make) -> None:
+    rows = [
+        {"input": {"q": n, "lang": "de"}, "output": "o" * n, "model": "secret-1", "metadata": {"team": "a", "n": n}}
+        for n in range(1, 9)
+    ]
+    rows[3]["tags"] = ["once"]
+
+    result = _run(make_context(_jsonl(*rows)))
+
+    assert ["input.lang", "metadata.team", "model"] == result.outcome["constant_columns"]
+    assert not [text for text in result.outcome["warnings"] if "secret-1" in text]
+    assert [] == _run(make_context(_jsonl(rows[0]))).outcome["constant_columns"], "one row tells nothing"
+
+
+LANGUAGES = {
+    "en": "The cat is on the mat, and it was there for the whole of the day.",
+    "de": "Die Katze liegt auf der Matte, und sie ist auch den ganzen Tag nicht weg.",
+    "fr": "Le chat est sur le tapis, et il ne part pas avec nous dans la rue.",
+    "es": "El gato está en la alfombra y no se va con los otros del barrio.",
+    "it": "Il gatto è sul tappeto e non si muove, come gli altri della casa.",
+    "pt": "O gato está no tapete e não se mexe, como os outros da casa.",
+    "nl": "De kat ligt op het kleed en is er niet van weg te slaan, maar wij ook niet.",
+    "pl": "Kot jest na dywanie i nie chce się ruszyć, jak to często jest z kotem.",
+    "sv": "Katten ligger på mattan och det är inte ett problem för oss som har den.",
+    "unknown": "42 OK",
+}
+
+
+@pytest.mark.parametrize(("language", "text"), LANGUAGES.items(), ids=LANGUAGES.keys())
+def test_a_language_is_known_by_its_little_words(language: str, text: str) -> None:
+    assert language == language_of(text)
 
 
 @pytest.mark.parametrize("name", ["output", "response"])
@@ -455,7 +516,7 @@ def test_every_figure_is_made_again_from_the_rows(make_context: Make, capsys: py
 
     assert 0 == recount.main([str(folder)])
     *_, last = capsys.readouterr().out.splitlines()
-    assert "20 of 20 figures are those of the lines" == last
+    assert "22 of 22 figures are those of the lines" == last
 
 
 CHANGES: dict[str, tuple[str, str, str, list[str]]] = {

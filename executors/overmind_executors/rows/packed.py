@@ -23,7 +23,7 @@ from overmind_executors.contract import InvalidParameters, Problem
 MAX_UNPACKED_BYTES: Final = 4 << 30
 # Deflate's own limit is 1,032 times. Rows of text come to 20 at most; long runs of one letter come to more.
 MAX_RATIO: Final = 200
-_RATIO_FROM_BYTES: Final = 16 << 20
+RATIO_FROM_BYTES: Final = 16 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
@@ -118,7 +118,7 @@ class _Bounded(io.RawIOBase):
     def __init__(self, inner: BinaryIO, packed_bytes: int) -> None:
         super().__init__()
         self._inner = inner
-        self._most = min(MAX_UNPACKED_BYTES, max(_RATIO_FROM_BYTES, MAX_RATIO * packed_bytes))
+        self._most = min(MAX_UNPACKED_BYTES, max(RATIO_FROM_BYTES, MAX_RATIO * packed_bytes))
         self._sum = 0
 
     def readable(self) -> bool:

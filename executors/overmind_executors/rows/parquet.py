@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors.contract import InvalidParameters
-from overmind_executors.rows.packed import MAX_UNPACKED_BYTES, unreadable
+from overmind_executors.rows.packed import MAX_RATIO, MAX_UNPACKED_BYTES, RATIO_FROM_BYTES, unreadable
 
 _MEMORY: Final = "192MB"
 _ROWS_AT_ONCE: Final = 256
@@ -33,7 +33,8 @@ def json_rows(path: Path, *, most_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[s
 
     Args:
         most_bytes: of its columns unpacked, as the file says itself before a row is read, and of all texts
-            together, since a value that is repeated takes no room in the file.
+            together, since a value that is repeated takes no room in the file. From 16 MiB on neither may come to
+            more than 200 times the file.
 
     Raises:
         InvalidParameters: the extra is not installed; while iterating: not a Parquet file, a broken one, or more
@@ -53,8 +54,9 @@ def json_rows(path: Path, *, most_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[s
             database.execute(setting)
         try:
             _refuse_deep(database, str(path))
-            _refuse_large(database, str(path), most_bytes)
-            yield from _bounded(_fetched(database, str(path)), most_bytes)
+            most = min(most_bytes, max(RATIO_FROM_BYTES, MAX_RATIO * path.stat().st_size))
+            _refuse_large(database, str(path), most)
+            yield from _bounded(_fetched(database, str(path)), most)
         except (duckdb.Error, UnicodeDecodeError) as error:
             kind = type(error).__name__
             raise unreadable(f"cannot be read as Parquet ({kind})", "bad_parquet") from error

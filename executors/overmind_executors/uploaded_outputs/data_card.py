@@ -21,6 +21,8 @@ from typing import Any, Final
 from overmind_executors import strict_json
 from overmind_executors.figures import percentile
 from overmind_executors.uploaded_outputs.closer_look import CloserLook
+from overmind_executors.uploaded_outputs.constant_columns import ConstantColumns
+from overmind_executors.uploaded_outputs.languages import UNKNOWN, language_of
 from overmind_executors.uploaded_outputs.lines import MISSING_FILE, OUTPUTS, REJECTED
 
 ALPHA: Final = 0.05
@@ -31,6 +33,7 @@ _PERCENTILES: Final = {"p5": 0.05, "p50": 0.5, "p95": 0.95}
 SPREADS: Final = (0.1, 0.3, 0.5, 0.7071)
 _LETTERS_LOOKED_AT: Final = 40
 _MOST_SCRIPTS: Final = 8
+_LATIN: Final = "latin"
 
 
 def smallest_gain(rows: int, spread: float, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
@@ -90,6 +93,8 @@ class _Sums:
         self._lengths = array("q")
         self._latencies = array("d")
         self._scripts: Counter[str] = Counter()
+        self._languages: Counter[str] = Counter()
+        self._constant = ConstantColumns()
         self._bound_by: str | None = None
         self._accepted = self._failed = self._empty = self._with_input = self._with_expected = 0
 
@@ -102,11 +107,14 @@ class _Sums:
         self._with_expected += line["expected_output"] is not None
         if line["latency_ms"] is not None:
             self._latencies.append(line["latency_ms"])
+        self._constant.add(line)
         usable = self._usable(line)
         self._look.add(line, usable)
         if usable is not None:
             self._lengths.append(len(usable))
-            self._scripts[_script_of(usable)] += 1
+            script = _script_of(usable)
+            self._scripts[script] += 1
+            self._languages[language_of(usable) if script == _LATIN else UNKNOWN] += 1
             self._texts.add(line, usable)
 
     def _usable(self, line: dict[str, Any]) -> str | None:
@@ -145,8 +153,17 @@ class _Sums:
             "length_histogram": _histogram(self._lengths),
             "latency_ms": _profile(self._latencies),
             "scripts": dict(self._scripts.most_common(_MOST_SCRIPTS)),
+            "languages": dict(self._languages.most_common()),
+            "constant_columns": self._constant.names(),
             "smallest_gain": [_gain_row(count, usable) for count in (usable, usable // 2, usable // 5)],
         }
+
+
+# What people, or others before us, said of an output.
+_LABELS: Final = ("labels", "score")
+_TWO_LABELS: Final = """
+SELECT count(*) FROM (SELECT 1 FROM texts GROUP BY output, input HAVING count(DISTINCT label) > 1)
+"""
 
 
 class _Texts:
@@ -154,7 +171,7 @@ class _Texts:
 
     def __enter__(self) -> _Texts:
         self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("CREATE TABLE texts (output BLOB, input BLOB, expected BLOB)")
+        self._database.execute("CREATE TABLE texts (output BLOB, input BLOB, expected BLOB, label BLOB)")
         self._database.execute("BEGIN")
         return self
 
@@ -163,8 +180,9 @@ class _Texts:
 
     def add(self, line: dict[str, Any], text: str) -> None:
         """Note one usable output."""
-        values = (_digest(text), _digest(line["input"]), _digest(line["expected_output"]))
-        self._database.execute("INSERT INTO texts VALUES (?, ?, ?)", values)
+        label = {name: line[name] for name in _LABELS if line.get(name) is not None}
+        values = (_digest(text), _digest(line["input"]), _digest(line["expected_output"]), _digest(label or None))
+        self._database.execute("INSERT INTO texts VALUES (?, ?, ?, ?)", values)
 
     def card(self) -> dict[str, Any]:
         """What stands there more than once."""
@@ -176,6 +194,7 @@ class _Texts:
                 "most_frequent_output": most or 0,
                 "repeated_inputs": self._one(inputs.format("count(*) > 1"))[0],
                 "inputs_with_two_expected_outputs": self._one(inputs.format("count(DISTINCT expected) > 1"))[0],
+                "outputs_with_two_labels": self._one(_TWO_LABELS)[0],
             }
         }
 

@@ -13,6 +13,8 @@ from overmind_executors.uploaded_outputs.parameters import UploadedOutputsParame
 from overmind_executors.uploaded_outputs.taking import REJECT_CODES
 
 CARD: Final = "data_card.json"
+_MOST_NAMED: Final = 8
+_SHOWN: Final = ("near_duplicates", "personal", "splits", "suggested_split", "languages", "constant_columns")
 _NEAR: Final = (
     "Two texts are nearly one when they share four fifths of their groups of three words, whatever the case. "
     "flags.jsonl says which rows."
@@ -54,7 +56,10 @@ def outcome(card: Mapping[str, Any], task: UploadedOutputsParameters, source: Ro
         "datapoints_covered": points["covered"],
         "coverage_rate": points["coverage_rate"],
         "duplicates": card["duplicates"],
-        **{name: card[name] for name in ("near_duplicates", "personal", "splits", "suggested_split")},
+        **{
+            name: card[name]
+            for name in ("near_duplicates", "personal", "splits", "suggested_split", "constant_columns")
+        },
         "smallest_gain": card["smallest_gain"],
         "dataset_id": task.dataset_id,
         "source": source.described(),
@@ -84,6 +89,14 @@ def _warnings(card: Mapping[str, Any], source: RowSource) -> list[str]:
         (
             splits.get("shared_inputs"),
             f"{splits.get('shared_inputs')} inputs stand in more than one split: what is measured there was seen",
+        ),
+        (
+            duplicates["outputs_with_two_labels"],
+            f"{duplicates['outputs_with_two_labels']} outputs for one input have more than one label",
+        ),
+        (
+            card["constant_columns"],
+            f"columns in which every row says the same: {', '.join(card['constant_columns'][:_MOST_NAMED])}",
         ),
         (
             card["personal"]["rows"],
@@ -155,6 +168,10 @@ def _lengths(card: Mapping[str, Any]) -> Section:
     ]
     scripts = tuple(card["scripts"].items())
     parts.append(Table("Writing, by the first letters of each output", ("script", "outputs"), scripts))
+    languages = tuple(card["languages"].items())
+    parts.append(Table("Language, by its little words", ("language", "outputs"), languages))
+    if card["constant_columns"]:
+        parts.append(f"Columns in which every row says the same: {', '.join(card['constant_columns'])}.")
     return Section("Outputs", tuple(parts))
 
 
@@ -174,6 +191,7 @@ def _repeats(card: Mapping[str, Any]) -> Section:
         ("rows with the most frequent output", found["most_frequent_output"]),
         ("inputs that stand more than once", found["repeated_inputs"]),
         ("inputs with more than one expected output", found["inputs_with_two_expected_outputs"]),
+        ("outputs for one input with more than one label", found["outputs_with_two_labels"]),
         ("outputs that are nearly another one", near["outputs"]),
         ("inputs that are another one, or nearly", near["inputs"]),
     )
