@@ -55,9 +55,9 @@ def backtest(rows: list[Any], prompt: list[Any]) -> dict[str, Any]:
 
 def show_tuning(say: Console, record: dict[str, Any]) -> None:
     """What was tried, and accuracy before and after on rows that the search never saw."""
-    tried = Table(
-        "candidate", "right", "status", "why", title="The search", title_justify="left", title_style="bold"
-    )
+    used = record["result"]["data_sources_used"]
+    tried = Table("candidate", "right", "status", "why", title_justify="left", title_style="bold",
+                  title=f"The search, on {used['validation']} reviews that it chooses by")  # fmt: skip
     for step in record["iterations"]:
         if step["iteration_name"] != "holdout":
             tried.add_row(step["iteration_name"], f"{step['avg_score']:.1f} %", step["status"], step["description"])

@@ -58,6 +58,9 @@ def show(say: Console, result: dict[str, Any]) -> None:
         table.add_row(name, mean, f"{one['scored']} of {one['total']}")
     say.print()
     say.print(table)
+    say.print(
+        f"The judge is shown {JUDGED_ROWS} rows, drawn from all: the small model takes some two seconds for each."
+    )
     found = result["agreement"]
     right = found.get("raw_agreement")
     if right is None:

@@ -11,7 +11,7 @@ import pytest
 import requests
 from host import Host, wait_until
 
-from lab_server import LOST, LabServer
+from lab_server import LOST, LabServer, Reply
 from server import ControlPlaneProcess
 from zoo import Zoo
 from zoo_writers import Writer, rows, tuned
@@ -151,3 +151,30 @@ def test_the_iterations_are_listed_once_in_a_server_of_records(zoo: Zoo, tmp_pat
         names = [step["iteration_name"] for step in record["iterations"]]
         assert ["baseline", "i01c1", "holdout"] == names
         assert record["improvement"] > 0
+
+
+def test_no_iteration_is_lost_or_listed_twice_when_three_posts_of_ten_fail(zoo: Zoo, tmp_path: Path) -> None:
+    """Some are refused, some take effect and their answer is lost; what is listed is read before each."""
+    of_ten = (_served, Reply(503), _served, LOST, _served, _served, Reply(503), _served, _served, _served)
+    drafts = [f"Think {n} times. worth=0.9{n}" for n in range(8)]
+    with LabServer() as lab:
+        parameters = {**PARAMETERS, "items": rows(40), "search": "best_of_n", "num_iterations": 8, "drafts": drafts}
+        job_id = lab.submit(parameters, job_type="prompt_tuning")
+        lab.script("POST", *of_ten * 20)
+        host = tuning_host(tmp_path / "lab-host", lab.url, lab.token, zoo)
+        text = host.config.read_text()
+        adapter = '[control_plane]\nadapter = "overmind-lab"\nheartbeat_s = 1\n'
+        host.config.write_text(text.replace("[control_plane]\n", adapter))
+
+        agent = host.once()
+
+        record = lab.jobs[job_id]
+        posts = sum(method == "POST" for method, _ in lab.calls)
+    assert "completed" == record["status"], agent.raw
+    names = [step["iteration_name"] for step in record["iterations"]]
+    assert ["baseline", *(f"i{n:02}c1" for n in range(1, 9)), "holdout"] == names
+    assert posts >= len(names) + 2, "refused ones are sent again"
+
+
+def _served() -> None:
+    """The request is served as any other."""

@@ -354,6 +354,35 @@ def test_an_outcome_of_another_shape_is_shown_as_it_is(
     assert 200 == visitor.get(f"/jobs/{job_id}").status_code
 
 
+@pytest.mark.parametrize(
+    ("scored_on", "shown", "hidden"),
+    [
+        (
+            "holdout",
+            ["40 on 32 held-out rows", "Scores on the 15 validation rows", "on 32 held-out rows that it"],
+            [],
+        ),
+        ("validation", ["40 on 15 validation rows", "Scores on the 15 validation rows"], ["held-out"]),
+        (["x"], ["Scores on the 15 validation rows"], ["held-out", "40 on"]),
+    ],
+)
+def test_scores_of_different_rows_say_which_rows_they_are_of(
+    project: Project, visitor: Visitor, scored_on: Any, shown: list[str], hidden: list[str]
+) -> None:
+    agent_id = project.agent.register()
+    job_id = project.submit.make_job([1], "@someone:thing")["id"]
+    project.agent.walk(job_id, agent_id, "Uploading")
+    steps = [{"order": 0, "iteration_name": "baseline", "avg_score": 60, "status": "keep", "agent_code": "x"}]
+    used = {"data_sources_used": {"validation": 15}, "test": {"compared": 32}, "iterations": steps}
+    outcome = {**used, "scored_on": scored_on, "baseline_score": 40.0}
+    project.agent.say(job_id, "Completed", agent_id, body={"detail": {"outcome": outcome}})
+
+    text = " ".join(Reader(visitor.get(f"/jobs/{job_id}").text).text.partition("All of it")[0].split())
+
+    assert [] == [part for part in shown if part not in text]
+    assert [] == [part for part in hidden if part in text]
+
+
 def test_files_and_logs_are_given_away_and_never_shown(project: Project, visitor: Visitor) -> None:
     job_id = run(project, "<script>alert(1)</script>")
     addresses = [a for a in Reader(visitor.get(f"/jobs/{job_id}").text).addresses if f"/{job_id}/" in a]

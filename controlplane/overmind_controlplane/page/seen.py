@@ -114,6 +114,8 @@ class JobSeen:
     Attributes:
         outcome: what its agent or its submitter wrote, parameters left out.
         facts: what of it is short, and has no place of its own on the page.
+        scored_on: which rows the scores are of, such as `32 held-out rows`; empty where nobody has said.
+        chosen_on: the same of the scores of its steps.
     """
 
     line: JobLine
@@ -129,6 +131,8 @@ class JobSeen:
     outcome: Mapping[str, Any]
     facts: Mapping[str, Any]
     scores: Mapping[str, float]
+    scored_on: str
+    chosen_on: str
     best: str
     report: str
     backtest: Any
@@ -188,6 +192,7 @@ def job(plane: Plane, session: Session, caller: Caller, job_id: str) -> JobSeen:
     for name in ("files", "progress", "agent_run"):
         outcome.pop(name, None)
     facts = {name: value for name, value in outcome.items() if name not in _ELSEWHERE and _is_short(value)}
+    rows = _rows_of(outcome)
     return JobSeen(
         facts=facts,
         line=_lines(session, [row])[0],
@@ -202,10 +207,23 @@ def job(plane: Plane, session: Session, caller: Caller, job_id: str) -> JobSeen:
         parameters=parameters,
         outcome=outcome,
         scores={name: value for name in SCORES if (value := getattr(row, name)) is not None},
+        scored_on=rows.get(str(outcome.get("scored_on")), ""),
+        chosen_on=rows.get("validation", ""),
         best=row.best_agent_code,
         report=row.report_markdown,
         backtest=row.backtest_results,
     )
+
+
+def _rows_of(outcome: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the two kinds of rows are called whose scores a search tells, with how many there were."""
+    test, used = outcome.get("test"), outcome.get("data_sources_used")
+    held_out = _count(test.get("compared")) if isinstance(test, Mapping) else None
+    chosen = _count(used.get("validation")) if isinstance(used, Mapping) else None
+    return {
+        "holdout": f"{held_out} held-out rows" if held_out is not None else "",
+        "validation": f"{chosen} validation rows" if chosen is not None else "",
+    }
 
 
 def _is_short(value: Any) -> bool:
@@ -215,7 +233,7 @@ def _is_short(value: Any) -> bool:
 
 
 SCORES: Final = ("baseline_score", "best_score", "improvement")
-_ELSEWHERE: Final = frozenset({*SCORES, "best_agent_code", "report_markdown"})
+_ELSEWHERE: Final = frozenset({*SCORES, "scored_on", "best_agent_code", "report_markdown"})
 
 
 def result_file(
