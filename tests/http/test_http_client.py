@@ -44,7 +44,7 @@ from overmind_agent.jobs import (
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.over_http.calls import HttpCalls, content_digest
-from overmind_agent.over_http.client import HttpControlPlane
+from overmind_agent.over_http.client import PARAMETERS, HttpControlPlane
 from overmind_agent.wire import EXTENSIONS, INLINE_BYTES
 
 BASE = "https://plane.example"
@@ -722,6 +722,17 @@ def test_parameters_that_are_no_object_are_the_submitters_fault(
 
     with pytest.raises(InvalidInput, match="parameters: "):
         plane.read_parameters(replace(THE_JOB, parameters=file))
+
+
+@pytest.mark.parametrize("size_bytes", [PARAMETERS.max_bytes + 1, 50_000_000, 2**62])
+def test_parameters_that_are_too_long_are_not_fetched(site: Site, plane: HttpControlPlane, size_bytes: int) -> None:
+    """They are held in memory whole, and the server says how long they are."""
+    file = remote(b"{}", size_bytes=size_bytes)
+
+    with pytest.raises(InvalidInput, match=f"parameters: {size_bytes:,} bytes, more than {PARAMETERS.max_bytes:,}"):
+        plane.read_parameters(replace(THE_JOB, parameters=file))
+
+    assert [] == site.sent
 
 
 def test_the_input_is_the_newest_revision_of_the_model(site: Site, plane: HttpControlPlane) -> None:

@@ -168,6 +168,23 @@ def test_any_other_server_is_not_spoken_to(
     assert [] == server.asked
 
 
+@pytest.mark.parametrize(
+    ("days", "why"), [((-20, -10), "certificate has expired"), ((10, 20), "certificate is not yet valid")]
+)
+def test_a_certificate_out_of_its_time_is_not_believed(
+    serve: Callable[..., Server], authority: trustme.CA, ca_file: Path, days: tuple[int, int], why: str
+) -> None:
+    begins, ends = (datetime.now(UTC) + timedelta(days=day) for day in days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_before=begins, not_after=ends).configure_cert(context)
+    server = serve(context)
+
+    with pytest.raises(TransientError, match=why):
+        look(f"https://127.0.0.1:{server.server_port}", Network(ca_file=ca_file))
+
+    assert [] == server.asked
+
+
 def test_a_server_that_wants_to_know_who_we_are_is_told(
     serve: Callable[..., Server], authority: trustme.CA, ca_file: Path, tmp_path: Path
 ) -> None:

@@ -529,6 +529,15 @@ def test_a_result_whose_files_cannot_be_so_is_none(host: Host, line: dict[str, o
     assert (ExecutorError, "invalid_result") == failure(lambda: read_result(host.workspace))
 
 
+def test_a_result_of_more_files_than_can_be_declared_is_none(host: Host) -> None:
+    """The control plane would refuse to hear of them, and nobody would learn why."""
+    lines = [{"name": f"{number}.txt", "size_bytes": 0, "sha256": "0" * 64} for number in range(10_001)]
+    host.workspace.output.mkdir(parents=True, exist_ok=True)
+    host.workspace.result.write_text(json.dumps({"status": "done", "files": lines, "outcome": {}}))
+
+    assert (ExecutorError, "invalid_result") == failure(lambda: read_result(host.workspace))
+
+
 def test_work_that_stops_unasked_has_failed(host: Host) -> None:
     """Given back, it would be taken again at once, for ever."""
     assert (ExecutorError, "executor_error") == failure(lambda: host.run("stop"))

@@ -451,6 +451,9 @@ class HttpControlPlane:
 
     def read_parameters(self, job: Job) -> Mapping[str, Any]:
         """See ControlPlane."""
+        size_bytes, most_bytes = job.parameters.size_bytes or 0, PARAMETERS.max_bytes
+        if size_bytes > most_bytes:  # they are held in memory
+            raise InvalidInput(f"parameters: {size_bytes:,} bytes, more than {most_bytes:,}; put rows into a file")
         fetched = io.BytesIO()
         self._fetch(PARAMETERS, job.parameters, fetched.write)
         try:
