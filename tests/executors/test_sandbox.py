@@ -113,6 +113,11 @@ def who():
     import getpass, pwd
     return [os.getuid(), getpass.getuser(), pwd.getpwuid(os.getuid()).pw_dir, os.getcwd()]
 
+def open_many():
+    kept = []
+    while True:
+        kept.append(open("/dev/null"))
+
 def long():
     return "x" * 2_000_000
 """
@@ -214,6 +219,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Iterator
             "descriptors": {"do": "descriptors"},
             "kernel": {"do": "kernel"},
             "who": {"do": "who"},
+            "open many": {"do": "open_many"},
             "long": {"do": "long"},
             "the last": {"do": "nothing"},
         }
@@ -366,6 +372,12 @@ def test_the_kernel_refuses_what_no_namespace_holds_back(host: Host) -> None:
 def test_an_agent_is_a_user_that_the_host_does_not_know(host: Host) -> None:
     if _shut_in(host):
         assert [1000, "program", "/tmp", "/tmp"] == host.output("who")
+
+
+def test_too_many_open_files_are_the_agents_own(host: Host) -> None:
+    if _shut_in(host):
+        code, message = host.error("open many")
+        assert ("crash", "OSError: [Errno 24] Too many open files: '/dev/null'") == (code, message)
 
 
 def test_a_long_answer_is_cut(host: Host) -> None:

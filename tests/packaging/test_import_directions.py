@@ -408,6 +408,17 @@ def test_a_library_has_one_door(library: str) -> None:
     assert set() == users - EXCLUSIVE[library]
 
 
+# What they read may make any object and run any code.
+NEVER: Final = frozenset(
+    {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "torch", "yaml", "xmlrpc", "telnetlib"}
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_read_by_what_could_run_it(module: str) -> None:
+    assert set() == NEVER & set(_imports(module))
+
+
 def _uses(module: str, owner: str, name: str) -> bool:
     """Whether *module* says `owner.name`, or `from owner import name`."""
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):

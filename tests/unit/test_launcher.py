@@ -118,6 +118,18 @@ class Rude:
         while True:
             time.sleep(60)
 
+    def freeze(self, task, context):
+        """Stops itself, once what it says of its progress has been told."""
+        context.report(1, 1, "begun")
+        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -STOP {os.getpid()}"])
+        time.sleep(60)
+
+    def hush(self, task, context):
+        """Ends without a mouth of its own, and leaves one open in a process that lives on."""
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        os.close(1)
+        os.close(2)
+
     def stray(self, task, context):
         """A process in a session of its own whose parent is gone and which does not hear SIGTERM."""
         reader, writer = os.pipe()
@@ -562,12 +574,19 @@ def test_a_wish_to_stop_reaches_the_work(host: Host, reason: StopReason) -> None
     assert not has_ended(host.workspace)
 
 
-def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host) -> None:
+def test_work_that_closes_its_output_or_leaves_it_open_elsewhere_ends_when_it_ends(host: Host) -> None:
+    """Nobody waits for the end of what it prints: that is a file."""
+    assert {"did": "hush"} == host.run("hush").outcome
+
+
+@pytest.mark.parametrize("deed", ["ignore", "freeze"])
+def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host, deed: str) -> None:
+    """Nor does what has stopped itself."""
     host.set(grace_s=0.3)
     host.stopping(StopReason.USER_REQUEST)
 
     with pytest.raises(Stopped) as caught:
-        host.run("ignore")
+        host.run(deed)
 
     assert StopReason.USER_REQUEST is caught.value.reason
 
