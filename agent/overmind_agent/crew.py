@@ -15,8 +15,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from overmind_agent.children.hooks import HookedLauncher
 from overmind_agent.children.launcher import ProcessLauncher
 from overmind_agent.children.nursery import Nursery
+from overmind_agent.configuration.in_force import InForce
 from overmind_agent.delivery import Delivery
 from overmind_agent.errors import AuthError
 from overmind_agent.files.lanes import Lanes
@@ -30,7 +32,7 @@ from overmind_agent.membership import Membership
 from overmind_agent.over_http.pause import Pause
 from overmind_agent.over_http.planes import Planes
 from overmind_agent.patience import Bounded
-from overmind_agent.ports import ControlPlane
+from overmind_agent.ports import Clock, ControlPlane, Launcher
 from overmind_agent.slot import Forever, Once, Slot
 from overmind_agent.standing import Standing
 from overmind_agent.state import State
@@ -162,7 +164,7 @@ class Crew:
             room = JobRun(
                 control_plane=plane,
                 journal=self._state.journal,
-                launcher=ProcessLauncher(now.children, clock, us.log, nursery, on_calls=self._telemetry.on_calls),
+                launcher=self._launcher(now, clock, nursery),
                 logs=self._logs,
                 lanes=lanes,
                 clock=clock,
@@ -178,6 +180,15 @@ class Crew:
             return room(held)
 
         return run
+
+    def _launcher(self, now: InForce, clock: Clock, nursery: Nursery | None) -> Launcher:
+        log, hooks = self._standing.log, now.settings.hooks
+        made = ProcessLauncher(now.children, clock, log, nursery, on_calls=self._telemetry.on_calls)
+        if not (hooks.before or hooks.after):
+            return made
+        return HookedLauncher(
+            made, before=hooks.before, after=hooks.after, settings=now.children, clock=clock, log=log
+        )
 
     def _worker(
         self,

@@ -43,6 +43,8 @@ LIVE: Final = frozenset(
         "functions.code_roots",
         "functions.timeout_s",
         "functions.most_output_bytes",
+        "hooks.before",
+        "hooks.after",
         "logging.level",
     }
 )

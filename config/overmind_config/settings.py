@@ -307,6 +307,25 @@ class Functions(Section):
     most_output_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 
 
+class Hooks(Section):
+    """
+    Commands of the host's owner, run round the work of each job; words, no shell.
+
+    Attributes:
+        before, after: the first word is a program's full path.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @field_validator("before", "after")
+    @classmethod
+    def _check_program(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if words and not words[0].startswith("/"):
+            raise ValueError("must begin with the full path of a program; write it as a list of words")
+        return words
+
+
 class Sandbox(Section):
     """
     How far programs of jobs are shut in: Python agents, commands, functions.
@@ -383,6 +402,7 @@ class Settings(Section):
     policy: Policy = Policy()
     models: Mapping[ModelName, Model] = {}
     functions: Functions = Functions()
+    hooks: Hooks = Hooks()
     sandbox: Sandbox = Sandbox()
     logging: Logging = Logging()
     telemetry: Telemetry = Telemetry()

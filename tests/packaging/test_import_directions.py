@@ -182,6 +182,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         "children.nursery",
         "files.plain",
     ),
+    "children.hooks": VALUES
+    | _names("children.processes", "children.order", "children.result", "files.plain", "logs", "logs.job_log"),
     "children.order": VALUES | CONTRACT | LEVELS | TRACE | _names("children.processes", "tracing"),
     "children.watch": VALUES | JSON | _names("children.processes"),
     "children.nursery": VALUES | OWN_ENVIRONMENT | _names("children.processes"),
@@ -339,7 +341,9 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.serving.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
     "joserfc": _names("signing.jws"),
-    "subprocess": _names("children.launcher", "children.nursery", "children.processes", "command_line.doctor")
+    "subprocess": _names(
+        "children.hooks", "children.launcher", "children.nursery", "children.processes", "command_line.doctor"
+    )
     | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check", "overmind_executors.removal"},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -46,6 +47,7 @@ def read(flags: Mapping[str, Any], config: Path | None) -> Settings:
         if origin != DEFAULT and (missing := registry.missing_for(name))
     ]
     problems += _not_allowed(loaded.settings)
+    problems += _hooks(loaded.settings)
     problems += _signatures(loaded.settings)
     if not loaded.settings.agent.job_types and not loaded.settings.functions.modules:
         problems.append(Problem("agent.job_types", "there is none", f"choose from {', '.join(known)}"))
@@ -98,6 +100,16 @@ def _signatures(settings: Settings) -> list[Problem]:
             what, _, remedy = str(error).partition("; ")
             problems.append(Problem(f"policy.signing_keys.{name}", what, remedy))
     return problems
+
+
+def _hooks(settings: Settings) -> list[Problem]:
+    """The hooks that cannot be run; a job would fail for each."""
+    found = {"hooks.before": settings.hooks.before, "hooks.after": settings.hooks.after}
+    return [
+        Problem(key, f"{words[0]} is no file that can be run", "make it executable, or take the hook out")
+        for key, words in found.items()
+        if words and not (Path(words[0]).is_file() and os.access(words[0], os.X_OK))
+    ]
 
 
 def token_place(flags: Mapping[str, Any], config: Path | None) -> str:
