@@ -69,7 +69,8 @@ endif
 chaos: venv
 	@echo "seed $(SEED); the same again: make chaos SEED=$(SEED)"
 	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/acceptance/test_crash_points.py \
-		tests/acceptance/test_chaos.py tests/acceptance/test_system_calls.py tests/acceptance/test_clock.py
+		tests/acceptance/test_lasting_errors.py tests/acceptance/test_chaos.py tests/acceptance/test_system_calls.py \
+		tests/acceptance/test_clock.py
 
 # Whether what prompt_tuning and model_backtesting say is true: thousands of simulated jobs, then a job of each type that is
 # killed at every boundary. What the first part printed last is in docs/benchmarks.md.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from host import Agent, Host, Submitter, wait_until
 from plane_files import make_job
 
 import small_jobs
+from overmind_agent.signals import DUMP
 from overmind_agent.testing import fail_points
 from server import ControlPlaneProcess
 from small_jobs import SmallJob
@@ -38,9 +40,10 @@ max_concurrency = 1
 input_price = 1.0
 output_price = 1.0
 """
-BUG = 70
+PATIENCE_S = 120.0  # with one start, which on a busy machine takes seconds
 ONCE = ("--once",)
 DAEMON = ("--max-jobs", "1", "--idle-timeout", "3")  # with a nursery, which forks its children
+TOLD = ("error", "wait_s", "reason", "message", "status", "stacks", "loops")  # of a line of the log
 STARTS = 5  # of an agent, until its job is at its end
 ENDS = ("Completed", "Failed", "Canceled")
 LEDGER = SmallJob("ledger", {"ledger": "{ledger}"}, pictures=("output.bin",))
@@ -85,7 +88,7 @@ class Swept:
         files: the job's result files, by name.
         resumed_s: from the second start to its first word about the job; None when it had none to say.
         took_s: from the first start to the end of the last one.
-        said: the last lines of the first start, where it ended with a traceback.
+        story: what all starts logged, with the seconds since the first one.
     """
 
     where: str
@@ -101,7 +104,7 @@ class Swept:
     files: dict[str, bytes] = field(repr=False)
     resumed_s: float | None
     took_s: float
-    said: str
+    story: list[str] = field(repr=False)
 
 
 class Bench:
@@ -141,14 +144,15 @@ class Bench:
             tokens = self._plane.new_project()
         submitter = Submitter(self._plane.url, tokens.submit)
         with Zoo(KINDS[kind].job.models) as zoo, closing(submitter):
-            host = _host(self.folder / name, self._plane.url, tokens.agent, KINDS[kind], zoo.url)
+            host = host_for(self.folder / name, self._plane.url, tokens.agent, KINDS[kind], zoo.url)
             try:
                 return _sweep(host, KINDS[kind], plan, lambda run: start(host, run), log, zoo, submitter)
             finally:
                 host.stop_all()
 
 
-def _host(folder: Path, url: str, token: str, kind: Kind, models: str) -> Host:
+def host_for(folder: Path, url: str, token: str, kind: Kind, models: str) -> Host:
+    """A host that runs jobs of *kind*, whose models are at the URL *models*."""
     more = AGENT.replace('"inference"', f'"inference", "{kind.job.job_type}"')
     host = Host(folder, url, token, models, more=more)
     before, _, after = host.config.read_text().partition("[models.local]")
@@ -157,7 +161,8 @@ def _host(folder: Path, url: str, token: str, kind: Kind, models: str) -> Host:
     return host
 
 
-def _submit(kind: Kind, submitter: Submitter, ledger: Path) -> str:
+def submit(kind: Kind, submitter: Submitter, ledger: Path) -> str:
+    """The id of a new job of *kind*."""
     told = {name: str(ledger) if value == "{ledger}" else value for name, value in kind.job.parameters.items()}
     if not kind.has_input:
         return submitter.submit(told, job_type=kind.job.job_type)
@@ -174,10 +179,10 @@ def _sweep(
     submitter: Submitter,
 ) -> Swept:
     journal = host.state / "journal.sqlite"
-    job_id = _submit(kind, submitter, host.folder / "ledger")
+    job_id = submit(kind, submitter, host.folder / "ledger")
     began_s = time.monotonic()
     first = start(_for(kind, wait_s=3))
-    code = first.exit_code()
+    code = _code_of(first)
     had_result = (host.state / "jobs" / job_id / "result.json").exists()
     later: list[Agent] = []
     while len(later) < STARTS:
@@ -185,7 +190,7 @@ def _sweep(
         if is_over and not _left(journal):
             break
         later.append(host.start(*_for(kind, wait_s=0 if is_over else 7), PYTHONPATH=str(PYTHON_PATH)))
-        later[-1].exit_code()
+        _code_of(later[-1])
     took_s = time.monotonic() - began_s
     passed = log.read_text().splitlines() if log.exists() else [""]
     return Swept(
@@ -202,12 +207,32 @@ def _sweep(
         files=submitter.files(job_id),
         resumed_s=_first_word_s(later[0], job_id) if later else None,
         took_s=took_s,
-        said="\n".join(first.raw[-12:]) if code == BUG else "",
+        story=[line for agent in (first, *later) for line in _story(agent, first.started_at)],
     )
 
 
 def _for(kind: Kind, *, wait_s: int) -> Sequence[str]:
     return (*kind.run, "--wait", str(wait_s)) if kind.run == ONCE else kind.run
+
+
+def _code_of(agent: Agent) -> int:
+    """Its exit code; one that does not end says where it stands, and is killed."""
+    with suppress(subprocess.TimeoutExpired):
+        agent.process.wait(PATIENCE_S)
+    if agent.process.poll() is None:
+        agent.signal(DUMP)
+        agent.wait_for("agent.stacks")
+        agent.process.kill()
+    return agent.exit_code()
+
+
+def _story(agent: Agent, began_at: float) -> Iterator[str]:
+    for line in agent.lines:
+        at_s = datetime.fromisoformat(line["timestamp"]).timestamp() - began_at
+        facts = {name: value for name, value in line.items() if name in TOLD}
+        yield f"{at_s:.2f} {line['event']} {facts}"
+    yield from (line for line in agent.raw if not line.startswith("{"))
+    yield f"exit code {agent.process.returncode}"
 
 
 def _first_word_s(agent: Agent, job_id: str) -> float | None:

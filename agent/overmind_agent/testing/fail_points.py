@@ -4,6 +4,7 @@ Fail-points: a process is killed, or its disk or network fails, at a numbered bo
 ```
 agent = Popen(command, env={**environment, **fail_points.environment("17=kill")})
 agent = Popen(command, env={**environment, **fail_points.environment("17=ENOSPC", log=folder / "boundaries")})
+agent = Popen(command, env={**environment, **fail_points.environment("17=EIO/3")})  # and all others for 3 seconds
 ```
 
 A boundary is the moment before something that others can see or that survives: a commit of SQLite, a file opened
@@ -19,12 +20,14 @@ standard library alone, so that a process which carries it starts as quickly as 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,23 +60,26 @@ class Plan:
     Attributes:
         at: the number of the boundary; 0 for none, to count only.
         action: `kill`, or the name of an errno such as `ENOSPC`.
+        lasting_s: for how many seconds all boundaries fail, from that one on; 0 for that one alone.
     """
 
     at: int
     action: str
+    lasting_s: float = 0.0
 
     @classmethod
     def read(cls, text: str) -> Plan:
         """
-        The plan that `17=kill` is.
+        The plan that `17=kill`, `17=EIO` or `17=EIO/3` is.
 
         Raises:
             ValueError: it is none.
         """
-        at, _, action = text.partition("=")
+        at, _, what = text.partition("=")
+        action, _, lasting_s = what.partition("/")
         if action != KILL and not hasattr(errno, action):
             raise ValueError(f"a plan is a number, = and kill or the name of an errno, not {text!r}")
-        return cls(int(at), action)
+        return cls(int(at), action, float(lasting_s or 0))
 
 
 def environment(plan: str, *, whose: str = "agent", log: Path | None = None) -> dict[str, str]:
@@ -105,6 +111,7 @@ class _Gate:
         self._plan = plan
         self._log = log
         self._passed = 0
+        self._ends_at_s = -math.inf
         self._lock = threading.Lock()
 
     def on_event(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -122,7 +129,7 @@ class _Gate:
         """*commit*, before which this process may be killed and during which its disk may fail."""
         if not self._is_reached(statement):
             return commit()
-        with _no_room():
+        with self._lock, _no_room():  # the limit is that of all threads, and of what they start: they wait
             return commit()
 
     def _fail_at(self, what: str) -> None:
@@ -136,7 +143,9 @@ class _Gate:
             number = self._passed
             if self._log is not None:
                 os.write(self._log, f"{number} {what}\n".encode(errors="replace"))
-        if number != self._plan.at:
+            if number == self._plan.at:
+                self._ends_at_s = time.monotonic() + self._plan.lasting_s
+        if number != self._plan.at and time.monotonic() >= self._ends_at_s:
             return False
         if self._plan.action == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
