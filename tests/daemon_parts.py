@@ -37,6 +37,7 @@ from overmind_executors import strict_json
 
 # What this host knows that nobody else may.
 SECRET = "hunter22-hunter22"
+REDACTOR = Redactor([SECRET])
 
 Work = Callable[[Workspace], Result]
 
@@ -135,11 +136,12 @@ class Daemon:
     sizes: SizeLimits = field(default_factory=SizeLimits)
     signatures: Signatures = field(default_factory=Signatures)
     projects: Sequence[str] | None = None
+    open_journal: Callable[[Path], SqliteJournal] = SqliteJournal
 
     def __post_init__(self) -> None:
         self.log: Any = structlog.get_logger()
         self.plane = FakeControlPlane(self.server)
-        self.journal = SqliteJournal(self.folder / "journal.sqlite")
+        self.journal = self.open_journal(self.folder / "journal.sqlite")
         self.plane.register(self.journal.agent_id())
         self.journal.remember_agent(self.plane.agent_id or "")
         self.workspaces = DiskWorkspaces(self.folder / "jobs")
@@ -155,7 +157,7 @@ class Daemon:
         self.server.calls.clear()
         self.logs = InlineLogs(
             control_plane=self.plane,
-            open_log=lambda job_id: JobLog(self.workspaces.log(job_id), Redactor([SECRET])),
+            open_log=lambda job_id: JobLog(self.workspaces.log(job_id), REDACTOR),
             ledger=self.journal,
             clock=self.clock,
             log=self.log,
@@ -173,7 +175,7 @@ class Daemon:
             sizes=self.sizes,
             signatures=self.signatures,
             on_change=lambda _held, status: self.seen.append(status),
-            redactor=Redactor([SECRET]),
+            redactor=REDACTOR,
             log=self.log,
         )
         self.worker = self.another_worker()

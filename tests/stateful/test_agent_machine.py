@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +17,15 @@ import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from trouble import KINDS, VERBS, Killed, Work, trouble
 
-from agent_parts import a_result_file
 from daemon_parts import Daemon, FakeLauncher
-from overmind_agent.errors import OvermindAgentError, ProtocolError, TransientError
-from overmind_agent.jobs import Result
+from overmind_agent.errors import OvermindAgentError
 from overmind_agent.lifecycle import LIFECYCLE, Status
-from overmind_agent.ports import Workspace
-from overmind_agent.testing import AFTER, FakeServer, VirtualClock
+from overmind_agent.testing import FakeServer, VirtualClock
 
 LEASE_S = 60.0
-VERBS = (
-    "next_job",
-    "claim",
-    "report",
-    "heartbeat",
-    "read_parameters",
-    "input_file",
-    "download",
-    "upload",
-    "append_log",
-)
 ROUNDS = 60  # of quiet, until everything must have ended
-
-
-class Killed(BaseException):
-    """`kill -9`: nothing catches it, and nothing is done any more."""
-
-
-def _kill() -> None:
-    raise Killed
-
-
-def _trouble(kind: str, verb: str) -> Any:
-    """One step of a script."""
-    return {
-        "down": TransientError("connection refused", verb=verb),
-        "lost answer": AFTER,
-        "nonsense": ProtocolError(f"{verb}: not what it should be"),
-        "killed": _kill,
-    }[kind]
-
-
-class Work:
-    """What the launcher does; *runs* counts how often for each job, and it may be killed in the midst."""
-
-    def __init__(self) -> None:
-        self.runs: Counter[str] = Counter()
-        self.killed: Counter[str] = Counter()
-        self.is_killed_next = False
-
-    def __call__(self, workspace: Workspace) -> Result:
-        job_id = workspace.folder.name
-        self.runs[job_id] += 1
-        file = a_result_file(workspace.output, "output.jsonl", job_id.encode())
-        if self.is_killed_next:
-            self.is_killed_next = False
-            self.killed[job_id] += 1
-            raise Killed
-        return Result((file,), {"of": job_id})
 
 
 class AgentMachine(RuleBasedStateMachine):
@@ -111,10 +60,10 @@ class AgentMachine(RuleBasedStateMachine):
 
     @rule(
         verb=st.sampled_from(VERBS),
-        kinds=st.lists(st.sampled_from(["down", "lost answer", "nonsense", "killed"]), max_size=3),
+        kinds=st.lists(st.sampled_from(KINDS), max_size=3),
     )
     def script(self, verb: str, kinds: list[str]) -> None:
-        self.server.script(verb, *(_trouble(kind, verb) for kind in kinds))
+        self.server.script(verb, *(trouble(kind, verb) for kind in kinds))
 
     @rule()
     def kill_the_next_work(self) -> None:
@@ -154,9 +103,7 @@ class AgentMachine(RuleBasedStateMachine):
 
     @invariant()
     def work_is_done_once_unless_it_was_killed(self) -> None:
-        again = {j: n for j, n in self.work.runs.items() if n > 1 + self.work.killed[j]}
-
-        assert {} == again
+        assert {} == self.work.done_again()
 
     @invariant()
     def what_is_completed_has_what_was_made(self) -> None:
