@@ -106,8 +106,3 @@ def advance(now: Status, to: Status) -> Status:
     if to not in LIFECYCLE[now].next:
         raise IllegalTransition(f"a job that is {now.name} cannot become {to.name}")
     return to
-
-
-def with_rest_name(rest_name: str) -> frozenset[Status]:
-    """Every status that Overmind Lab calls *rest_name*; empty for a word that it does not have."""
-    return frozenset(s for s, stage in LIFECYCLE.items() if rest_name and stage.rest_name == rest_name)

@@ -214,8 +214,8 @@ class Layered(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings' own
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """One source for each layer, in their order."""
         return tuple(_Source(settings_cls, layer) for layer in init_settings()["layers"])
@@ -228,7 +228,7 @@ class _Source(PydanticBaseSettingsSource):
         super().__init__(settings_cls)
         self._tree = layer.tree()
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - likewise
         """One value; `Layered` has no fields of its own, so this is never needed."""
         return self._tree.get(field_name), field_name, False
 

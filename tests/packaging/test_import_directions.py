@@ -214,17 +214,17 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "control.journal_reader": frozenset(),
     "control.showing": _names("control.plain_text"),
     "control.commands": PACKAGE
-    | _names("cli", "control")
+    | _names("command_line.exit_codes", "control")
     | _names("control.client", "control.journal_reader", "control.line", "control.plain_text", "control.showing")
     | _names("control.config_commands", "control.log_command")
     | frozenset({"overmind_config.state_place"}),
     "control.log_command": PACKAGE
     | SETTINGS
-    | _names("cli", "clock", "logs.job_log")
+    | _names("command_line.exit_codes", "clock", "logs.job_log")
     | _names("control.client", "control.commands", "control.line", "control.plain_text"),
     "control.config_commands": PACKAGE
     | SETTINGS
-    | _names("cli", "configuration.checked", "control", "control.commands", "control.showing")
+    | _names("command_line.exit_codes", "configuration.checked", "control", "control.commands", "control.showing")
     | frozenset({"overmind_executors.registry"}),
     "command_line.completion": frozenset(),
     "configuration.reload": frozenset(
@@ -242,7 +242,8 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "telemetry": frozenset(),
     "telemetry.health": VALUES | PACKAGE | _names("contact", "loops"),
     "telemetry.health_file": _names("telemetry.health"),
-    "telemetry.health_command": _names("cli", "telemetry.health_file") | {"overmind_config.state_place"},
+    "telemetry.health_command": _names("command_line.exit_codes", "telemetry.health_file")
+    | {"overmind_config.state_place"},
     "telemetry.from_children": _names("telemetry.labels", "telemetry.meters"),
     "telemetry.spans": TRACE | _names("tracing", "telemetry.labels", "telemetry.traces"),
     "telemetry.otlp": _names("telemetry.spans"),
@@ -273,12 +274,14 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         "command_line.display",
         "service",
         "standing",
-        "cli",
+        "command_line.exit_codes",
         "configuration.checked",
         "patience",
     ),
+    "command_line.exit_codes": frozenset(),
+    "command_line.grammar": PACKAGE | _names("command_line.exit_codes", "control.grammar"),
     "cli": PACKAGE
-    | _names("command_line.completion", "control.commands", "control.grammar")
+    | _names("command_line.completion", "command_line.exit_codes", "command_line.grammar", "control.commands")
     | _names(
         "command_line.run",
         "command_line.check",

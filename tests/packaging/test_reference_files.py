@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from overmind_agent import cli
+from overmind_agent.command_line import grammar
 from overmind_config.keys import known_keys
 from overmind_config.load import load
 from overmind_config.settings import Settings
@@ -156,11 +156,11 @@ def test_the_commands_of_a_pod_are_commands_of_ours(pod: dict[str, Any]) -> None
     asked = [container[f"{when}Probe"]["exec"]["command"] for when in ("startup", "liveness", "readiness")]
     asked.append(container["lifecycle"]["preStop"]["exec"]["command"])
 
-    options = [cli.parser().parse_args(words[1:]) for words in asked]
+    options = [grammar.parser().parse_args(words[1:]) for words in asked]
 
     assert {"overmind-agent"} == {words[0] for words in asked}
     assert ["health", "health", "health", "drain"] == [told.command for told in options]
-    assert "run" == cli.parser().parse_args(container["args"]).command
+    assert "run" == grammar.parser().parse_args(container["args"]).command
 
 
 def test_a_pods_configuration_is_understood(
@@ -189,4 +189,4 @@ def test_the_health_check_of_the_image_is_a_command_of_ours() -> None:
 
     program, *arguments = json.loads(words)
 
-    assert ("overmind-agent", "health") == (program, cli.parser().parse_args(arguments).command)
+    assert ("overmind-agent", "health") == (program, grammar.parser().parse_args(arguments).command)

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from overmind_agent import cli
+from overmind_agent.command_line import exit_codes
 from overmind_config.load import load
 from overmind_config.settings import Settings
 
@@ -113,10 +113,10 @@ def test_the_units_watchdog_bears_the_usual_poll() -> None:
 
 
 def test_what_a_restart_cannot_mend_is_not_restarted() -> None:
-    hopeless = [cli.USAGE, cli.CANT_CREATE, cli.NO_PERMISSION, cli.CONFIG]
+    hopeless = [exit_codes.USAGE, exit_codes.CANT_CREATE, exit_codes.NO_PERMISSION, exit_codes.CONFIG]
 
     assert [" ".join(map(str, hopeless))] == _values("RestartPreventExitStatus")
-    assert [f"{cli.USAGE} {cli.CONFIG}"] == _values("RestartPreventExitStatus", CONTROL_PLANE)
+    assert [f"{exit_codes.USAGE} {exit_codes.CONFIG}"] == _values("RestartPreventExitStatus", CONTROL_PLANE)
     assert ["on-failure"] * 2 == _values("Restart") + _values("Restart", CONTROL_PLANE)
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from overmind_agent.errors import IllegalTransition
-from overmind_agent.lifecycle import LIFECYCLE, Status, advance, with_rest_name
+from overmind_agent.lifecycle import LIFECYCLE, Status, advance
 
 # Rows: from. Columns, in the same order: to. An x is a step that a job may take.
 PAIRS = """
@@ -71,24 +71,6 @@ def test_a_status_is_what_the_table_says(
     assert status is Status.read(name)
     assert (name, rest_name, set_by) == (status.value, stage.rest_name, stage.set_by)
     assert (is_final, is_held) == (stage.is_final, stage.is_held)
-
-
-@pytest.mark.parametrize(
-    ("rest_name", "statuses"),
-    [
-        ("pending", {Status.CREATED, Status.PENDING}),
-        ("running", {Status.CLAIMED, Status.VALIDATING, Status.RUNNING, Status.UPLOADING}),
-        ("completed", {Status.COMPLETED}),
-        ("failed", {Status.FAILED}),
-        ("cancelled", {Status.CANCELED}),
-        ("canceled", set()),
-        ("Running", set()),
-        ("", set()),
-    ],
-)
-def test_a_rest_name_stands_for_these_statuses(rest_name: str, statuses: set[Status]) -> None:
-    """Overmind Lab writes two l; the ten names have one."""
-    assert statuses == with_rest_name(rest_name)
 
 
 @pytest.mark.parametrize("name", ["completed", "COMPLETED", "Cancelled", "Paused", "", " Running", "Unknown"])

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from overmind_agent import cli
+from overmind_agent.command_line import exit_codes
 from overmind_agent.command_line.doctor import Doctor
 from overmind_agent.command_line.findings import Finding
 from overmind_agent.configuration import checked as configuration
@@ -23,7 +23,11 @@ from overmind_agent.over_http.planes import network_of
 from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
 
-EXIT_CODES: Final = {"state_dir": cli.CANT_CREATE, "journal": cli.CANT_CREATE, "token": cli.NO_PERMISSION}
+EXIT_CODES: Final = {
+    "state_dir": exit_codes.CANT_CREATE,
+    "journal": exit_codes.CANT_CREATE,
+    "token": exit_codes.NO_PERMISSION,
+}
 STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -37,12 +41,13 @@ def check(flags: Mapping[str, Any], *, config: Path | None, as_json: bool) -> in
             for problem in error.problems
         ]
         _show(found, as_json=as_json)
-        return cli.CONFIG
+        return exit_codes.CONFIG
     found = [Finding("configuration", "ok", "complete"), *examine(settings)]
     _show(found, as_json=as_json)
     failed = {finding.code for finding in found if finding.grade == "failed"}
     return next(
-        (code for name, code in EXIT_CODES.items() if name in failed), cli.UNAVAILABLE if failed else cli.OK
+        (code for name, code in EXIT_CODES.items() if name in failed),
+        exit_codes.UNAVAILABLE if failed else exit_codes.OK,
     )
 
 

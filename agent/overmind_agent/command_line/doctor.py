@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,7 +129,7 @@ class Doctor:
         if not self._settings.models:
             yield "models", self._no_models
         for name in self._settings.models:
-            yield f"model.{name}", lambda name=name: self._model(name)  # type: ignore[misc]
+            yield f"model.{name}", partial(self._model, name)
         yield "service_manager", self._service_manager
 
     # ------------------------------------------------------------------------------------------ this host

@@ -13,7 +13,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from overmind_agent import __version__, cli, tracing
+from overmind_agent import __version__, tracing
+from overmind_agent.command_line import exit_codes
 from overmind_agent.command_line.display import watching
 from overmind_agent.configuration import checked as configuration
 from overmind_agent.configuration.keys import HostKeys
@@ -37,12 +38,12 @@ from overmind_config.problems import SettingsError
 from overmind_config.settings import Settings
 
 EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
-    (AuthError, cli.NO_PERMISSION),
-    (ControlPlaneError, cli.UNAVAILABLE),
-    (ProtocolError, cli.UNAVAILABLE),
-    (ConfigError, cli.CONFIG),
-    (StateInUse, cli.CANT_CREATE),
-    (JournalError, cli.CANT_CREATE),
+    (AuthError, exit_codes.NO_PERMISSION),
+    (ControlPlaneError, exit_codes.UNAVAILABLE),
+    (ProtocolError, exit_codes.UNAVAILABLE),
+    (ConfigError, exit_codes.CONFIG),
+    (StateInUse, exit_codes.CANT_CREATE),
+    (JournalError, exit_codes.CANT_CREATE),
 )
 TOO_COMMON: Final = "a secret that is short or a common word is shown wherever it stands; take a longer one"
 OUTCOMES: Final = {
@@ -79,7 +80,7 @@ def run(
     except SettingsError as error:
         for problem in error.problems:
             _say(str(problem))
-        return cli.CONFIG
+        return exit_codes.CONFIG
     try:
         if wait_s is not None:
             return _once(settings, read, wait_s, job_id)
@@ -88,7 +89,7 @@ def run(
         with _logging(settings, sys.stdout) as told:
             outside = _outside(settings, lambda *_: None, told, read)
             Service(settings, outside, structlog.get_logger()).run()
-        return cli.OK
+        return exit_codes.OK
     except Exception as error:
         return _explain(error, lambda: configuration.token_place(flags, config))
 
@@ -100,7 +101,7 @@ def _until(settings: Settings, read: Callable[[], Settings], bounds: Bounds) -> 
     lines = [summary(outcome) for outcome in outcomes]
     words = Counter(line["outcome"] for line in lines)
     _print(json.dumps({"outcome": "done" if lines else "no_job", "counts": words, "jobs": lines}))
-    return max((_exit_code(outcome) for outcome in outcomes), default=cli.OK)
+    return max((_exit_code(outcome) for outcome in outcomes), default=exit_codes.OK)
 
 
 def _once(settings: Settings, read: Callable[[], Settings], wait_s: float, job_id: str | None) -> int:
@@ -114,11 +115,11 @@ def _once(settings: Settings, read: Callable[[], Settings], wait_s: float, job_i
 
 def _exit_code(outcome: Outcome) -> int:
     if isinstance(outcome.step, NoJob):
-        return cli.OK
+        return exit_codes.OK
     if outcome.fate == "waiting":
-        return cli.UNAVAILABLE
+        return exit_codes.UNAVAILABLE
     is_done = outcome.step.status is Status.COMPLETED and outcome.fate == "delivered"
-    return cli.OK if is_done else cli.JOB_FAILED
+    return exit_codes.OK if is_done else exit_codes.JOB_FAILED
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def _explain(error: Exception, token_place: Callable[[], str]) -> int:
             return code
     traceback.print_exception(error)
     _say(f"this is a bug: {type(error).__name__}: {error}")
-    return cli.BUG
+    return exit_codes.BUG
 
 
 def _advice(error: Exception, token_place: Callable[[], str]) -> str:
@@ -222,10 +223,10 @@ def _advice(error: Exception, token_place: Callable[[], str]) -> str:
 def _print(line: str) -> None:
     """The result of the command; what it was about is done, also when nobody takes the line."""
     try:
-        print(line, flush=True)  # noqa: T201
+        print(line, flush=True)
     except OSError as error:
         _say(f"the summary could not be written: {error.strerror}")
 
 
 def _say(text: str) -> None:
-    print(f"overmind-agent: {text}", file=sys.stderr)  # noqa: T201 - a message to a person
+    print(f"overmind-agent: {text}", file=sys.stderr)

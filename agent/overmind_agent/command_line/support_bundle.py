@@ -21,7 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_agent import __version__, cli
+from overmind_agent import __version__
+from overmind_agent.command_line import exit_codes
 from overmind_agent.command_line.check import examine
 from overmind_agent.configuration import checked as configuration
 from overmind_agent.control import journal_reader
@@ -65,12 +66,12 @@ def support_bundle(flags: Mapping[str, Any], *, config: Path | None, output: Pat
         size_bytes = _write(path, {"README.txt": READ_ME, **texts}, at)
     except OSError as error:
         say(f"{path} cannot be made: {error.strerror or error}; name a new file with --output")
-        return cli.CANT_CREATE
+        return exit_codes.CANT_CREATE
     if as_json:
         _print(json.dumps({"file": str(path), "size_bytes": size_bytes, "holds": sorted(texts)}))
     else:
         _print(f"{path}: {size_bytes:,} bytes. Secrets are masked; look it through before you send it.")
-    return cli.OK
+    return exit_codes.OK
 
 
 def _secrets(flags: Mapping[str, Any], config: Path | None) -> tuple[str, ...] | None:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_agent import cli
+from overmind_agent.command_line import exit_codes
 from overmind_agent.control import journal_reader, showing
 from overmind_agent.control.client import NoAnswer, NotAllowed, NotRunning, ask
 from overmind_agent.control.journal_reader import NoJournal, NoneYet, Reading, age_s
@@ -28,7 +28,7 @@ from overmind_agent.control.plain_text import one_line
 from overmind_config.state_place import state_dir
 
 REFUSED, NOT_RUNNING, INTERRUPTED = 1, 3, 130
-_CODES: Final[Mapping[str, int]] = {"config_refused": cli.CONFIG, "not_allowed": cli.NO_PERMISSION}
+_CODES: Final[Mapping[str, int]] = {"config_refused": exit_codes.CONFIG, "not_allowed": exit_codes.NO_PERMISSION}
 JOB_COLUMNS: Final = ("job", "type", "try", "status", "for", "lease", "progress")
 OUTBOX_COLUMNS: Final = ("id", "job", "try", "status", "for", "state", "why")
 
@@ -46,16 +46,16 @@ def run(options: Options) -> int:
     except NotRunning as error:
         return _fail(options, "not_running", str(error), NOT_RUNNING)
     except NotAllowed as error:
-        return _fail(options, "not_allowed", str(error), cli.NO_PERMISSION)
+        return _fail(options, "not_allowed", str(error), exit_codes.NO_PERMISSION)
     except NoAnswer as error:
-        return _fail(options, "no_answer", str(error), cli.UNAVAILABLE)
+        return _fail(options, "no_answer", str(error), exit_codes.UNAVAILABLE)
     except NoneYet as error:
         return _fail(options, "not_running", str(error), NOT_RUNNING)
     except NoJournal as error:
-        return _fail(options, "no_journal", str(error), cli.CANT_CREATE)
+        return _fail(options, "no_journal", str(error), exit_codes.CANT_CREATE)
     except BrokenPipeError:  # whoever read it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return cli.OK
+        return exit_codes.OK
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -70,11 +70,11 @@ def _fail(options: Options, code: str, message: str, exit_code: int, problems: S
 
 def say(text: str) -> None:
     """A word to the person, beside the result."""
-    print(f"overmind-agent: {one_line(text)}", file=sys.stderr)  # noqa: T201
+    print(f"overmind-agent: {one_line(text)}", file=sys.stderr)
 
 
 def _tell(document: Mapping[str, Any]) -> None:
-    print(json.dumps(document))  # noqa: T201 - the result
+    print(json.dumps(document))
 
 
 def place_of(options: Options) -> Path:
@@ -93,12 +93,12 @@ def _status(options: Options) -> int:
         return _status_of_journal(options, state, error)
     if options.json:
         _tell({"running": True, **view})
-        return cli.OK
+        return exit_codes.OK
     showing.pairs(showing.lines_of(view))
     if view["jobs"]:
-        print()  # noqa: T201
+        print()
         _job_table(view["jobs"])
-    return cli.OK
+    return exit_codes.OK
 
 
 def _status_of_journal(options: Options, state: Path, error: NotRunning) -> int:
@@ -142,13 +142,13 @@ def _jobs(options: Options) -> int:
     state = place_of(options)
     try:
         held = _all_jobs(state, ask(state, "status"))
-        exit_code = cli.OK
+        exit_code = exit_codes.OK
     except NotRunning as error:
         held = [asdict(job) for job in journal_reader.read(state).jobs]
         say(f"{error}; these are the jobs that its next start goes on with")
         exit_code = NOT_RUNNING
     if options.json:
-        _tell({"running": exit_code == cli.OK, "jobs": held})
+        _tell({"running": exit_code == exit_codes.OK, "jobs": held})
     elif held:
         _job_table(held)
     else:
@@ -198,7 +198,7 @@ def _order(verb: str, words: Callable[[Mapping[str, Any]], str]) -> Callable[[Op
     def do(options: Options) -> int:
         answer = ask(place_of(options), verb, within_s=RELOAD_S if verb == "reload" else 2.0)
         _answered(options, answer, words(answer))
-        return cli.OK
+        return exit_codes.OK
 
     return do
 
@@ -207,7 +207,7 @@ def _answered(options: Options, answer: Mapping[str, Any], words: str) -> None:
     if options.json:
         _tell(answer)
     else:
-        print(one_line(words))  # noqa: T201 - the result
+        print(one_line(words))
 
 
 def _drained(answer: Mapping[str, Any]) -> str:
@@ -227,7 +227,7 @@ def _cancel(options: Options) -> int:
     job_id = the_one(options.job, [job["job_id"] for job in _all_jobs(state, ask(state, "status"))])
     answer = ask(state, "cancel", job_id=job_id)
     _answered(options, answer, f"job {job_id} {_END_OF.get(answer['stop_reason'], _ENDS_ALREADY)}".format(**answer))
-    return cli.OK
+    return exit_codes.OK
 
 
 _END_OF: Final = {
@@ -261,10 +261,10 @@ def _outbox_list(options: Options) -> int:
     lines = journal_reader.read(place_of(options)).outbox
     if options.json:
         _tell({"outbox": [asdict(line) for line in lines]})
-        return cli.OK
+        return exit_codes.OK
     if not lines:
         say("nothing waits to be sent, and nothing is parked")
-        return cli.OK
+        return exit_codes.OK
     rows = [
         (
             line.position,
@@ -278,7 +278,7 @@ def _outbox_list(options: Options) -> int:
         for line in lines
     ]
     showing.table(OUTBOX_COLUMNS, rows, folded=("why",))
-    return cli.OK
+    return exit_codes.OK
 
 
 def _outbox_retry(options: Options) -> int:
@@ -286,7 +286,7 @@ def _outbox_retry(options: Options) -> int:
         options.parser.error("name what to send, as outbox list shows it, or --all")
     answer = ask(place_of(options), "retry", positions=None if options.all else options.positions)
     _answered(options, answer, f"{answer['retried']} to be sent once more")
-    return cli.OK
+    return exit_codes.OK
 
 
 # ------------------------------------------------------------------------------------------ without the daemon

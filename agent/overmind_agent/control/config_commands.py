@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from overmind_agent import __version__, cli
+from overmind_agent import __version__
+from overmind_agent.command_line import exit_codes
 from overmind_agent.configuration import checked as configuration
 from overmind_agent.control import showing
 from overmind_agent.control.commands import say
@@ -31,7 +32,7 @@ def show(options: argparse.Namespace) -> int:
     if options.json:
         keys = [{"key": key, "value": value, "origin": origin} for key, value, origin in rows]
         _tell({"file": str(loaded.file) if loaded.file else None, "keys": keys})
-        return cli.OK
+        return exit_codes.OK
     if options.origin:
         short = str(loaded.file.parent) + "/" if loaded.file else ""
         say(f"{loaded.file or 'no file'} was read")
@@ -42,7 +43,7 @@ def show(options: argparse.Namespace) -> int:
         )
     else:
         showing.table(("key", "value"), [(key, value) for key, value, _ in rows], folded=("value",))
-    return cli.OK
+    return exit_codes.OK
 
 
 def _place(origin: str, key: str, file: Path | None) -> str:
@@ -63,7 +64,7 @@ def check(options: argparse.Namespace) -> int:
         _tell({"valid": True, "problems": []})
     else:
         print("the configuration is complete")  # noqa: T201 - the result
-    return cli.OK
+    return exit_codes.OK
 
 
 def _wrong(options: argparse.Namespace, error: SettingsError) -> int:
@@ -71,7 +72,7 @@ def _wrong(options: argparse.Namespace, error: SettingsError) -> int:
         _tell({"valid": False, "problems": [asdict(problem) for problem in error.problems]})
     for problem in error.problems:
         say(str(problem))
-    return cli.CONFIG
+    return exit_codes.CONFIG
 
 
 def capabilities(options: argparse.Namespace) -> int:
@@ -83,7 +84,7 @@ def capabilities(options: argparse.Namespace) -> int:
         return _wrong(options, error)
     if options.json:
         _tell(found)
-        return cli.OK
+        return exit_codes.OK
     missing = [f"{name} ({why})" for name, why in found["missing"].items()]
     rows = [
         ("agent", f"{found['name']}, version {found['version']}"),
@@ -98,7 +99,7 @@ def capabilities(options: argparse.Namespace) -> int:
         ("labels", ", ".join(found["labels"])),
     ]
     showing.pairs((word, says or "none") for word, says in rows)
-    return cli.OK
+    return exit_codes.OK
 
 
 def _capabilities(settings: Settings) -> dict[str, Any]:

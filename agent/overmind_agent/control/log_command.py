@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from overmind_agent import cli
 from overmind_agent.clock import SystemClock
+from overmind_agent.command_line import exit_codes
 from overmind_agent.control.client import NotRunning, ask
 from overmind_agent.control.commands import say, the_one
 from overmind_agent.control.line import Refusal
@@ -46,7 +46,7 @@ def logs(options: argparse.Namespace, state: Path) -> int:
         # By line feeds alone, as `tail` does: a job that writes form feeds hides nothing.
         kept = deque(io.StringIO(text, newline="\n"), maxlen=min(options.lines, sys.maxsize))
         sys.stdout.write(of_a_log("".join(kept)))
-        return cli.OK
+        return exit_codes.OK
     is_empty = True
     for text in _texts(pieces):
         is_empty = is_empty and not text
@@ -54,7 +54,7 @@ def logs(options: argparse.Namespace, state: Path) -> int:
         sys.stdout.flush()
     if is_empty:
         say(_NOTHING_YET.format(job_id=job_id))
-    return cli.OK
+    return exit_codes.OK
 
 
 def _folders(state: Path) -> list[str]:

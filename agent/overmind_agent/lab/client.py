@@ -211,7 +211,7 @@ class LabControlPlane:
     def _is_held(self, found: LabJob, attempt: int) -> bool:
         return found.stage is Status.RUNNING and found.run_id == self._run_id(found.id, attempt)
 
-    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:  # noqa: ARG002
+    def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:  # noqa: ARG002 - the port's
         """See ControlPlane."""
         with self._shared.writing:
             found = self._read(READ, job_id)
@@ -257,9 +257,9 @@ class LabControlPlane:
         self,
         held: Sequence[Held],
         *,
-        draining: bool,  # noqa: ARG002
+        draining: bool,  # noqa: ARG002 - there is no place for it
         wait_s: float,
-        not_accepting: str | None = None,  # noqa: ARG002
+        not_accepting: str | None = None,  # noqa: ARG002 - nor for this
     ) -> Orders:
         """See ControlPlane. Reads each record now and then, and writes how far the job is."""
         with self._calls.giving_way():

@@ -312,8 +312,8 @@ def _is_json(headers: Mapping[str, str]) -> bool:
 
 def _in_words(error: BaseException) -> str:
     """The innermost cause, which is where the operating system speaks."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     text = str(error) or type(error).__name__
     return text[:300]
 

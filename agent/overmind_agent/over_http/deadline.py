@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
@@ -89,18 +89,23 @@ def deadline(total_s: float) -> Iterator[Deadline]:
         _current.deadline = None
 
 
-class _Watched:
+if TYPE_CHECKING:
+    _Connection = HTTPConnection
+else:
+    _Connection = object  # it comes after the mixin, as HTTPConnection or HTTPSConnection
+
+
+class _Watched(_Connection):
     """Mixed into a connection: shows its socket to the deadline of the thread that uses it."""
 
     _spare: socket.socket | None = None
-    # urllib3's own: what it connects to, apart from the name that a certificate is checked against; a limit.
+    # urllib3's own: what it connects to, apart from the name that a certificate is checked against; its limit.
     _dns_host: Any
-    port: Any
     timeout: Any
 
     def _new_conn(self) -> socket.socket:
         watched: Deadline | None = getattr(_current, "deadline", None)
-        sock = self._connect(watched) if watched is not None else super()._new_conn()  # type: ignore[misc]
+        sock = self._connect(watched) if watched is not None else super()._new_conn()
         self._forget_spare()
         self._spare = sock.dup()
         self._show()
@@ -112,25 +117,25 @@ class _Watched:
         try:
             found = LOOKUPS.addresses(name, self.port, within_s=watched.left_s, over=watched.over)
         except OSError as error:
-            raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type]
+            raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type]  # it is only put into words
         try:
             for address in found[:-1]:
                 self._dns_host = address
                 self.timeout = min(limit_s, watched.left_s)
                 with suppress(NewConnectionError, ConnectTimeoutError):
-                    return super()._new_conn()  # type: ignore[misc, no-any-return]
+                    return super()._new_conn()
             self._dns_host = found[-1]
             self.timeout = min(limit_s, watched.left_s)
-            return super()._new_conn()  # type: ignore[misc, no-any-return]
+            return super()._new_conn()
         finally:
             self._dns_host, self.timeout = name, limit_s
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         self._show()  # a connection that was kept open is not made anew
-        super().putrequest(*args, **kwargs)  # type: ignore[misc]
+        super().putrequest(*args, **kwargs)
 
     def close(self) -> None:
-        super().close()  # type: ignore[misc]
+        super().close()
         self._forget_spare()
 
     def _show(self) -> None:

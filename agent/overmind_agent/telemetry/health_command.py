@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from overmind_agent import cli
+from overmind_agent.command_line import exit_codes
 from overmind_agent.telemetry import health_file
 from overmind_config.state_place import state_dir
 
@@ -23,4 +23,4 @@ def health(state: str | None, *, config: Path | None, needs_ready: bool) -> int:
     """
     found = health_file.read(state_dir(state, config))
     print(json.dumps(found))  # noqa: T201 - the result
-    return cli.OK if found["ready" if needs_ready else "live"] is True else cli.JOB_FAILED
+    return exit_codes.OK if found["ready" if needs_ready else "live"] is True else exit_codes.JOB_FAILED

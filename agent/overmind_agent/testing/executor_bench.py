@@ -70,7 +70,7 @@ class ExecutorBench:
         task = self._executor.validate(parameters)
         result = self._executor.run(task, self._context(given, report, stop))
         missing = [name for name in result.files if not (self.output / name).is_file()]
-        assert not missing, f"the result names files that are not in the output folder: {missing}"  # noqa: S101
+        assert not missing, f"the result names files that are not in the output folder: {missing}"  # noqa: S101 - what a test sees of it
         return result
 
     def _context(self, given: bytes | None, report: Any, stop: StopFlag) -> Context:

@@ -26,7 +26,6 @@ class FakeControlPlane:
     def __init__(self, server: FakeServer, *, agent_id: str | None = None) -> None:
         self.server = server
         self.agent_id = agent_id
-        self.stopped_waiting = False
 
     def register(self, known_id: str | None) -> str:
         """See ControlPlane."""
@@ -57,7 +56,6 @@ class FakeControlPlane:
 
     def stop_waiting(self) -> None:
         """See ControlPlane."""
-        self.stopped_waiting = True
 
     def claim(self, job: Job, *, key: str) -> Claim:
         """See ControlPlane."""

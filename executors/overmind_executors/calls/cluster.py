@@ -131,7 +131,7 @@ def connect(endpoint: ModelEndpoint, *, timeout_s: float = CONNECT_S) -> Cluster
             "dask_scheduler is set, but not installed: pip install 'overmind-agent[distributed]'"
         ) from error
     try:
-        client: Any = Client(endpoint.dask_scheduler, timeout=timeout_s, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(endpoint.dask_scheduler, timeout=timeout_s, set_as_default=False)  # type: ignore[no-untyped-call]  # its own
     except (OSError, TimeoutError) as error:
         raise ExecutionFailed(
             f"the cluster of model {endpoint.name} is out of reach", reason="cluster_unavailable"

@@ -90,7 +90,7 @@ def words(view: View, sandbox: Sandbox, own: Path) -> list[str]:
     line = [found, *_APART, *_system(), *_settings(own)]
     # Read only, for root's own files in it, such as the kernel's settings, ask for no capability.
     line += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
-    line += ["--size", str(min(_SHM_BYTES, sandbox.disk_bytes)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    line += ["--size", str(min(_SHM_BYTES, sandbox.disk_bytes)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108 - its own, in memory
     line += ["--size", str(sandbox.disk_bytes), "--tmpfs", str(TMP)]
     at_their_places = _outermost(readable)
     for path in at_their_places:

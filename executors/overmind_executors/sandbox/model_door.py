@@ -144,7 +144,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def __init__(self, connection: socket.socket, door: ModelDoor) -> None:
         self._door = door
-        super().__init__(connection, ("", 0), None)  # type: ignore[arg-type]
+        super().__init__(connection, ("", 0), None)  # type: ignore[arg-type]  # there is no server
 
     def do_GET(self) -> None:
         self._go()

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,15 +138,14 @@ class ProgramModels:
         run = _Run(self, row_id, repetition, timeout_s)
         door = ModelDoor(run.complete, self.names)
         ours, theirs = socket.socketpair()
-        serve: Callable[[], None]
         with ours, theirs:
             if is_boxed:
                 line = _boxed_line(door.key, theirs.fileno(), self.names)
-                serve = lambda: _serve_when_handed(ours, door)  # noqa: E731
+                serve: Callable[[], None] = partial(_serve_when_handed, ours, door)
             else:
                 listener = socket.create_server(("127.0.0.1", 0))
                 line = Line(_environment(door.key, listener.getsockname()[1], self.names))
-                serve = lambda: door.serve(listener)  # noqa: E731
+                serve = partial(door.serve, listener)
             server = threading.Thread(target=serve, name="row-models", daemon=True)
             server.start()
             is_over = False

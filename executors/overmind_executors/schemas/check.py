@@ -99,8 +99,8 @@ class SchemaCheck:
 
 def _ask(process: subprocess.Popen[bytes], line: bytes) -> bytes:
     """The child's answer without its line end; empty when the child is lost."""
-    assert process.stdin is not None  # noqa: S101  # for the type checker
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    assert process.stdout is not None  # noqa: S101 - likewise
     try:
         process.stdin.write(line)
         process.stdin.flush()

@@ -148,7 +148,7 @@ class Bleu(Metric):
         found = _sacrebleu().BLEU(effective_order=True).sentence_score(said, [wanted])
         return [list(map(int, found.counts)), list(map(int, found.totals)), int(found.sys_len), int(found.ref_len)]
 
-    def of_parts(self, parts: Parts, rows: int) -> Score:  # noqa: ARG002
+    def of_parts(self, parts: Parts, rows: int) -> Score:  # noqa: ARG002 - what others need
         orders = range(len(parts[0][0][0]))
         counts, totals = (
             [sum(part[place][n] * count for part, count in parts) for n in orders] for place in (0, 1)

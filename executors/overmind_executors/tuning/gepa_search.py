@@ -79,7 +79,7 @@ class _Adapter:
         self._waiting: list[Texts] = []
         self._is_cut = False
 
-    def evaluate(self, batch: list[Case], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ARG002
+    def evaluate(self, batch: list[Case], candidate: dict[str, str], capture_traces: bool = False) -> Any:  # noqa: ARG002 - gepa's
         """GEPA's adapter."""
         return self.batch_evaluate([(candidate, batch)])[0]
 

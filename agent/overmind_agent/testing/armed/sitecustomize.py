@@ -14,7 +14,7 @@ PREFIX = "OVERMIND_FAIL_POINTS"
 def _arm() -> None:
     spec = importlib.util.spec_from_file_location("fail_points", Path(__file__).parent.parent / "fail_points.py")
     assert spec is not None  # noqa: S101 - it is a file
-    assert spec.loader is not None  # noqa: S101
+    assert spec.loader is not None  # noqa: S101 - of source
     fail_points = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = fail_points
     spec.loader.exec_module(fail_points)
