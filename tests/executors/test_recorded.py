@@ -30,6 +30,7 @@ def _export(*spans: Any) -> dict[str, Any]:
 
 
 MESSAGES = json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "four"}]}])
+SCORED = {"feedback_score__correctness": "0.2", "feedback_score__correctness_reason": "too long"}
 SPANS = [
     _span(1, gen_ai__prompt="2 + 2?", gen_ai__completion="4", gen_ai__request__model="m"),
     _span(2, input__value="hi", output__value="ho"),
@@ -37,6 +38,7 @@ SPANS = [
         3, gen_ai__input__messages=json.dumps([{"role": "user", "content": "q"}]), gen_ai__output__messages=MESSAGES
     ),
     _span(4, http__method="GET"),
+    _span(6, gen_ai__prompt="w", gen_ai__completion="v", operation="backtest:m", **SCORED),
     _span(5, failed=True, gen_ai__prompt="late"),
     "no span",
 ]
@@ -44,6 +46,14 @@ ROWS = [
     {"id": "s1", "input": "2 + 2?", "model": "m", "output": "4", "latency_ms": 250.0},
     {"id": "s2", "input": "hi", "output": "ho", "latency_ms": 250.0},
     {"id": "s3", "input": "q", "output": "four", "latency_ms": 250.0},
+    {
+        "id": "s6",
+        "input": "w",
+        "output": "v",
+        "operation": "backtest:m",
+        "feedback_score": {"correctness": 0.2, "correctness_reason": "too long"},
+        "latency_ms": 250.0,
+    },
     {"id": "s5", "input": "late", "error": "the span failed", "latency_ms": 250.0},
 ]
 

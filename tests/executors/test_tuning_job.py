@@ -139,20 +139,61 @@ def test_the_search_never_sees_a_held_out_row(make_context: Make, zoo: Zoo, writ
     assert inputs == set(asked[first:])
 
 
-@pytest.mark.parametrize("switch", [True, False])
-def test_a_source_of_feedback_is_shown_and_counted_or_neither(
-    make_context: Make, zoo: Zoo, writer: Writer, switch: bool
-) -> None:
-    items = rows(60, human_label="no good", customer_feedback="far too long")
+SOURCES = {
+    "use_labels": ("human_label", "canary-label", "human_labels_count"),
+    "use_customer_feedback": ("customer_feedback", "canary-customer", "customer_feedback_count"),
+    "use_recorded_scores": (
+        "feedback_score", {"correctness": 0.25, "correctness_reason": "canary-score"}, "recorded_scores_count"
+    ),
+}  # fmt: skip
 
-    outcome = run(make_context, zoo, job(items=items, use_labels=switch, use_customer_feedback=not switch)).outcome
+
+@pytest.mark.parametrize("off", [*SOURCES, None])
+def test_a_source_of_feedback_is_shown_and_counted_or_stands_in_no_question_at_all(
+    make_context: Make, zoo: Zoo, writer: Writer, off: str | None
+) -> None:
+    """Looked for in all that the writer was sent, not in what we think that it was sent."""
+    fields = {name: value for name, value, _ in SOURCES.values()}
+
+    outcome = run(
+        make_context, zoo, job(items=rows(60, **fields), num_iterations=4, **({off: False} if off else {}))
+    ).outcome
 
     used = outcome["data_sources_used"]
-    shown = sum(question.count("a person says: no good") for question in writer.questions)
-    told = sum(question.count("a customer says: far too long") for question in writer.questions)
-    assert (switch, not switch) == (shown > 0, told > 0)
-    assert (switch, not switch) == (used["human_labels_count"] > 0, used["customer_feedback_count"] > 0)
-    assert max(shown, told) >= max(used["human_labels_count"], used["customer_feedback_count"])
+    sent = json.dumps([body["messages"] for body in zoo.bodies if body["model"] == "writer"])
+    for switch, (name, _, count) in SOURCES.items():
+        canary = str(name).replace("human_", "").replace("_feedback", "").replace("feedback_", "")
+        assert (switch != off) is (f"canary-{canary}" in sent) is (used[count] > 0), switch
+    shown = {text.split("input: ")[1].split("\n")[0] for q in writer.questions for text in q.split("Example ")[1:]}
+    assert len(shown) == max(used[count] for _, _, count in SOURCES.values())
+    assert 0 < used["failures_count"] <= len(shown)
+
+
+def test_what_a_job_had_made_of_recorded_traffic_is_no_row(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    """Else a search would learn from its own attempts; nothing of them is asked about or shown."""
+    of = [
+        {"operation": "prompt_tuning"},
+        {"operation": "backtest:m"},
+        {"metadata": {"operation": "judge_scoring"}},
+        {"metadata_attributes": {"operation": "prompt_tuning"}},
+    ]
+    row = {"input": "canary-replay, again and once more", "expected_output": "right"}
+    replays = [{"id": f"x{n}", **row, **told} for n, told in enumerate(of)]
+    kept = [{**row, "operation": "chat"} for row in rows(60)]
+
+    outcome = run(make_context, zoo, job(items=[*kept, *replays])).outcome
+
+    assert 60 == outcome["data_sources_used"]["rows_total"]
+    assert "canary-replay" not in json.dumps(zoo.bodies)
+
+
+def test_where_nothing_says_what_an_output_is_worth_nothing_is_called(make_context: Make, zoo: Zoo) -> None:
+    items = [{key: value for key, value in row.items() if key != "expected_output"} for row in rows(60)]
+
+    with pytest.raises(InvalidParameters, match="nothing to score with: no row has an expected_output"):
+        run(make_context, zoo, job(items=items))
+
+    assert 0 == zoo.total
 
 
 ANSWERS = [f"this is what row number {n} hopes for" for n in range(60)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
 from overmind_executors.calls.budget import Limits, Spent
@@ -15,7 +16,7 @@ from overmind_executors.inference.parameters import TemplateMessage
 from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.constraints import Code, Constraints
 from overmind_executors.tuning.iterations import fitted
-from overmind_executors.tuning.leaks import LeakScan
+from overmind_executors.tuning.leaks import SPAN, LeakScan
 from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.promotion import Decision, decide
 from overmind_executors.tuning.proposing import new_text
@@ -121,21 +122,60 @@ def test_what_a_candidate_must_not_change(text: str, code: Code | None) -> None:
     assert code == (found and found.code)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    some.lists(some.from_regex(r"[a-z_]{1,8}", fullmatch=True), min_size=1, max_size=6, unique=True),
-    some.data(),
-    some.text(alphabet=some.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=30),
+NAMES = some.lists(some.from_regex(r"[a-z_]{1,8}", fullmatch=True), min_size=1, max_size=6, unique=True)
+FILLER = some.text(alphabet=some.characters(blacklist_characters="{}", blacklist_categories=["Cs"]), max_size=30)
+# What writers do to a variable: drop it, spell it out, in capitals, with blanks, in other braces, twice as many.
+DAMAGE = (
+    "",
+    "{0}",
+    "{{{1}}}",
+    "{{ {0} }}",
+    "<{0}>",
+    "[{0}]",
+    "${0}",
+    "{{{{{0}}}}}",
+    "{{{0}",
+    "{0}}}",
+    "{{{0}s}}",
+    "%{0}%",
 )
-def test_a_lost_variable_is_always_caught(names: list[str], data: some.DataObject, filler: str) -> None:
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMES, some.data(), FILLER, some.sampled_from(DAMAGE), some.booleans())
+def test_a_lost_variable_is_always_caught(
+    names: list[str], data: some.DataObject, filler: str, damage: str, in_two: bool
+) -> None:
+    """In one text or in one of two, whatever stands in its place; so no call is ever paid for such a candidate."""
     before = filler.join("{" + name + "}" for name in names) + " ask"
     lost = data.draw(some.sampled_from(names))
-    after = before.replace("{" + lost + "}", lost)
+    after = before.replace("{" + lost + "}", damage.format(lost, lost.upper() + "_"))
+    other = {"user": "and {" + lost + "}"} if in_two else {}
 
-    found = constraints(original={"prompt": before}, fixed=[]).objection({"prompt": after})
+    found = constraints(original={"prompt": before, **other}, fixed=[]).objection({"prompt": after, **other})
 
     assert found is not None
     assert Code.INVALID_TEMPLATE == found.code
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    some.lists(some.text(alphabet="abcdefghij klmno", min_size=30, max_size=80), min_size=1, max_size=5),
+    some.data(),
+    some.sampled_from((str.upper, str.lower, str.title, lambda text: text.replace(" ", "  "))),
+)
+def test_any_span_of_a_hidden_answer_is_found_wherever_it_stands(
+    answers: list[str], data: some.DataObject, written: Callable[[str], str]
+) -> None:
+    """Twenty letters of it, however they are written, in the midst of other words."""
+    hidden = [Row(n, n, f"h{n}", {}, "in", answer) for n, answer in enumerate(answers)]
+    folded_answer = " ".join(data.draw(some.sampled_from(answers)).split())
+    assume(len(folded_answer) >= SPAN)
+    start = data.draw(some.integers(0, len(folded_answer) - SPAN))
+    span = folded_answer[start : start + SPAN]
+    assume(span == span.strip())
+
+    assert LeakScan(hidden, []).finds(f"Judge it. {written(span)}. Be brief.")
 
 
 def test_a_span_of_a_held_out_answer_is_a_leak_and_is_not_quoted() -> None:

@@ -33,6 +33,7 @@ from overmind_executors.inference.parameters import InferenceParameters, ModelTa
 from overmind_executors.inference.source import survey
 from overmind_executors.parameters import check
 from overmind_executors.rows.engine import in_threads
+from overmind_executors.rows.replays import is_replay
 from overmind_executors.rows.rows import Row
 from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
@@ -188,7 +189,12 @@ def _rows(task: BacktestingParameters, context: Context) -> list[Row]:
     for prompt in [task.prompt_of(name) for name in task.asked if name in task.settings] or [task.prompt]:
         target = ModelTarget(model="any", **dict(prompt))
         survey(source, InferenceParameters(format=task.format, target=target), context.stop)
-    rows = [row for row in source.rows() if isinstance(row, Row)]
+    read = [row for row in source.rows() if isinstance(row, Row)]
+    rows = [row for row in read if not is_replay(row)]
+    if not rows:
+        raise InvalidParameters(Problem("input", "every row is one that a job had made: its operation says so"))
+    if len(rows) < len(read):
+        context.log.info("rows.left_out", replays=len(read) - len(rows))
 
     def draw(row: Row) -> bytes:
         return hashlib.sha256(f"{task.seed}\n{row.id}".encode()).digest()

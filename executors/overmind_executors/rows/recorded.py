@@ -6,7 +6,8 @@ What other tools have recorded, as rows: spans in OTLP's JSON form, and logs of 
 | OTLP, an object or one a line (`{"resourceSpans": …}`) | each span that has an output |
 | an Inspect log, as JSON or as `.eval`, a zip archive | each sample, or each epoch of it |
 
-A span's input and output are found by the names of GenAI, OpenInference and OpenLLMetry.
+A span's input and output are found by the names of GenAI, OpenInference and OpenLLMetry. What it was for
+(`operation`) and what it was scored (`feedback_score`) come along where it says so.
 
 Source:
     OpenTelemetry's OTLP/JSON mapping and GenAI conventions; OpenInference; Inspect's `EvalLog`.
@@ -14,6 +15,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -28,6 +30,9 @@ _RATIO_FROM_BYTES: Final = 16 << 20
 _INPUTS: Final = ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.prompt.0.content", "input.value")
 _OUTPUTS: Final = (*("gen_ai.output.messages", "gen_ai.completion", "gen_ai.completion.0.content", "output.value"),)
 _MODELS: Final = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+_OPERATIONS: Final = ("operation", "overmind.operation")
+_SCORES: Final = ("feedback_score.correctness", "overmind.feedback_score.correctness")
+_REASONS: Final = ("feedback_score.correctness_reason", "overmind.feedback_score.correctness_reason")
 _VALUES: Final = ("stringValue", "intValue", "doubleValue", "boolValue")
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 
@@ -54,12 +59,29 @@ def _row_of_span(span: Mapping[str, Any]) -> Row | None:
         "id": span.get("spanId"),
         "input": _text_of(_first(found, _INPUTS)),
         "model": _first(found, _MODELS),
+        "operation": _first(found, _OPERATIONS),
+        "feedback_score": _feedback(found),
     }
     row |= {"error": "the span failed"} if output is None else {"output": _text_of(output)}
     began, ended = (_whole(span.get(name)) for name in ("startTimeUnixNano", "endTimeUnixNano"))
     if began is not None and ended is not None:
         row["latency_ms"] = round((ended - began) / 1e6, 3)
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _feedback(found: Mapping[Any, Any]) -> Row | None:
+    score, reason = _number(_first(found, _SCORES)), _first(found, _REASONS)
+    told = {"correctness": score, "correctness_reason": reason}
+    return None if score is None else {name: value for name, value in told.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    """Exporters write numbers as text, too."""
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _value(given: Any) -> Any:

@@ -19,22 +19,28 @@ class Feedback:
     Reads rows, and counts.
 
     Attributes:
-        labelled, customers, judged: ids of rows whose label, customer's word, or score's reason was shown.
+        labelled, customers, judged, recorded, failed: ids of rows whose label, customer's word, score's reason,
+            score of an earlier answer, or bad answer was shown.
     """
 
     task: PromptTuningParameters
     labelled: set[str] = field(default_factory=set)
     customers: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
 
-    def lines(self, row: Row, said: Sequence[str]) -> list[str]:
+    def lines(self, row: Row, said: Sequence[str], *, is_bad: bool) -> list[str]:
         """
         What is to be shown of *row*; counted as shown.
 
         Args:
             said: of the output, by evaluators and judges.
+            is_bad: whether that output is worth less than the most.
         """
         found = list(said)
+        if is_bad:
+            self.failed.add(row.id)
         if said:
             self.judged.add(row.id)
         if self.task.use_labels and (labels := list(_told(row, self.task.feedback.labels))):
@@ -43,6 +49,9 @@ class Feedback:
         if self.task.use_customer_feedback and (words := list(_told(row, self.task.feedback.customer_feedback))):
             self.customers.add(row.id)
             found += [f"a customer says: {word}" for word in words]
+        if self.task.use_recorded_scores and (scores := list(_scores(row, self.task.feedback.recorded_scores))):
+            self.recorded.add(row.id)
+            found += [f"an earlier answer was scored {score}" for score in scores]
         return found
 
     def counts(self) -> dict[str, int]:
@@ -51,7 +60,19 @@ class Feedback:
             "human_labels_count": len(self.labelled),
             "customer_feedback_count": len(self.customers),
             "judge_scored_count": len(self.judged),
+            "recorded_scores_count": len(self.recorded),
+            "failures_count": len(self.failed),
         }
+
+
+def _scores(row: Row, fields: Sequence[str]) -> Iterator[str]:
+    for name in fields:
+        value: Any = row.source.get(name)
+        score = value.get("correctness") if isinstance(value, dict) else value
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            continue
+        reason = value.get("correctness_reason") if isinstance(value, dict) else None
+        yield f"{score:.2f} of 1" + (f": {as_text(reason)[:_MOST_LETTERS]}" if reason else "")
 
 
 def _told(row: Row, fields: Sequence[str]) -> Iterator[str]:

@@ -38,11 +38,16 @@ class FeedbackFields(Parameters):
     Attributes:
         labels: fields with a person's verdict, in any words.
         customer_feedback: fields with what a customer said.
+        recorded_scores: fields with what a judge made of it: a number of 0 to 1, or `{"correctness",
+            "correctness_reason"}`.
     """
 
     labels: Annotated[list[FieldName], Field(max_length=20)] = Field(default_factory=lambda: ["human_label"])
     customer_feedback: Annotated[list[FieldName], Field(max_length=20)] = Field(
         default_factory=lambda: ["customer_feedback"]
+    )
+    recorded_scores: Annotated[list[FieldName], Field(max_length=20)] = Field(
+        default_factory=lambda: ["feedback_score"]
     )
 
 
@@ -100,6 +105,7 @@ class PromptTuningParameters(RowPlace):
     use_best_practices: bool = True
     use_labels: bool = True
     use_customer_feedback: bool = True
+    use_recorded_scores: bool = True
     run_test_after_optimization: bool = True
     feedback: FeedbackFields = Field(default_factory=FeedbackFields)
     prompt_template_version_id: str | None = None

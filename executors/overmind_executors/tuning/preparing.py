@@ -10,6 +10,7 @@ from overmind_executors import strict_json
 from overmind_executors.contract import Context, InvalidParameters, Problem
 from overmind_executors.inference.parameters import InferenceParameters, ModelTarget
 from overmind_executors.inference.source import survey
+from overmind_executors.rows.replays import is_replay
 from overmind_executors.rows.rows import Row
 from overmind_executors.rows.source import RowPlace, find_rows
 from overmind_executors.scoring.evaluator import NotInstalled
@@ -49,7 +50,13 @@ def prepare_evaluators(task: PromptTuningParameters) -> None:
 
 
 def rows_of(task: PromptTuningParameters, context: Context) -> list[Row]:
-    """All rows that can be read; raises as `survey` does."""
+    """
+    All rows that can be read and asked about, but those of recorded traffic that a job had made.
+
+    Raises:
+        InvalidParameters: as `survey` does; and when nothing says what an output is worth.
+        WorkStopped: as `survey` does.
+    """
     target = target_with(task.target.model_copy(update={"model": "none"}), task.prompt, texts_of(task.prompt))
     place = task.model_dump(include=set(RowPlace.model_fields))
     wanted = InferenceParameters(**place, target=ModelTarget.model_validate(target.model_dump()))
@@ -60,7 +67,15 @@ def rows_of(task: PromptTuningParameters, context: Context) -> list[Row]:
         raise InvalidParameters(
             *(replace(one, field=_FIELDS.get(one.field, one.field)) for one in error.problems)
         ) from None
-    return [row for row in source.rows() if isinstance(row, Row) and row.input is not None]
+    read = [row for row in source.rows() if isinstance(row, Row) and row.input is not None]
+    rows = [row for row in read if not is_replay(row)]
+    is_scored = task.evaluators or task.judge or any(row.expected is not None for row in rows)
+    if rows and not is_scored:
+        message = "nothing to score with: no row has an expected_output, and there is no evaluator and no judge"
+        raise InvalidParameters(Problem("evaluators", message))
+    if len(rows) < len(read):
+        context.log.info("rows.left_out", replays=len(read) - len(rows))
+    return rows
 
 
 def parts_of(task: PromptTuningParameters, rows: Sequence[Row]) -> Split:

@@ -126,7 +126,7 @@ class ModelProposer:
             f"answer: {_short(trial.output)}",
             *([f"hoped for: {_short(row.expected)}"] if row.expected is not None else []),
             f"score: {'none' if trial.value is None else f'{trial.value:.2f}'} of 1",
-            *self.feedback.lines(row, trial.said),
+            *self.feedback.lines(row, trial.said, is_bad=trial.value is None or trial.value < 1),
         ]
         return "\n".join(lines)
 
