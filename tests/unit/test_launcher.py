@@ -25,7 +25,7 @@ from agent_parts import a_claim, a_file
 from nurseries import opened
 from overmind_agent import tracing, wire
 from overmind_agent.children import processes
-from overmind_agent.children.launcher import ProcessLauncher
+from overmind_agent.children.launcher import LOST_GRACE_S, ProcessLauncher
 from overmind_agent.children.nursery import Nursery
 from overmind_agent.children.order import SAFE_PATH, ChildSettings
 from overmind_agent.children.result import has_ended, read_result
@@ -33,6 +33,7 @@ from overmind_agent.children.watch import EventReader
 from overmind_agent.clock import SystemClock
 from overmind_agent.errors import ExecutorError, InvalidInput, JobError, Stopped
 from overmind_agent.files.workspace import DiskWorkspaces
+from overmind_agent.held_jobs import MARGIN_S
 from overmind_agent.jobs import Progress, Result, StopReason
 from overmind_agent.ports import Workspace
 from overmind_executors.contract import ModelEndpoint
@@ -589,6 +590,18 @@ def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host, deed: s
         host.run(deed)
 
     assert StopReason.USER_REQUEST is caught.value.reason
+
+
+def test_work_whose_lease_is_lost_is_gone_before_the_lease_ends_whatever_its_grace(host: Host) -> None:
+    """It is asked ten seconds before that, and a test that waited for its grace would not end."""
+    host.set(grace_s=3600.0)
+    host.stopping(StopReason.LEASE_LOST)
+
+    with pytest.raises(Stopped):
+        host.run("ignore")
+
+    assert [] == [pid for pid in processes_of(host.workspace.folder) if is_alive(pid)]
+    assert LOST_GRACE_S <= MARGIN_S - 5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -31,6 +32,8 @@ from overmind_executors.process.host_faults import NO_ROOM, reason_of
 
 # How often a wish to stop, the time and the log are looked at; the child's end and its events come by themselves.
 TICK_S: Final = 0.1
+# Work whose lease is lost has to be gone before the lease ends, and nobody wants what it would still save.
+LOST_GRACE_S: Final = 1.0
 
 
 class ProcessLauncher:
@@ -163,7 +166,8 @@ class ProcessLauncher:
                 reason = stop_reason()
                 if reason is not None:
                     processes.interrupt(child)
-                    kill_at_s = now_s + self._settings.grace_s
+                    is_lost = reason is StopReason.LEASE_LOST
+                    kill_at_s = now_s + min(self._settings.grace_s, LOST_GRACE_S if is_lost else math.inf)
             if kill_at_s is not None and now_s >= kill_at_s:
                 break
         return reason
