@@ -7,8 +7,9 @@ posted is not posted again, work that has ended is not done again, a file that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -31,6 +32,7 @@ from overmind_agent.errors import (
 from overmind_agent.files.lanes import Lanes
 from overmind_agent.files.partial import MOST_BYTES, partial_files
 from overmind_agent.files.result import apart
+from overmind_agent.files.together import together
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.host.size_limits import SizeLimits
 from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
@@ -210,9 +212,31 @@ class _Run:
     def _upload(self, result: Result) -> None:
         stored = self._room.journal.uploaded(self._claim)
         waiting = [file for file in result.files if stored.get(file.name) != file.sha256]
+        gone = self._upload_together(waiting)
+        waiting = [file for file in waiting if file not in gone]
         first = len(result.files) - len(waiting) + 1
         for number, file in enumerate(self._room.lanes.each(waiting, self._upload_one), start=first):
             self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
+
+    def _upload_together(self, waiting: Sequence[ResultFile]) -> Set[ResultFile]:
+        """Those of *waiting* that went in company. If a call is refused, the rest go alone, and say why not."""
+        gone: set[ResultFile] = set()
+        plane = self._room.control_plane
+        for files in together(waiting):
+            time = UploadTime(self._room.limits, sum(file.size_bytes for file in files), self._room.clock)
+            try:
+                ids = self._insist(partial(plane.upload_together, self._claim, files), is_over=time.is_over)
+            except AuthError:
+                raise
+            except (RejectedError, TransientError, ProtocolError, UploadError):
+                return gone
+            if ids is None:
+                return gone
+            for file, remote_id in zip(files, ids, strict=True):
+                self._note_upload(file, remote_id)
+            gone.update(files)
+            self._on_progress(Progress(len(gone), len(waiting), "upload"))
+        return gone
 
     def _upload_one(self, plane: ControlPlane, file: ResultFile) -> None:
         try:
@@ -222,6 +246,9 @@ class _Run:
                 raise
             self._log.warning("job.file_left", file=file.name, reason=error.reason, error=str(error))
             return
+        self._note_upload(file, remote_id)
+
+    def _note_upload(self, file: ResultFile, remote_id: str) -> None:
         self._room.journal.note_upload(self._claim, file, remote_id)
         self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
 

@@ -113,6 +113,13 @@ class ControlPlane(Protocol):
     def upload(self, claim: Claim, file: ResultFile) -> str:
         """Store *file* as a result of the job; returns its id. The same file twice is stored once."""
 
+    def upload_together(self, claim: Claim, files: Sequence[ResultFile]) -> Sequence[str] | None:
+        """
+        As `upload` for each of *files*, small ones, in one call: all of them or none; returns their ids.
+
+        None where there is no such call; then nothing was stored.
+        """
+
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """
         Append to the job's log, also after the job's end, as long as nobody else has it.

@@ -98,7 +98,7 @@ def test_a_wrong_query_names_itself(submitter: Api, path: str, loc: list[str] | 
 
 
 def test_a_body_over_the_limit_is_413(agent: Api) -> None:
-    answer = agent.call("POST", "/api/v2/agents", b" " * (1 << 20) + b"{}")
+    answer = agent.call("POST", "/api/v2/agents", b" " * (4 << 20) + b"{}")
 
     assert 413 == answer.status_code
     assert ["detail"] == list(answer.json())

@@ -106,6 +106,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "signing.keys": frozenset(),
     "signing.jws": JSON | _names("signing.keys"),
     "signing.policy": VALUES | _names("signing.claims", "signing.jws", "signing.keys"),
+    "files.together": VALUES,
     "files.partial": VALUES | _names("files.plain"),
     "host.wall_clock": VALUES,
     "host.state_folder": VALUES,
@@ -120,7 +121,13 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | FAULTS
     | REDACTION
     | _names(
-        "files.lanes", "files.partial", "files.result", "host.size_limits", "host.time_limits", "signing.policy"
+        "files.lanes",
+        "files.partial",
+        "files.result",
+        "files.together",
+        "host.size_limits",
+        "host.time_limits",
+        "signing.policy",
     ),
     "logs.pieces": REDACTION,
     # the threads around them

@@ -339,6 +339,9 @@ class LabControlPlane:
         """See ControlPlane. Keeps the file on this host."""
         return self._shared.results.keep(claim.job.id, file)
 
+    def upload_together(self, _claim: Claim, _files: Sequence[ResultFile]) -> None:
+        """See ControlPlane."""
+
     # ------------------------------------------------------------------------------------- records
 
     def _read(self, verb: Verb, job_id: str) -> LabJob:

@@ -529,6 +529,10 @@ class HttpControlPlane:
         """See ControlPlane."""
         return self._uploads.upload(claim, file)
 
+    def upload_together(self, claim: Claim, files: Sequence[ResultFile]) -> Sequence[str] | None:
+        """See ControlPlane."""
+        return self._uploads.upload_together(claim, files)
+
 
 def beat_s(wait_s: float) -> float:
     """

@@ -8,13 +8,13 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from overmind_agent import wire
-from overmind_agent.errors import ClaimLost, TransientError, UploadError
+from overmind_agent.errors import ClaimLost, ProtocolError, TransientError, UploadError
 from overmind_agent.files.result import open_result
 from overmind_agent.jobs import Claim, ResultFile
 from overmind_agent.over_http.blob_store import COPY_BYTES_PER_S, BlobStore
@@ -26,6 +26,7 @@ DAMAGED_TRIES: Final = 3
 
 READ_MODEL: Final = Verb("read_model", 30, max_bytes=8 * MIB)
 ARTIFACT: Final = Verb("artifact", 30, is_on_job=True)
+ARTIFACTS: Final = Verb("artifacts", 60, is_on_job=True)
 
 
 class ForgetfulLedger:
@@ -70,9 +71,55 @@ class Uploads:
             ControlPlaneError: it did not go this time, or the job is not ours any more.
             UploadError: it will never go.
         """
+        model_id = _model_of(claim)
+        key, revision = self._told(claim, file)
+        if (
+            not self._has("fence")
+            and (made := self._artifact_of(model_id, revision["content_token"]["sha"])) is not None
+        ):
+            return made  # the answer to an earlier try was lost, and without a key it would be a second one
+        headers = {"Prefer": "return=minimal"}
+        if self._has("fence"):
+            headers |= {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key}
+        path = f"/api/v2/models/{segment(model_id)}/artifacts"
+        wait_s = file.size_bytes / COPY_BYTES_PER_S
+        try:
+            answer = self._calls.call(ARTIFACT, "POST", path, body=revision, headers=headers, extra_s=wait_s)
+        except ClaimLost as error:
+            if error.http_status != 422:
+                raise
+            # The server has read the bytes, and they are not those that we sent: it threw them away.
+            self._damaged[key] += 1
+            if self._damaged[key] >= DAMAGED_TRIES:
+                raise UploadError(f"{file.name!r} arrives damaged: {error}", reason="upload_corrupt") from error
+            raise TransientError(f"upload: {error}", verb=ARTIFACT.name, http_status=422) from error
+        return wire.parse(wire.Made, answer.body).id
+
+    def upload_together(self, claim: Claim, files: Sequence[ResultFile]) -> Sequence[str] | None:
+        """
+        Store *files*, small ones, in one call; returns the artifacts' ids, None where the server has no such call.
+
+        Raises:
+            ControlPlaneError, UploadError: none of them went; as for `upload`.
+        """
+        if not all(map(self._has, ("several_files", "inline_files", "fence"))):
+            return None
+        told = [{**revision, "key": key} for key, revision in (self._told(claim, file) for file in files)]
+        answer = self._calls.call(
+            ARTIFACTS,
+            "POST",
+            f"/api/v2/models/{segment(_model_of(claim))}/artifacts/together",
+            body={"artifacts": told},
+            headers={"Overmind-Attempt": str(claim.attempt)},
+        )
+        made = wire.parse(wire.MadeArtifacts, answer.body).ids
+        if len(made) != len(files):
+            raise ProtocolError(f"{len(made)} answers to {len(files)} files")
+        return made
+
+    def _told(self, claim: Claim, file: ResultFile) -> tuple[str, dict[str, Any]]:
+        """The key of *file*, and the revision that names it; its bytes are in that, or have been sent."""
         job = claim.job
-        if job.model_id is None:
-            raise UploadError("the control plane gave the job no model to attach result files to")
         # All of it follows from the file, so that a repeated upload is the same one to the server, also after a
         # restart: a body that differs under the same key is refused.
         key = hashlib.sha256(f"{job.id}/{claim.attempt}/{file.name}/{file.sha256}".encode()).hexdigest()
@@ -93,7 +140,7 @@ class Uploads:
         def named(part: str, **facts: Any) -> dict[str, Any]:
             return {"id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}")), "created": created, **facts}
 
-        revision = named(
+        return key, named(
             "revision",
             content_token=named("content", sha=content_sha, salt=salt),
             properties_token=named("properties", sha=properties_sha, salt=salt),
@@ -104,24 +151,6 @@ class Uploads:
             sources=[{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
             **({"blobs": blobs} if blobs else {}),
         )
-        if not self._has("fence") and (made := self._artifact_of(job.model_id, content_sha)) is not None:
-            return made  # the answer to an earlier try was lost, and without a key it would be a second one
-        headers = {"Prefer": "return=minimal"}
-        if self._has("fence"):
-            headers |= {"Overmind-Attempt": str(claim.attempt), "Idempotency-Key": key}
-        path = f"/api/v2/models/{segment(job.model_id)}/artifacts"
-        wait_s = file.size_bytes / COPY_BYTES_PER_S
-        try:
-            answer = self._calls.call(ARTIFACT, "POST", path, body=revision, headers=headers, extra_s=wait_s)
-        except ClaimLost as error:
-            if error.http_status != 422:
-                raise
-            # The server has read the bytes, and they are not those that we sent: it threw them away.
-            self._damaged[key] += 1
-            if self._damaged[key] >= DAMAGED_TRIES:
-                raise UploadError(f"{file.name!r} arrives damaged: {error}", reason="upload_corrupt") from error
-            raise TransientError(f"upload: {error}", verb=ARTIFACT.name, http_status=422) from error
-        return wire.parse(wire.Made, answer.body).id
 
     def _artifact_of(self, model_id: str, content_sha: str) -> str | None:
         """The model's artifact with that content, None when there is none."""
@@ -130,6 +159,12 @@ class Uploads:
             if artifact.file.revisions[-1].content_token.sha == content_sha:
                 return artifact.id
         return None
+
+
+def _model_of(claim: Claim) -> str:
+    if claim.job.model_id is None:
+        raise UploadError("the control plane gave the job no model to attach result files to")
+    return claim.job.model_id
 
 
 def _base64(content: bytes) -> str:

@@ -146,6 +146,20 @@ class FakeControlPlane:
             self.server.must_take_file("upload", claim).files[file.name, file.sha256] = content
             return str(uuid.uuid5(uuid.UUID(claim.job.id), f"{file.name}/{file.sha256}"))
 
+    def upload_together(self, claim: Claim, files: Sequence[ResultFile]) -> Sequence[str] | None:
+        """See ControlPlane."""
+        if not self.server.takes_several:
+            return None
+        with self.server.call("upload_together"):
+            stored = self.server.find("upload_together", claim.job.id).files
+            before = dict(stored)
+            try:
+                return [self.upload(claim, file) for file in files]
+            except Exception:
+                stored.clear()
+                stored.update(before)
+                raise
+
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """See ControlPlane."""
         with self.server.call("append_log"):

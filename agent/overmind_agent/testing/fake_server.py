@@ -80,6 +80,7 @@ class FakeServer:
         calls: the verb of every call that was made, in order, those that were made to fail included.
         beats: every heartbeat that was taken in.
         hears_several: whether it takes several reports in one exchange.
+        takes_several: whether it takes several result files in one call.
         drain, is_replaced: what heartbeats say of it.
         left: the agents that have said that they take no more jobs.
         away_until_s: on its clock; before that nobody answers.
@@ -93,6 +94,7 @@ class FakeServer:
         self.calls: list[str] = []
         self.beats: list[Beat] = []
         self.hears_several = True
+        self.takes_several = True
         self.drain = False
         self.is_replaced = False
         self.left: list[str] = []

@@ -18,17 +18,20 @@ from overmind_agent.wire.agents import (
     NewAgent,
     Registration,
 )
-from overmind_agent.wire.artifacts import Artifact, Made, Model, ModelFile
+from overmind_agent.wire.artifacts import Artifact, Made, MadeArtifacts, Model, ModelFile
 from overmind_agent.wire.basis import Asked, Id, Label, Name, Salt, Sha, Sha256, Wire
 from overmind_agent.wire.files import (
     INLINE_BYTES,
+    MOST_ARTIFACTS,
     ArchiveEntry,
     ArrivedPart,
     File,
     FileRevision,
     FileToken,
+    KeyedArtifact,
     MultipartUpload,
     NewArtifact,
+    NewArtifacts,
     RevisionLink,
     TemporaryUrl,
 )

@@ -75,4 +75,5 @@ EXTENSIONS: Final = (
     "not_accepting",
     "ends",
     "signatures",
+    "several_files",
 )

@@ -10,6 +10,12 @@ from overmind_agent.wire.files import ArchiveEntry, File
 from overmind_agent.wire.jobs import Job
 
 
+class MadeArtifacts(Wire):
+    """Ours: the ids of several artifacts, in the order in which they were told."""
+
+    ids: list[Id]
+
+
 class Model(Wire):
     """Seed 003's model: an input file, its artifacts, and the jobs on it."""
 

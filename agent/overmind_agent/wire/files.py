@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from overmind_agent.wire.basis import Id, Label, Name, Salt, Sha, Wire
+from overmind_agent.wire.basis import Asked, Id, Label, Name, Salt, Sha, Wire
 
 
 class FileToken(Wire):
@@ -78,6 +78,22 @@ class NewArtifact(FileRevision):
     """
 
     blobs: Annotated[dict[Sha, str], Field(max_length=2)] | None = None
+
+
+MOST_ARTIFACTS: Final = 100
+"""How many small result files may come in one call."""
+
+
+class KeyedArtifact(NewArtifact):
+    """Ours: one of several artifacts, with the key that alone would stand in its header."""
+
+    key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+
+
+class NewArtifacts(Asked):
+    """Ours: the body of `POST /models/{id}/artifacts/together`."""
+
+    artifacts: Annotated[list[KeyedArtifact], Field(min_length=1, max_length=MOST_ARTIFACTS)]
 
 
 class File(Wire):

@@ -13,7 +13,8 @@ from overmind_agent import wire
 from overmind_agent.errors import ProtocolError
 from overmind_controlplane.refusals import TooLarge, not_valid, wrong
 
-MAX_JSON_BYTES: Final = 1 << 20
+# A hundred small result files, or the names and digests of ten thousand.
+MAX_JSON_BYTES: Final = 4 << 20
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
@@ -125,23 +126,73 @@ def create_artifact(
     prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A file that a job made: its sources name the job's revision. The fence, the key and `blobs` are ours."""
-    is_terse = prefer == MINIMAL
+    new = _taken_in(plane, caller, model_id, body, key)
+    with plane.database.write() as session:
+        model = files.get_model(session, new.caller, model_id)
+        made = _make(session, plane, model, new, attempt)
+        idempotency.settle(session)
+        if prefer == MINIMAL:
+            return answer(wire.Made(id=made))
+        return _one_artifact(session, files.get_artifact(session, new.caller, made))
+
+
+@router.post(
+    "/models/{model_id}/artifacts/together",
+    response_model=wire.MadeArtifacts,
+    openapi_extra=takes(wire.NewArtifacts),
+)
+def create_artifacts(
+    model_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.NewArtifacts, Depends(json_body(wire.NewArtifacts))],
+    attempt: Fence = None,
+) -> Response:
+    """Several files that a job made, all of them or none. Ours."""
+    new = [_taken_in(plane, caller, model_id, one, one.key) for one in body.artifacts]
+    with plane.database.write() as session:
+        model = files.get_model(session, new[0].caller, model_id)
+        made = [_make(session, plane, model, one, attempt) for one in new]
+        idempotency.settle(session)
+        return answer(wire.MadeArtifacts(ids=made))
+
+
+@dataclass(frozen=True)
+class _New:
+    """
+    An artifact whose blobs are here.
+
+    Attributes:
+        caller: in the project of its model.
+        asked: the digest of what was asked, for *key*.
+    """
+
+    caller: Caller
+    revision: files.NewRevision
+    key: str | None
+    asked: str
+
+
+def _taken_in(plane: Plane, caller: Caller, model_id: str, body: wire.NewArtifact, key: str | None) -> _New:
     caller = _where(plane, caller, body, model_id=model_id)
     _store_inline(plane, caller, body)
     revision = files.check(plane.blobs, caller.project_id, body)
-    scope = f"{caller.project_id}:{caller.token_id}:artifact"
     asked = idempotency.digest(model_id, body.model_dump(mode="json", include={"name", "content_token", "sources"}))
-    with plane.database.write() as session:
-        model = files.get_model(session, caller, model_id)
-        if key is not None and (granted := idempotency.find(session, scope, key, asked)):
-            return _one_artifact(session, files.get_artifact(session, caller, granted.made), is_terse=is_terse)
-        for job in _source_jobs(session, caller, revision):
-            plane.board.may_add_file(job, attempt)
-        made = files.add_artifact(session, caller, model, revision)
-        if key is not None:
-            idempotency.keep(session, scope, key, asked, made=made.id)
-            idempotency.settle(session)
-        return _one_artifact(session, made, is_terse=is_terse)
+    return _New(caller, revision, key, asked)
+
+
+def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int | None) -> str:
+    """The id of the new artifact, or of the one that was made under its key."""
+    caller = new.caller
+    scope = f"{caller.project_id}:{caller.token_id}:artifact"
+    if new.key is not None and (granted := idempotency.find(session, scope, new.key, new.asked)):
+        return files.get_artifact(session, caller, granted.made).id
+    for job in _source_jobs(session, caller, new.revision):
+        plane.board.may_add_file(job, attempt)
+    made = files.add_artifact(session, caller, model, new.revision)
+    if new.key is not None:
+        idempotency.keep(session, scope, new.key, new.asked, made=made.id)
+    return made.id
 
 
 def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
@@ -241,9 +292,7 @@ def _artifact_page(session: Session, rows: Select[Artifact], page: int, size: in
     return answer_page(list(show_artifacts(session, found)), total, page, size)
 
 
-def _one_artifact(session: Session, artifact: Artifact, *, is_terse: bool = False) -> Response:
-    if is_terse:
-        return answer(wire.Made(id=artifact.id))
+def _one_artifact(session: Session, artifact: Artifact) -> Response:
     return answer(show_artifacts(session, [artifact])[0])
 
 
