@@ -405,6 +405,13 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], field: str) ->
         PromptTuningExecutor().validate(job(**changes))
 
 
+@pytest.mark.parametrize("field", ["num_iterations", "candidates_per_iteration"])
+@pytest.mark.parametrize("count", [0, -1, 10_000, 2**63 - 1, True, "5", 1.5, float("nan")])
+def test_counts_that_have_no_end_are_refused(field: str, count: object) -> None:
+    with pytest.raises(InvalidParameters, match=field):
+        PromptTuningExecutor().validate(job(**{field: count}))
+
+
 def test_a_variable_that_no_row_has_is_named_before_any_call(make_context: Make, zoo: Zoo) -> None:
     messages = [{"role": "system", "content": "Be right."}, {"role": "user", "content": "{inptu}"}]
 

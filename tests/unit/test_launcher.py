@@ -583,7 +583,7 @@ def test_work_that_closes_its_output_or_leaves_it_open_elsewhere_ends_when_it_en
 @pytest.mark.parametrize("deed", ["ignore", "freeze"])
 def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host, deed: str) -> None:
     """Nor does what has stopped itself."""
-    host.set(grace_s=0.3)
+    host.set(grace_s=0.8)
     host.stopping(StopReason.USER_REQUEST)
 
     with pytest.raises(Stopped) as caught:
