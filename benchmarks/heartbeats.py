@@ -27,7 +27,8 @@ sys.path[:0] = [str(TESTS), str(TESTS / "acceptance")]
 from host import Host, Submitter, wait_until  # noqa: E402
 from plane_files import make_jobs  # noqa: E402
 
-from overmind_agent.testing.fault_proxy import FaultProxy, Request  # noqa: E402
+from overmind_agent.testing.fault_proxy import FaultProxy  # noqa: E402
+from overmind_agent.testing.faults import Request  # noqa: E402
 from server import ControlPlaneProcess, start_control_plane  # noqa: E402
 
 INTERVAL_S: Final = 2.5

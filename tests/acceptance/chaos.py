@@ -27,7 +27,8 @@ from host import Agent, Host
 from plane_files import make_jobs
 
 from overmind_agent.testing import history, invariants
-from overmind_agent.testing.fault_proxy import FAULTS, FaultProxy, Plan, Seeded
+from overmind_agent.testing.fault_proxy import FaultProxy, Plan, Seeded
+from overmind_agent.testing.faults import FAULTS
 from server import ControlPlaneProcess
 
 PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"

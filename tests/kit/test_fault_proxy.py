@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from overmind_agent.testing.fault_proxy import FAULTS, FaultProxy, Request, Scripted, Seeded
+from overmind_agent.testing.fault_proxy import FaultProxy, Scripted, Seeded
+from overmind_agent.testing.faults import FAULTS, Request
 
 BODY = json.dumps({"text": "a body of some length"}).encode()
 
