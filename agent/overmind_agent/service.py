@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -202,32 +202,14 @@ class Service:
                 apply=lambda settings: self._apply(settings, supervisor, offer_plane),
                 log=self._log,
             )
-            supervisor = Supervisor(
-                signals=signals,
-                held_jobs=us.held_jobs,
-                drain=self._drain,
-                while_draining=lambda: self._crew.stop_polling(),
-                drain_s=us.settings.agent.drain_s,
-                pulses=us.pulses,
-                on_reload=reload.in_its_own_thread,
-                on_tick=lambda: self._on_tick(wall_clock, duties),
-                notifier=notifier,
-                clock=us.clock,
-                log=self._log,
-            )
+            supervisor = self._supervisor(signals, notifier, reload, lambda: self._on_tick(wall_clock, duties))
             threading.excepthook = lambda args: supervisor.fail(args.exc_value or SystemExit(args.exc_type))
             self._crew = Crew(us, self._state, self._planes, self._membership, self._telemetry, supervisor)
             self._tell_what_is_in_the_way()
             at_end.enter_context(closing(self._control(supervisor, reload)))
             supervisor.watch([threading.Thread(target=self._membership.return_to, args=[first_plane, reach_s])])
             notifier.tell(READY="1", STATUS="0 jobs")
-            duties.start(
-                Duty("sweep", SWEEP_EVERY_S, self._sweep),
-                Duty("prune", PRUNE_EVERY_S, self._state.journal.prune),
-                Duty("disk", TEND_EVERY_S, self._state.tend_disk),
-                Duty("alive", TEND_EVERY_S, self._state.note_alive),
-                Duty("telemetry", TEND_EVERY_S, self._telemetry.write),
-            )
+            duties.start(*self._duties())
             at_end.callback(duties.stop)
             at_end.callback(self._membership.leave, first_plane)
             for thread in self._crew.messengers(supervisor.fail if math.isfinite(reach_s) else self._on_refused):
@@ -237,6 +219,33 @@ class Service:
             yield supervisor
             notifier.tell(STOPPING="1")
             self._log.info("agent.stopped")
+
+    def _supervisor(
+        self, signals: Signals, notifier: Notifier, reload: Reload, on_tick: Callable[[], None]
+    ) -> Supervisor:
+        us = self._standing
+        return Supervisor(
+            signals=signals,
+            held_jobs=us.held_jobs,
+            drain=self._drain,
+            while_draining=lambda: self._crew.stop_polling(),
+            drain_s=us.settings.agent.drain_s,
+            pulses=us.pulses,
+            on_reload=reload.in_its_own_thread,
+            on_tick=on_tick,
+            notifier=notifier,
+            clock=us.clock,
+            log=self._log,
+        )
+
+    def _duties(self) -> tuple[Duty, ...]:
+        return (
+            Duty("sweep", SWEEP_EVERY_S, self._sweep),
+            Duty("prune", PRUNE_EVERY_S, self._state.journal.prune),
+            Duty("disk", TEND_EVERY_S, self._state.tend_disk),
+            Duty("alive", TEND_EVERY_S, self._state.note_alive),
+            Duty("telemetry", TEND_EVERY_S, self._telemetry.write),
+        )
 
     def _make_planes(self, wall_clock: WallClock) -> Planes:
         us = self._standing
