@@ -143,6 +143,7 @@ class ResultFile:
 
     Attributes:
         is_required: whether the job fails when it cannot be uploaded.
+        is_model: whether it is to be a model file, too, where the control plane can do that.
     """
 
     name: str
@@ -150,6 +151,7 @@ class ResultFile:
     size_bytes: int
     sha256: str
     is_required: bool = True
+    is_model: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ LIVE: Final = frozenset(
         "functions.modules",
         "functions.commands",
         "functions.code_roots",
+        "functions.credentials",
         "functions.timeout_s",
         "functions.most_output_bytes",
         "hooks.before",

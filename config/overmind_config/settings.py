@@ -297,12 +297,14 @@ class Functions(Section):
         modules: folders with a `module_manifest.json`, or folders of such.
         commands: programs that jobs may give rows to, by name: JSON in, JSON out; words, no shell.
         code_roots: folders whose Python agents jobs may give rows to.
+        credentials: files that functions get for their inputs of type `auth_info`, by the input's key.
         most_output_bytes: of all outputs together, and of any file that a function writes.
     """
 
     modules: Paths = ()
     commands: Mapping[ModelName, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     code_roots: Paths = ()
+    credentials: Mapping[ModelName, HostPath] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     most_output_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 

@@ -181,11 +181,13 @@ class Result:
         outcome: a JSON object of at most 64 KiB: the facts that a reader wants without opening a file.
         best_effort: those of *files* without which the job is complete as well, such as a trace: when one cannot be
             uploaded in half a minute, it is left. All others are required.
+        as_models: those of *files* that are to be model files of the control plane as well, for jobs to come.
     """
 
     files: tuple[str, ...]
     outcome: Mapping[str, Any] = field(default_factory=dict)
     best_effort: tuple[str, ...] = ()
+    as_models: tuple[str, ...] = ()
 
 
 class Executor(Protocol[TaskT]):

@@ -37,7 +37,7 @@ MANIFEST: Final[dict[str, Any]] = {
                 "run_command": "{entrypoint} {input_file} {output_file} {temp_dir}",
                 "function_schema": {
                     "inputs": {"model": {"type": "user_model"}, "do": {"type": "parameter"}},
-                    "outputs": [{"name": "result", "type": "file", "required": True}],
+                    "outputs": [{"name": "result", "type": "file", "required": True, "upload_as": "model"}],
                 },
             }
         ]
@@ -77,6 +77,13 @@ def test_a_function_that_the_published_client_asks_for_makes_an_artifact(
     files = submitter.files(job_id)
     assert {"count.json", "manifest.json"} == set(files)
     assert {"words": 4} == json.loads(files["count.json"])
+    models = submitter.call("GET", "/api/v2/models")["items"]
+    made = [
+        model["file"]["revisions"][-1] for model in models if "count.json" == model["file"]["revisions"][-1]["name"]
+    ]
+    assert [[("Job", job_id)]] == [
+        [(source["resource_type"], source["resource_id"]) for source in revision["sources"]] for revision in made
+    ]
 
 
 def test_a_cancel_leaves_nothing_of_a_function(

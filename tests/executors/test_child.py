@@ -69,7 +69,7 @@ def test_the_manifest_names_the_job_its_input_and_its_files(start_child: Start, 
     assert ["job_id", "attempt", "job_type", "executor_version", "input", "files"] == list(manifest)
     digest = hashlib.sha256(b'{"input": "a"}\n').hexdigest()
     assert {"name": "my rows.jsonl", "sha256": digest, "size_bytes": 15} == manifest["input"]
-    assert [file | {"is_required": True} for file in manifest["files"]] == result["files"][:-1]
+    assert [file | {"is_required": True, "is_model": False} for file in manifest["files"]] == result["files"][:-1]
 
 
 def test_a_spare_says_that_it_is_ready_and_goes_home_when_dismissed(start_child: Start) -> None:

@@ -178,6 +178,71 @@ def test_a_function_reads_its_model_and_its_parameters_and_makes_a_file(run: Any
     ] == made["argv"]
 
 
+# What needs a key, and makes a file that is a model again.
+ASKS: Final = """#!{python}
+import json, pathlib, stat, sys
+given = json.loads(pathlib.Path(sys.argv[1]).read_text())
+key = pathlib.Path(given["llm_key"]["value"])
+made = pathlib.Path(sys.argv[3]) / "made.json"
+mode = stat.S_IMODE(key.stat().st_mode)
+made.write_text(json.dumps({{"key": key.read_text(), "type": given["llm_key"]["type"], "mode": mode}}))
+pathlib.Path(sys.argv[2]).write_text(json.dumps([{{"name": "next", "type": "file", "path": str(made)}}]))
+"""
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Callable[..., Function]:
+    """`asking(credentials)`: a function that needs a key of the host's."""
+    schema = {
+        "inputs": {"llm_key": {"type": "auth_info"}},
+        "outputs": [{"name": "next", "type": "file", "required": True, "upload_as": "model"}],
+    }
+    command = "{entrypoint} {input_file} {output_file} {temp_dir}"
+    variant = {"entrypoint": "ask", "run_command": command, "function_schema": schema}
+    folder = tmp_path / "asking"
+    folder.mkdir()
+    manifest = {"module_version": "1.0.0", "functions": {"@acme:ask": [variant]}}
+    (folder / "module_manifest.json").write_text(json.dumps(manifest))
+    (folder / "ask").write_text(ASKS.format(python=sys.executable))
+    (folder / "ask").chmod(stat.S_IRWXU)
+
+    def make(**credentials: Path) -> Function:
+        (function,) = read_modules(
+            [folder], host_os="Debian", timeout_s=30, most_output_bytes=2000, credentials=credentials
+        )
+        return function
+
+    return make
+
+
+def test_a_function_gets_the_hosts_credential_and_leaves_no_copy(
+    asking: Callable[..., Function], make_context: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("sk-secret")
+    context = make_context()
+    executor = FunctionExecutor(asking(llm_key=tmp_path / "key", other=tmp_path / "absent"))
+
+    result = executor.run(executor.validate({}), context)
+
+    made = json.loads((context.output / "made.json").read_text())
+    assert {"key": "sk-secret", "type": "auth_info", "mode": 0o600} == made
+    assert (("made.json",), ("made.json",)) == (result.files, result.as_models)
+    folder = context.output.parent / "function"
+    assert [] == [path for path in (folder / "in").iterdir() if b"sk-secret" in path.read_bytes()]
+
+
+def test_without_a_credential_the_job_is_refused_before_anything_is_started(
+    asking: Callable[..., Function], make_context: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidParameters, match=r"function inputs \['llm_key'\] not provided"):
+        FunctionExecutor(asking()).validate({})
+
+    executor = FunctionExecutor(asking(llm_key=tmp_path / "absent"))
+    with pytest.raises(ExecutionFailed, match="the credential 'llm_key' of this host cannot be read") as caught:
+        executor.run(executor.validate({}), make_context())
+    assert "function_not_started" == caught.value.reason
+
+
 def test_a_folder_becomes_an_archive_without_the_links_in_it(run: Any) -> None:
     result, context = run({"do": "folder"})
 

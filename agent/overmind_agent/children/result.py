@@ -67,7 +67,8 @@ def _result_file(workspace: Workspace, line: Mapping[str, Any]) -> ResultFile:
     # A file that is gone or was changed is found by its digest when it is uploaded; a wrong size is found here.
     if path.exists() and path.lstat().st_size != size_bytes:
         raise ValueError("not the size of the file")
-    return ResultFile(name, path, size_bytes, sha256, is_required=line.get("is_required") is not False)
+    kinds = {"is_required": line.get("is_required") is not False, "is_model": line.get("is_model") is True}
+    return ResultFile(name, path, size_bytes, sha256, **kinds)
 
 
 def _outcome(found: Any) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def read_functions(settings: Settings) -> tuple[Function, ...]:
         host_os=host_os(),
         timeout_s=given.timeout_s,
         most_output_bytes=given.most_output_bytes,
+        credentials=given.credentials,
     )
 
 

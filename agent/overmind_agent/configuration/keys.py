@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Final
 
 from overmind_agent.signing.keys import UnusableKey, read_key
 from overmind_config.secret_files import RotatingSecret
 from overmind_config.settings import Settings
+
+_MOST_MASKED_BYTES: Final = 64 << 10
 
 
 class HostKeys:
@@ -46,8 +49,12 @@ class HostKeys:
 
 
 def _shared_secrets(settings: Settings) -> Iterator[str]:
-    """Those that jobs are signed with; whoever has one can sign. What cannot be read now is said elsewhere."""
+    """Those that jobs are signed with, and those of functions. What cannot be read now is said elsewhere."""
     for path in settings.policy.signing_keys.values():
         with suppress(UnusableKey):
             if (key := read_key(path, to_sign=False)).is_secret:
                 yield key.content
+    for path in settings.functions.credentials.values():
+        with suppress(OSError, UnicodeDecodeError):
+            if path.stat().st_size <= _MOST_MASKED_BYTES:
+                yield path.read_text(encoding="utf-8")

@@ -150,6 +150,7 @@ class Uploads:
             size=file.size_bytes,
             sources=[{"revision_id": job.parameters.revision_id, "relationship_identifier": "job"}],
             **({"blobs": blobs} if blobs else {}),
+            **({"as_model": True} if file.is_model and self._has("as_model") else {}),
         )
 
     def _artifact_of(self, model_id: str, content_sha: str) -> str | None:

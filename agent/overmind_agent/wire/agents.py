@@ -74,6 +74,7 @@ EXTENSIONS: Final = (
     "iterations",
     "not_accepting",
     "ends",
+    "as_model",
     "signatures",
     "several_files",
 )

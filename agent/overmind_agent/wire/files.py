@@ -74,10 +74,12 @@ class NewArtifact(FileRevision):
     """
     Ours: a revision for a new artifact, with the blobs that are not stored yet.
 
-    `blobs` has the base64 of each by its `sha`; at most INLINE_BYTES each before that.
+    `blobs` has the base64 of each by its `sha`; at most INLINE_BYTES each before that. With `as_model` the file is
+    a model of its own, too.
     """
 
     blobs: Annotated[dict[Sha, str], Field(max_length=2)] | None = None
+    as_model: bool = False
 
 
 MOST_ARTIFACTS: Final = 100

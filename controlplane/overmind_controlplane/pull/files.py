@@ -125,7 +125,7 @@ def create_artifact(
     key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """A file that a job made: its sources name the job's revision. The fence, the key and `blobs` are ours."""
+    """A file that a job made: its sources name the job's revision. Fence, key, `blobs` and `as_model` are ours."""
     new = _taken_in(plane, caller, model_id, body, key)
     with plane.database.write() as session:
         model = files.get_model(session, new.caller, model_id)
@@ -165,12 +165,14 @@ class _New:
     Attributes:
         caller: in the project of its model.
         asked: the digest of what was asked, for *key*.
+        as_model: whether its file is to be a model, too.
     """
 
     caller: Caller
     revision: files.NewRevision
     key: str | None
     asked: str
+    as_model: bool
 
 
 def _taken_in(plane: Plane, caller: Caller, model_id: str, body: wire.NewArtifact, key: str | None) -> _New:
@@ -178,7 +180,7 @@ def _taken_in(plane: Plane, caller: Caller, model_id: str, body: wire.NewArtifac
     _store_inline(plane, caller, body)
     revision = files.check(plane.blobs, caller.project_id, body)
     asked = idempotency.digest(model_id, body.model_dump(mode="json", include={"name", "content_token", "sources"}))
-    return _New(caller, revision, key, asked)
+    return _New(caller, revision, key, asked, body.as_model)
 
 
 def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int | None) -> str:
@@ -190,6 +192,8 @@ def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int 
     for job in _source_jobs(session, caller, new.revision):
         plane.board.may_add_file(job, attempt)
     made = files.add_artifact(session, caller, model, new.revision)
+    if new.as_model:
+        files.add_model(session, caller, new.revision)
     if new.key is not None:
         idempotency.keep(session, scope, new.key, new.asked, made=made.id)
     return made.id

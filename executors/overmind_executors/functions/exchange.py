@@ -27,6 +27,7 @@ from overmind_executors.functions.manifest import Function, Input
 from overmind_executors.removal import remove
 
 INVALID_OUTPUT: Final = "function_invalid_output"
+_CREDENTIAL: Final = ".credential"
 _MAX_LIST_BYTES: Final = 1 << 20
 _MOST_FILES: Final = 10_000
 _EXTENSION: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
@@ -71,6 +72,14 @@ class Folders:
         self.temp.mkdir()
 
 
+@dataclass(frozen=True)
+class Collected:
+    """The *names* of a function's files, and of those that are to be *models*, too."""
+
+    names: tuple[str, ...]
+    models: tuple[str, ...]
+
+
 def parameters_for(function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     The parameters of a job as *function* wants them, checked without any file.
@@ -83,7 +92,7 @@ def parameters_for(function: Function, given: Mapping[str, Any]) -> dict[str, An
     wanted = {key: kind for key, kind in function.inputs.items() if kind.type == "parameter"}
     values = {key: _bare(value) for key, value in given.items()}
     missing = [key for key, kind in wanted.items() if not kind.optional and key not in values]
-    missing += [key for key, kind in function.inputs.items() if _cannot_come(kind)]
+    missing += [key for key, kind in function.inputs.items() if _cannot_come(function, key, kind)]
     problems = [Problem("", f"function inputs {missing} not provided")] if missing else []
     problems += [Problem(key, "the function has no such parameter") for key in values if key not in wanted]
     problems += [
@@ -104,6 +113,7 @@ def lay_out(
 
     Raises:
         InvalidParameters: the function needs a model and the job has none, or one with another extension.
+        ExecutionFailed: a credential of this host cannot be read.
     """
     inputs: dict[str, Any] = {key: {"type": "parameter", "value": value} for key, value in values.items()}
     for key, kind in _models_of(function):
@@ -119,15 +129,27 @@ def lay_out(
         place = folders.given / f"model{extension}"
         shutil.copyfile(model, place)
         inputs[key] = {"type": kind.type, "value": str(place)}
+    for number, (key, path) in enumerate(function.credentials.items()):
+        place = folders.given / f"credential-{number}{_CREDENTIAL}"
+        try:
+            place.touch(mode=0o600)
+            place.write_bytes(path.read_bytes())
+        except OSError as error:
+            what = f"the credential {key!r} of this host cannot be read: {error.strerror}"
+            raise ExecutionFailed(what, reason="function_not_started") from error
+        inputs[key] = {"type": "auth_info", "value": str(place)}
     folders.input_file.write_text(strict_json.dumps(inputs), encoding="utf-8")
 
 
-def collect(function: Function, folders: Folders, output: Path) -> tuple[str, ...]:
+def forget_credentials(folders: Folders) -> None:
+    """Remove them: the function has ended, and its folder is kept for a while."""
+    for path in folders.given.glob(f"*{_CREDENTIAL}"):
+        path.unlink(missing_ok=True)
+
+
+def collect(function: Function, folders: Folders, output: Path) -> Collected:
     """
     Bring what the function says it made into *output*; a folder becomes a zip file.
-
-    Returns:
-        The names of the files.
 
     Raises:
         ExecutionFailed: the output file is not there or not what it should be, a required output is missing, a path
@@ -137,7 +159,7 @@ def collect(function: Function, folders: Folders, output: Path) -> tuple[str, ..
     if missing := [one.name for one in function.outputs if one.required and one.name not in said]:
         raise ExecutionFailed(f"the function made no output {missing[0]!r}", reason="function_missing_output")
     known = {one.name: one for one in function.outputs}
-    left, names = function.most_output_bytes, []
+    left, names, models = function.most_output_bytes, list[str](), list[str]()
     for key, (kind, path) in said.items():
         if function.outputs and (key not in known or known[key].type != kind):
             raise _wrong(f"names an output that its manifest has not, {key!r} of type {kind}")
@@ -154,8 +176,10 @@ def collect(function: Function, folders: Folders, output: Path) -> tuple[str, ..
                 raise _wrong(f"has two outputs with the file name {name!r}")
             name.encode()
             names.append(name)
+            if key in known and known[key].upload_as == "model":
+                models.append(name)
             _bring(source, kind, output / name)
-    return tuple(names)
+    return Collected(tuple(names), tuple(models))
 
 
 @contextmanager
@@ -180,9 +204,9 @@ def _bare(value: Any) -> Any:
     return value
 
 
-def _cannot_come(kind: Input) -> bool:
-    """Credentials and links are nothing that a job can bring here."""
-    return kind.type in ("auth_info", "user_link") and not kind.optional
+def _cannot_come(function: Function, key: str, kind: Input) -> bool:
+    """Credentials and links are nothing that a job can bring here; a credential may be this host's own."""
+    return kind.type in ("auth_info", "user_link") and not kind.optional and key not in function.credentials
 
 
 def _fits(value: Any, kind: Input) -> bool:

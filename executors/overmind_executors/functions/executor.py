@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overmind_executors.contract import Context, ExecutionFailed, Result
-from overmind_executors.functions.exchange import Folders, collect, lay_out, parameters_for
+from overmind_executors.functions.exchange import Folders, collect, forget_credentials, lay_out, parameters_for
 from overmind_executors.functions.manifest import Function, values_of
 from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.sandbox.bubblewrap import View
@@ -43,6 +43,18 @@ class FunctionExecutor:
         """See the contract. Success is an exit code of 0 and an output file with every required output."""
         function, folders = self._function, Folders(context.output.parent / "function")
         folders.make()
+        try:
+            enclosed = self._carry_out(task, folders, context)
+        finally:
+            forget_credentials(folders)
+        made = collect(function, folders, context.output)
+        context.report(1, 1, "function")
+        facts = {"function": function.name, "module_version": function.module_version}
+        return Result(made.names, {**facts, "sandbox": enclosed.level.value}, as_models=made.models)
+
+    def _carry_out(self, task: dict[str, Any], folders: Folders, context: Context) -> Enclosure:
+        """Lay out, run, and judge how it ended; returns what it ran in."""
+        function = self._function
         lay_out(function, task, folders, model=context.input_file, model_name=context.input_name)
         command = values_of(
             function,
@@ -59,10 +71,7 @@ class FunctionExecutor:
                 f"the function cannot be started: {error}", reason="function_not_started"
             ) from error
         _judge(ended, function)
-        names = collect(function, folders, context.output)
-        context.report(1, 1, "function")
-        facts = {"function": function.name, "module_version": function.module_version}
-        return Result(names, {**facts, "sandbox": enclosed.level.value})
+        return enclosed
 
 
 def _view(function: Function, command: list[str], folders: Folders) -> View:

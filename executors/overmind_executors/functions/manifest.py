@@ -101,6 +101,7 @@ class Function(BaseModel):
         inputs: by key; None when the manifest does not say, and everything is passed on.
         configuration: the module's configuration file, None for none.
         folder: the module's, which the command may read wherever it runs.
+        credentials: the files of this host for its inputs of type `auth_info`, by key.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,6 +114,7 @@ class Function(BaseModel):
     outputs: tuple[Output, ...] = ()
     configuration: Path | None = None
     folder: Path | None = None
+    credentials: dict[str, Path] = {}
     timeout_s: float = 600.0
     most_output_bytes: int = 1 << 30
 
@@ -123,12 +125,14 @@ def read_modules(
     host_os: str,
     timeout_s: float,
     most_output_bytes: int,
+    credentials: Mapping[str, Path] | None = None,
 ) -> tuple[Function, ...]:
     """
     The functions of all modules in *folders*, each a module's folder or a folder of such.
 
     Args:
         host_os: such as `Debian GNU/Linux 12`; the variant for it is chosen, else the first that is for a Linux.
+        credentials: files for inputs of type `auth_info`, by the input's key.
 
     Raises:
         BadManifest: a folder has no module, a manifest cannot be used, or two modules have one function.
@@ -153,10 +157,16 @@ def read_modules(
                 outputs=schema.outputs if schema else (),
                 configuration=_configuration(folder, variant),
                 folder=folder,
+                credentials=_credentials(schema, credentials or {}),
                 timeout_s=timeout_s,
                 most_output_bytes=most_output_bytes,
             )
     return tuple(found.values())
+
+
+def _credentials(schema: _Schema | None, given: Mapping[str, Path]) -> dict[str, Path]:
+    inputs = schema.inputs if schema else {}
+    return {key: given[key] for key, kind in inputs.items() if kind.type == "auth_info" and key in given}
 
 
 def _modules_in(folder: Path) -> list[Path]:

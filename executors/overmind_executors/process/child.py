@@ -9,9 +9,9 @@ child  ── result.json in its working folder, exit code 0 ─▶ parent
 ```
 
 `result.json` is `{"status": "done", "files": […], "outcome": {…}}`, `{"status": "failed", "reason", "message"}` or
-`{"status": "stopped"}`; a file is `{"name", "size_bytes", "sha256", "is_required"}`. Without it the child was
-killed or met a bug of ours. End of file without an order sends a spare home. Standard output and standard error are
-the job's log.
+`{"status": "stopped"}`; a file is `{"name", "size_bytes", "sha256", "is_required", "is_model"}`. Without it the
+child was killed or met a bug of ours. End of file without an order sends a spare home. Standard output and standard
+error are the job's log.
 """
 
 from __future__ import annotations
@@ -127,7 +127,14 @@ def _work(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogger)
     result = executor.run(task, context)
     outcome = result_files.outcome_of(result.outcome)
     files = result_files.seal(context.output, result.files, _manifest_head(job))
-    lines = [{**asdict(file), "is_required": file.name not in result.best_effort} for file in files]
+    lines = [
+        {
+            **asdict(file),
+            "is_required": file.name not in result.best_effort,
+            "is_model": file.name in result.as_models,
+        }
+        for file in files
+    ]
     return {"status": "done", "files": lines, "outcome": outcome}
 
 
