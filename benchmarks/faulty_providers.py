@@ -180,7 +180,7 @@ def main() -> int:
     if options.serve:
         asyncio.run(serve())
         return 0
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     missed = 0
 
     def line(name: str, figure: str, aim: str, is_reached: bool) -> None:
