@@ -83,6 +83,7 @@ def plant(session: Session, plane: Plane, caller: Caller, payload: str) -> str:
             host_os=kept,
             status=kept,
             capabilities=[kept],
+            not_accepting=kept,
             slots=1,
         )
     )

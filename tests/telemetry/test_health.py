@@ -19,6 +19,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.jobs import NoJob
 from overmind_agent.loops import LIMIT_S, Pulses, keep_going
+from overmind_agent.supervisor import TICK_S
 from overmind_agent.telemetry.health import ENDING_S, MAIN_LATE_S, REASONS, Health
 from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call, outcome_of, watched
@@ -86,6 +87,35 @@ def test_a_loop_that_stands_still_is_named(well: Daemon) -> None:
     report = well.health.report()
     assert (False, False) == (report.live, report.ready)
     assert [("loop_late", "worker-1: no sign of life for 121 s")] == [(r.code, r.message) for r in report.reasons]
+
+
+LOOPS = ("worker-1", "worker-2", "heartbeat", "delivery", "logs")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("is_dead", [True, False], ids=["ended", "frozen"])
+def test_whichever_loop_stops_it_is_named_and_the_daemon_is_not_live(
+    well: Daemon, name: str, is_dead: bool
+) -> None:
+    """One that has ended at the next question; one that stands still as soon as the main thread finds it late."""
+    pulses = {one: well.pulses.add(one) for one in LOOPS}
+    for pulse in pulses.values():
+        pulse.begin()
+
+    if is_dead:
+        pulses[name].end(is_broken=True)
+    else:
+        for turns in range(int(LIMIT_S // TICK_S) + 1):
+            for other in set(LOOPS) - {name}:
+                pulses[other].turn()
+            assert [] == well.codes(), turns
+            well.pulses.late(TICK_S)
+
+    report = well.health.report()
+    assert not report.live
+    assert [("loop_ended" if is_dead else "loop_late", name)] == [
+        (reason.code, reason.message.partition(":")[0].split()[0]) for reason in report.reasons
+    ]
 
 
 def test_a_loop_that_lives_on_is_live_again(well: Daemon) -> None:

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 from word_count import WordCount
 
-from overmind_agent.testing import ExecutorBench
+from overmind_agent.testing import ExecutorBench, ExecutorContract
 from overmind_executors.contract import InvalidParameters, WorkStopped
 
 TEXT = b"The lamp hums.\nthe lamp flickers.\n"
+
+
+class TestWhatEveryExecutorHolds(ExecutorContract):
+    """Tests that the kit brings."""
+
+    executor = WordCount()
+    parameters = {"ignore_case": True, "most": 2}
+    given = TEXT
 
 
 def test_words_are_counted_and_listed_by_how_often_they_are_there(tmp_path: Path) -> None:
