@@ -314,7 +314,10 @@ EVERYTHING_BUT: Final[dict[str, frozenset[str]]] = {
     "command_line.check": _names("__main__", "command_line.run"),
     "command_line.support_bundle": _names("__main__", "command_line.run"),
     "command_line.surroundings": _names("__main__", "cli", "command_line.run", "command_line.doctor"),
-    "command_line.doctor": _names("__main__", "command_line.run", "command_line.check", "cli"),
+    **dict.fromkeys(
+        (f"command_line.{name}" for name in ("doctor", "host_checks", "plane_checks", "model_checks")),
+        _names("__main__", "command_line.run", "command_line.check", "cli"),
+    ),
 }
 
 # What each package may import of the others.
@@ -352,7 +355,7 @@ EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
     "opentelemetry": _names("telemetry.otlp"),
     "joserfc": _names("signing.jws"),
     "subprocess": _names(
-        "children.hooks", "children.launcher", "children.nursery", "children.processes", "command_line.doctor"
+        "children.hooks", "children.launcher", "children.nursery", "children.processes", "command_line.host_checks"
     )
     | {"overmind_executors.sandbox.started", "overmind_executors.schemas.check", "overmind_executors.removal"},
 }

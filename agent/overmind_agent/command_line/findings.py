@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 Grade = Literal["ok", "warning", "failed"]
+
+Check = Callable[[], str]
+"""Answers with what it found, or raises `Failed`, or an error of ours."""
 
 
 @dataclass(frozen=True)
