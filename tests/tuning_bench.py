@@ -14,8 +14,11 @@ from pathlib import Path
 
 from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.ledger import Ledger
+from overmind_executors.tuning.merits import Objective
+from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.promotion import FLOOR, Decision, Verdict, decide
 from overmind_executors.tuning.proposing import Proposal
+from overmind_executors.tuning.racing import Racing
 from overmind_executors.tuning.sealed import Registration
 from overmind_executors.tuning.search import Ground, Plan, Search
 from overmind_executors.tuning.splitting import Case
@@ -24,6 +27,7 @@ from overmind_executors.tuning.texts import Texts
 from overmind_executors.tuning.trials import Piece, Trial
 
 SEED_TEXT = {"prompt": "gain=0"}
+OBJECTIVES: tuple[Objective, ...] = PromptTuningParameters.model_fields["objectives"].default
 
 
 @dataclass
@@ -107,7 +111,7 @@ def simulate(
     train, validation, held_out = cases[: rows[0]], cases[rows[0] : sum(rows[:2])], cases[sum(rows[:2]) :]
     log_path = folder / f"{seed}.log"
     log_path.unlink(missing_ok=True)
-    ledger = Ledger(lambda _candidate: None)
+    ledger = Ledger(lambda _candidate: None, objectives=OBJECTIVES)
     with StepLog(log_path) as log:
         ground = Ground(
             original=SEED_TEXT,
@@ -118,6 +122,7 @@ def simulate(
             ledger=ledger,
             log=log,
             plan=plan or Plan(4, 2, 3, ("prompt",), seed),
+            racing=Racing(),
         )
         ledger.baseline(SEED_TEXT, ground.trials([(SEED_TEXT, validation)])[0])
         search(ground)

@@ -551,3 +551,20 @@ def test_words_of_strangers_stay_text_in_the_report(make: Make) -> None:
     _run(context, items=items, models=["bad"])
 
     assert "<script>" not in (context.output / "report.html").read_text()
+
+
+def test_a_row_that_got_worse_comes_with_both_outputs_and_what_the_judge_said(make: Make) -> None:
+    judge = {"models": ["judge-1"], "criteria": ["It is fine."], "pass_threshold": 0.5}
+    context = make()
+
+    _run(context, models=["bad"], judge=judge, evaluators=[])
+
+    lines = {line["item_id"]: line["models"] for line in _lines(context)}
+    told = (context.output / "report.md").read_text().partition("## Rows that got worse")[2].partition("\n## ")[0]
+    found = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line.startswith("| bad")
+    ]
+    assert 5 == len(found)
+    for _, row, _, before, said_before, after, said_after in found:
+        assert [before, after] == [lines[row][name]["output"] for name in ("old", "bad")]
+        assert ("", True) == (said_before, "judge-1 says no to rule-1: so" in said_after.replace("\\", ""))

@@ -432,7 +432,9 @@ def test_of_several_messages_only_the_systems_changes(make_context: Make, zoo: Z
     assert "worth=0.95" in system["content"]
 
 
-def test_a_judge_decides_and_what_it_says_reaches_who_writes(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+def test_a_judge_decides_and_what_it_says_reaches_who_writes_and_who_reads(
+    make_context: Make, zoo: Zoo, writer: Writer, tmp_path: Path
+) -> None:
     """All three models are paid from one purse, and their calls are in one journal."""
     zoo.models["tuned"] = lambda messages: "fine" if tuned(messages) == "right" else "poor"
     zoo.models["judge"] = RubricJudge("judge")
@@ -444,4 +446,50 @@ def test_a_judge_decides_and_what_it_says_reaches_who_writes(make_context: Make,
 
     assert (True, zoo.total) == (outcome["promoted"], outcome["usage"]["model_calls"])
     assert "judge: 0.00" in writer.questions[0]
+    assert "judge says no to rule-1: so" in writer.questions[0]
     assert outcome["data_sources_used"]["judge_scored_count"] > 0
+    report = (tmp_path / "output/report.md").read_text().replace("\\", "")
+    assert "judge says no to rule-1: so" in report.partition("Gains, the greatest first")[2].partition("## ")[0]
+
+
+def test_the_report_says_which_rows_changed_and_how_much_the_search_flattered(
+    make_context: Make, zoo: Zoo, tmp_path: Path
+) -> None:
+    """Both are made of the lines of the files, row by row."""
+    outcome = run(make_context, zoo, job(num_iterations=4)).outcome
+
+    lines = [json.loads(line) for line in (tmp_path / "output/comparison.jsonl").read_text().splitlines()]
+    differences = {line["item_id"]: line["candidate"][0]["value"] - line["baseline"][0]["value"] for line in lines}
+    told = (tmp_path / "output/report.md").read_text().partition("## Rows that changed")[2].partition("\n## ")[0]
+    cells = [
+        line.split("|") for line in told.splitlines() if line.startswith("| r") and not line.startswith("| row ")
+    ]
+    shown = {cell[1].strip(): float(cell[2]) for cell in cells}
+    losses, gains = ({k for k, v in differences.items() if v * sign > 0} for sign in (-1, 1))
+    assert (losses, min(20, len(gains))) == (
+        {k for k, v in shown.items() if v < 0},
+        sum(v > 0 for v in shown.values()),
+    )
+    assert shown.items() <= differences.items()
+    search, gap = outcome["search"], outcome["gap"]
+    assert gap["validation_gain"] == round(search["best_val_score"] - search["baseline_val_score"], 4)
+    assert gap["holdout_gain"] == outcome["improvement"]
+    assert gap["gap"] == round(gap["validation_gain"] - gap["holdout_gain"], 4)
+
+
+def test_the_summary_names_every_text_that_changed(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    """Both texts are tuned; each step stands in a line, with the rows that it fixed and broke."""
+    messages = [{"role": "system", "content": "worth=0.3"}, {"role": "user", "content": "It is: {input}"}]
+    writer.change([f"It is, in style {n}: {{input}}" if n % 2 else f"Think {n}. worth=0.9{n}" for n in range(8)])
+
+    outcome = run(
+        make_context, zoo, job(prompt=messages, tune=["system", "user"], num_iterations=6, search="best_of_n")
+    ).outcome
+
+    made = {message["role"]: message["content"] for message in json.loads(outcome["best_agent_code"])}
+    changed = [name for name, text in made.items() if text not in [message["content"] for message in messages]]
+    first, names, *steps = outcome["changes_summary"].splitlines()
+    assert (True, f"Changed: {', '.join(changed)}.") == (first.startswith("Promoted: "), names)
+    assert [one["name"] for one in outcome["changes"]] == [step.partition(":")[0] for step in steps]
+    fixed = outcome["changes"][0]["fixed"]
+    assert ", ".join(fixed["first"][:4]) in steps[0]

@@ -10,6 +10,7 @@ from overmind_executors.backtesting.figures import lines_of
 from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.backtesting.results import summary
 from overmind_executors.calls.forecast import as_rows
+from overmind_executors.judging.telling import objections
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.report.drawing import svg_of
 from overmind_executors.scoring.texts import as_text
@@ -18,6 +19,7 @@ Facts = Mapping[str, Any]
 
 PARETO: Final = "pareto.svg"
 _MOST_REGRESSIONS: Final = 5
+_SIDES: Final = (("output", "incumbent"), ("said", "incumbent"), ("output", "candidate"), ("said", "candidate"))
 _DIFFERENCES: Final = (
     "Differences of quality, 0 to 1, on the rows that both have a score for; low and high are the ends of the "
     "interval. The p-values are adjusted for the number of candidates (Holm)."
@@ -191,8 +193,11 @@ def _regressions(facts: Facts, current: str, rows: Path) -> Section | None:
     found = tuple(_shown_regressions(facts, current, wanted, outputs))
     if not found:
         return None
-    columns = ("candidate", "row", "difference", "output of the incumbent", "output of the candidate")
-    return Section("Rows that got worse", (Table("Regressions", columns, found),))
+    columns = ("candidate", "row", "difference", *(f"{what} of the {who}" for what, who in _SIDES))
+    text = (
+        "Of the first answers to a row; what is said are scores below the best, and what judges did not say yes to."
+    )
+    return Section("Rows that got worse", (text, Table("Regressions", columns, found)))
 
 
 def _shown_regressions(
@@ -201,8 +206,19 @@ def _shown_regressions(
     for name, items in wanted.items():
         changes = {one["item_id"]: one["difference"] for one in facts["comparisons"][name]["regressions"]}
         for item in items:
-            old, new = (outputs[item].get(one, {}).get("output") for one in (current, name))
-            yield name, item, changes[item], as_text(old), as_text(new)
+            old, new = (outputs[item].get(one, {}) for one in (current, name))
+            texts = as_text(old.get("output")), said_of(old), as_text(new.get("output")), said_of(new)
+            yield name, item, changes[item], *texts
+
+
+def said_of(cell: Facts) -> str:
+    """What evaluators and judges have against an output: of a cell of `rows.jsonl`."""
+    scores = cell.get("scores", {}).items()
+    low = [(title, one) for title, one in scores if one["value"] is not None and one["value"] < 1]
+    found = [f"{title}: {one['value']:.2f} {one.get('code', '')}".strip() for title, one in low]
+    for opinion in (cell.get("judge") or {}).get("items", ()):
+        found += objections(opinion["judge"], opinion)
+    return "; ".join(found)
 
 
 def _outputs(rows: Path, items: set[str]) -> dict[str, Facts]:

@@ -14,6 +14,7 @@ from overmind_executors.inference.parameters import ModelTarget
 from overmind_executors.inference.requests import MissingField, NotMessages, body_of
 from overmind_executors.judge_scoring.lines import Scored, overall
 from overmind_executors.judge_scoring.scorer import RowScorer
+from overmind_executors.judging.telling import objections
 from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import Row
 from overmind_executors.tuning.splitting import Case
@@ -238,4 +239,6 @@ def _said(scored: Scored) -> list[str]:
     for title, score in scored.scores.items():
         if score.value is not None and score.value < 1:
             lines.append(" ".join(filter(None, (f"{title}: {score.value:.2f}", score.code, score.reason[:300]))))
+    for opinion in scored.judged.opinions if scored.judged else ():
+        lines += objections(opinion.judge, opinion.details)
     return lines
