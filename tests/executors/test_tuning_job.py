@@ -259,7 +259,7 @@ def test_a_budget_that_cannot_hold_the_test_is_refused_before_any_call(
     assert 0 == zoo.total
 
 
-@pytest.mark.parametrize("search", ["gepa", "best_of_n"])
+@pytest.mark.parametrize("search", ["gepa", "best_of_n", "random_rewrite"])
 @pytest.mark.parametrize("worth", [0.3, 0.5, 0.95])
 def test_what_a_job_used_lies_within_what_was_expected(
     make_context: Make, zoo: Zoo, writer: Writer, search: str, worth: float
@@ -360,7 +360,7 @@ def test_a_cancel_ends_it_with_no_further_call(make_context: Make, zoo: Zoo) -> 
     assert zoo.total <= 20 + 4 + 4
 
 
-@pytest.mark.parametrize("search", ["gepa", "best_of_n"])
+@pytest.mark.parametrize("search", ["gepa", "best_of_n", "random_rewrite"])
 def test_run_again_over_its_journal_it_pays_nothing_and_ends_the_same(
     make_context: Make, zoo: Zoo, writer: Writer, tmp_path: Path, search: str
 ) -> None:
@@ -493,3 +493,38 @@ def test_the_summary_names_every_text_that_changed(make_context: Make, zoo: Zoo,
     assert [one["name"] for one in outcome["changes"]] == [step.partition(":")[0] for step in steps]
     fixed = outcome["changes"][0]["fixed"]
     assert ", ".join(fixed["first"][:4]) in steps[0]
+
+
+def test_a_random_rewriting_is_shown_no_row_and_no_score(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    outcome = run(make_context, zoo, job(search="random_rewrite", num_iterations=3)).outcome
+
+    inputs = [row["input"] for row in rows(60)]
+    assert 3 == len(writer.questions)
+    assert not [text for text in writer.questions if "score" in text or any(given in text for given in inputs)]
+    assert 0 == outcome["data_sources_used"]["failures_count"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "verdict"),
+    [({"max_prompt_tokens": 500}, "promoted"), ({"max_prompt_tokens": 15}, "no_better_candidate")],
+)
+def test_a_candidate_that_is_too_long_is_not_named_however_good_it_is(
+    make_context: Make, zoo: Zoo, constraints: dict[str, float], verdict: str
+) -> None:
+    """A request of the prompt has 14 tokens, one of a candidate 18; the held-out rows stay sealed then."""
+    outcome = run(make_context, zoo, job(constraints=constraints)).outcome
+
+    assert (verdict, verdict == "promoted") == (outcome["verdict"], outcome["promoted"])
+    assert ("DISCARD_CONSTRAINT" in outcome["search"]["candidates"]) is not outcome["promoted"]
+    assert (outcome["registration"] or {"constraints": None})["constraints"] == (
+        constraints if outcome["promoted"] else None
+    )
+
+
+def test_a_limit_of_money_needs_a_price(make_context: Make, zoo: Zoo) -> None:
+    models = {name: ModelEndpoint(name, zoo.url, name) for name in ("tuned", "writer")}
+
+    with pytest.raises(InvalidParameters, match=r"constraints.max_usd_per_request: the price of model tuned"):
+        run(make_context, zoo, job(constraints={"max_usd_per_request": 1.0}), models=models)
+
+    assert 0 == zoo.total

@@ -21,6 +21,7 @@ from overmind_executors.inference.requests import MissingField, NotMessages, bod
 from overmind_executors.judge_scoring.estimate import of_judges
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.endpoints import Endpoints
+from overmind_executors.tuning.feedback import MOST_SAID
 from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.proposing import FRAME, MOST_LETTERS
 from overmind_executors.tuning.splitting import Case, Split
@@ -45,7 +46,7 @@ def estimate(task: PromptTuningParameters, parts: Split, endpoints: Endpoints, p
         baseline + candidates * (shown + len(parts.validation) / 2) + tested,
         baseline + candidates * (2 * shown + len(parts.validation)) + tested,
     )
-    texts = len(task.tuned) if task.search == "best_of_n" else 1
+    texts = 1 if task.search == "gepa" else len(task.tuned)
     asked = max(0, candidates - len(task.drafts))
     written = Range(0, asked * texts, 2 * asked * texts)
     return _made_of(task, parts, endpoints, policy, trials=trials, written=written)
@@ -111,7 +112,8 @@ def _questions(task: PromptTuningParameters, cases: Sequence[Case]) -> Range:
     around = len(FRAME) + len(task.user_instructions or "")
     letters = [len(as_text(case.row.input)) + len(as_text(case.row.expected)) for case in cases]
     examples = min(task.examples_per_candidate, len(cases))
-    sources = len(task.feedback.labels) + len(task.feedback.customer_feedback) + len(task.scoring().evaluators) + 1
+    fields = task.feedback
+    sources = MOST_SAID + len(fields.labels) + len(fields.customer_feedback) + len(fields.recorded_scores)
     example = 3 * (MOST_LETTERS + 100) + _FEEDBACK_LETTERS * sources
     spans = sum(map(len, task.fixed))
     most = around + 3 * task.max_prompt_characters + spans + examples * example + 2000

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.parameters import PromptTuningParameters
 
-_MOST_LETTERS = 600
+MOST_SAID: Final = 20
+"""Of what evaluators and judges said of one output, as it is shown; lines."""
+_MOST_LETTERS: Final = 600
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Feedback:
             said: of the output, by evaluators and judges.
             is_bad: whether that output is worth less than the most.
         """
-        found = list(said)
+        found = list(said[:MOST_SAID])
         if is_bad:
             self.failed.add(row.id)
         if said:
