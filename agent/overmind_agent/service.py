@@ -36,6 +36,7 @@ from overmind_agent.crew import Crew
 from overmind_agent.duties import Duties, Duty
 from overmind_agent.errors import AuthError
 from overmind_agent.host.capacity import Capacity
+from overmind_agent.host.token_expiry import TokenExpiry
 from overmind_agent.host.wall_clock import WallClock
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.loops import stacks
@@ -256,6 +257,7 @@ class Service:
             journal=self._state.journal,
             clock=us.clock,
             on_date=wall_clock.compare,
+            on_expiry=TokenExpiry(us.contact.token_expires, self._log).told,
             on_end=us.contact.ended,
             on_call=self._telemetry.on_call,
             traces=self._telemetry.traces,

@@ -182,4 +182,5 @@ def _valid(token: Any) -> Caller:
 
 def _as_caller(token: Any) -> Caller:
     more = frozenset(token.more_projects)
-    return Caller(token.id, token.number, token.project_id, Role(token.role), token.name, more)
+    role = Role(token.role)
+    return Caller(token.id, token.number, token.project_id, role, token.name, more, token.expires_at)

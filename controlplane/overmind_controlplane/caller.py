@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from overmind_controlplane.refusals import Forbidden
@@ -30,6 +31,7 @@ class Caller:
         number: the integer user of the Lab dialect.
         project_id: where what the caller makes belongs.
         more_projects: whose jobs an agent may take besides.
+        expires_at: when its token ends, None for never.
     """
 
     token_id: str
@@ -38,6 +40,7 @@ class Caller:
     role: Role
     name: str
     more_projects: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
 
     @property
     def projects(self) -> frozenset[str]:

@@ -138,6 +138,7 @@ def test_most_metrics_are_on_the_dashboard() -> None:
         "secrets_masked",
         "spans",
         "telemetry_requests",
+        "token_expires_timestamp_seconds",
         "uptime_seconds",
     } == missing
 

@@ -109,6 +109,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "files.together": VALUES,
     "files.partial": VALUES | _names("files.plain"),
     "host.wall_clock": VALUES,
+    "host.token_expiry": frozenset(),
     "host.state_folder": VALUES,
     "host.last_life": VALUES,
     "host.deadly_jobs": VALUES | _names("host.last_life"),

@@ -72,7 +72,7 @@ def test_an_idle_daemon_that_nobody_answers_says_so(parts: Parts) -> None:
     seen = look(parts)
 
     expected = ContactView(
-        "https://overmind.example", "overmind", None, False, None, "poll: connection refused", False
+        "https://overmind.example", "overmind", None, False, None, "poll: connection refused", False, None
     )
     assert expected == seen.contact
     assert (2, 2, ()) == (seen.slots, seen.free_slots, seen.jobs)

@@ -13,6 +13,7 @@ from overmind_agent import wire
 from overmind_agent.command_line import surroundings
 from overmind_agent.command_line.findings import Check, Failed
 from overmind_agent.errors import AuthError, RejectedError
+from overmind_agent.host.token_expiry import HINT, WARN_DAYS, days_left
 from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.over_http.refusals import Verb
 from overmind_config.settings import Settings
@@ -66,6 +67,7 @@ class PlaneChecks:
         self._calls = calls
         self.is_answered = False
         self._date: datetime | None = None
+        self._expires_at: datetime | None = None
 
     def checks(self) -> Iterator[tuple[str, Check]]:
         """Each by its code."""
@@ -82,7 +84,8 @@ class PlaneChecks:
     def _connection(self) -> str:
         began = datetime.now(UTC)
         with suppress(RejectedError):  # whatever it answers, it answers
-            self._date = self._calls.call(LOOK, "GET", self._questions.reach).date
+            answer = self._calls.call(LOOK, "GET", self._questions.reach)
+            self._date, self._expires_at = answer.date, answer.token_expires_at
         took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
         self.is_answered = True
         return f"{self._settings.control_plane.url} answers in {took_ms:.0f} ms"
@@ -107,12 +110,22 @@ class PlaneChecks:
     def _token(self) -> str:
         method, path, body = self._questions.proof
         try:
-            self._calls.call(LOOK, method, path, body=body)
+            self._expires_at = self._calls.call(LOOK, method, path, body=body).token_expires_at
         except AuthError as error:
             raise Failed(f"not accepted ({error})", _HOW_TO_MEND) from error
         except RejectedError:
+            pass  # it got as far as the thing that is not there
+        return self._lasts()
+
+    def _lasts(self) -> str:
+        """That the token is accepted, and until when."""
+        if self._expires_at is None:
             return "accepted"
-        return "accepted"
+        left = days_left(self._expires_at, datetime.now(UTC).timestamp())
+        said = f"accepted; it expires at {self._expires_at:%Y-%m-%d %H:%M:%S}Z"
+        if left <= WARN_DAYS:
+            raise Failed(f"{said}, in {left:.1f} days", HINT, grade="warning")
+        return said
 
     def _poll(self) -> str:
         """As an agent that nobody knows: so nothing is offered to it, and no other agent waits for its sake."""

@@ -43,6 +43,8 @@ def lines_of(view: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     yield "process", f"{view['pid']}, version {view['version']}, up for {span(view['uptime_s'])}"
     yield "takes jobs", _takes_jobs(view)
     yield "control plane", f"{contact['url']}, {_contact(contact)}"
+    if expires_at := contact.get("token_expires_at"):  # a daemon that began before an update does not say it
+        yield "token", f"expires at {expires_at[:19]}Z"
     yield "slots", f"{view['slots'] - view['free_slots']} of {view['slots']} in use"
     oldest = f", the oldest for {span(outbox['oldest_s'])}" if outbox["oldest_s"] is not None else ""
     parked = f"; {outbox['parked']} parked: see overmind-agent outbox list" if outbox["parked"] else ""

@@ -85,6 +85,7 @@ def _contact(parts: Parts, settings: Settings) -> ContactView:
         answered_s=None if state.answered_at_s is None else parts.clock.now_s() - state.answered_at_s,
         trouble=state.trouble,
         is_refused=state.is_refused,
+        token_expires_at=state.token_expires_at,
     )
 
 

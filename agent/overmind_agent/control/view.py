@@ -84,6 +84,7 @@ class ContactView:
         answered_s: seconds since the last answer to anything; None before the first of this start.
         trouble: why calls fail now, None when the last one went well.
         is_refused: whether it is the token that is not accepted.
+        token_expires_at: when the token ends, None for never as far as is known.
     """
 
     url: str
@@ -93,6 +94,7 @@ class ContactView:
     answered_s: float | None
     trouble: str | None
     is_refused: bool
+    token_expires_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from overmind_agent.errors import ControlPlaneError, RejectedError, TransientErr
 from overmind_agent.over_http.deadline import Deadline, DeadlineAdapter, deadline
 from overmind_agent.over_http.network import DIRECT, Network
 from overmind_agent.over_http.pause import Pause
-from overmind_agent.over_http.refusals import Verb, blob_refusal, read_date, refusal
+from overmind_agent.over_http.refusals import Verb, blob_refusal, read_date, read_moment, refusal
 from overmind_executors.trace_context import HEADER
 
 CONNECT_S: Final = 5.0
@@ -28,6 +28,7 @@ STALL_S: Final = 30.0
 CHUNK_BYTES: Final = 64 * 1024
 PATIENCE: Final = "not sent, for the control plane asked for patience"
 NO_CONTENT: Final = 204
+EXPIRY_HEADER: Final = "Overmind-Token-Expires"
 MOST_DIGITS: Final = 18
 # A transfer slower than this is a stalled one.
 MIN_BYTES_PER_S: Final = 16 * 1024
@@ -45,11 +46,18 @@ class SizedBody(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer; `date` is the server's clock as its header says, None without one."""
+    """
+    A successful answer.
+
+    Attributes:
+        date: the server's clock as its header says, None without one.
+        token_expires_at: when the token ends, None where the server does not say, or it does not end.
+    """
 
     status: int
     body: bytes
     date: datetime | None = None
+    token_expires_at: datetime | None = None
 
 
 class HttpCalls:
@@ -62,6 +70,7 @@ class HttpCalls:
         network: the way of all calls, those to temporary URLs too.
         on_exchange: told before each call how many seconds it may take.
         on_date: told the server's time of day, when a successful answer says it.
+        on_expiry: told when the token ends with each successful answer, None for never as far as is known.
         on_end: told how each call to the API ended, None for well; not of one that `stop_waiting` cut short.
         pause: shared by all who are asked for patience together; a call during a pause is not made.
     """
@@ -74,6 +83,7 @@ class HttpCalls:
         network: Network = DIRECT,
         on_exchange: Callable[[float], object] = lambda _total_s: None,
         on_date: Callable[[datetime], object] = lambda _date: None,
+        on_expiry: Callable[[datetime | None], object] = lambda _at: None,
         on_end: Callable[[ControlPlaneError | None], object] = lambda _error: None,
         pause: Pause | None = None,
     ) -> None:
@@ -81,6 +91,7 @@ class HttpCalls:
         self._token = token
         self._on_exchange = on_exchange
         self._on_date = on_date
+        self._on_expiry = on_expiry
         self._on_end = on_end
         self._pause = pause
         self._limit: Deadline | None = None
@@ -186,6 +197,7 @@ class HttpCalls:
             answer = self._exchange(verb, request, verb.total_s + extra_s)
         if answer.date is not None:
             self._on_date(answer.date)
+        self._on_expiry(answer.token_expires_at)
         return answer
 
     def _exchange(self, verb: Verb, request: requests.Request, total_s: float) -> Answer:
@@ -213,7 +225,8 @@ class HttpCalls:
                 verb=verb.name,
                 http_status=response.status_code,
             )
-        return Answer(response.status_code, content, read_date(response.headers.get("Date", "")))
+        expires_at = read_moment(response.headers.get(EXPIRY_HEADER, ""))
+        return Answer(response.status_code, content, read_date(response.headers.get("Date", "")), expires_at)
 
     def put_blob(
         self, verb: Verb, url: str, content: bytes | SizedBody, *, headers: Mapping[str, str] | None = None

@@ -30,6 +30,7 @@ class Planes:
         offer: what the control plane is told of this host; `now_offers` replaces it.
         token: the control plane's token; asked for at every call, so that a new one is used at once.
         on_date: told the server's time of day, as its answers say it.
+        on_expiry: told when the token ends, as its answers say it; None for never. From any thread.
         on_end: told how each call ended, None for well. From any thread.
         on_call: told of each call, in the thread that made it.
         traces: to which each call belongs.
@@ -47,6 +48,7 @@ class Planes:
         journal: SqliteJournal,
         clock: Clock,
         on_date: Callable[[datetime], object],
+        on_expiry: Callable[[datetime | None], object],
         on_end: Callable[[ControlPlaneError | None], object],
         on_call: Callable[[Call], object],
         traces: Traces,
@@ -57,6 +59,7 @@ class Planes:
         self._journal = journal
         self._clock = clock
         self._on_date = on_date
+        self._on_expiry = on_expiry
         self._on_end = on_end
         self._on_call = on_call
         self._traces = traces
@@ -81,6 +84,7 @@ class Planes:
             network=network_of(settings),
             on_exchange=on_exchange,
             on_date=self._on_date,
+            on_expiry=self._on_expiry,
             on_end=self._on_end,
             pause=pause or self._pause,
         )

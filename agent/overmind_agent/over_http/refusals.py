@@ -118,6 +118,15 @@ def read_date(value: str) -> datetime | None:
     return date if date.tzinfo is not None else None
 
 
+def read_moment(value: str) -> datetime | None:
+    """A time in ISO 8601 that says in which zone, as UTC; None for what is none."""
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def _json_or_none(body: bytes) -> Any:
     try:
         return strict_json.loads(body)

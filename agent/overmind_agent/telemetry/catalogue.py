@@ -118,6 +118,7 @@ LOOKED_AT: Final = (
     Metric("outbox_parked", "gauge", "Statuses that were refused, and wait for a person."),
     Metric("outbox_oldest_seconds", "gauge", "For how long the oldest of them has waited; 0 when none does."),
     Metric("control_plane_silent_seconds", "gauge", "Since the last answer of the control plane."),
+    Metric("token_expires_timestamp_seconds", "gauge", "When the control plane's token ends, if it does."),
     Metric("disk_free_bytes", "gauge", "Free on the disk of the state folder."),
     Metric("disk_least_free_bytes", "gauge", "Below this no job is taken."),
     Metric("loop_quiet_seconds", "gauge", "Since the last sign of life of a loop.", ("loop",)),

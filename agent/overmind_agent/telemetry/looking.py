@@ -86,6 +86,8 @@ def _of_the_view(view: AgentView) -> Iterator[Sample]:
     yield "outbox_oldest_seconds", view.outbox.oldest_s or 0.0, ()
     if view.contact.answered_s is not None:
         yield "control_plane_silent_seconds", view.contact.answered_s, ()
+    if view.contact.token_expires_at is not None:
+        yield "token_expires_timestamp_seconds", view.contact.token_expires_at.timestamp(), ()
     leases_s = [job.lease_left_s for job in view.jobs if job.lease_left_s is not None]
     if leases_s:
         yield "lease_remaining_seconds", min(leases_s), ()

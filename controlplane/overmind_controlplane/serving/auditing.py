@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,8 @@ from overmind_executors import trace_context
 log = structlog.get_logger(__name__)
 
 MINUTE_S: Final = 60.0
+EXPIRY_HEADER: Final = "Overmind-Token-Expires"
+"""Tells whoever calls when the token ends, if it does: so that a new one is there in time."""
 
 
 class Audited:
@@ -52,6 +54,8 @@ class Audited:
         async def send_seen(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
+            if message["type"] == "http.response.start" and call.caller and call.caller.expires_at:
+                MutableHeaders(scope=message)[EXPIRY_HEADER] = call.caller.expires_at.isoformat()
             await send(message)
 
         trace = trace_context.parse(Headers(scope=scope).get(trace_context.HEADER))
