@@ -75,7 +75,7 @@ class Backoff:
         asked = retry_after_s(error)
         if asked is not None and asked >= RETRY_AFTER_LEAST_S:
             return asked * (1 + self._draw() / 10)
-        self._last_s = delay_s(self._last_s, draw=self._draw, **self._limits)
+        self._last_s = max(asked or 0.0, delay_s(self._last_s, draw=self._draw, **self._limits))
         return self._last_s
 
     def reset(self) -> None:
