@@ -68,7 +68,7 @@ endif
 
 chaos: venv
 	@echo "seed $(SEED); the same again: make chaos SEED=$(SEED)"
-	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/acceptance/test_crash_points.py \
+	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/unit/test_redaction.py tests/acceptance/test_crash_points.py \
 		tests/acceptance/test_lasting_errors.py tests/acceptance/test_chaos.py tests/acceptance/test_system_calls.py \
 		tests/acceptance/test_clock.py
 

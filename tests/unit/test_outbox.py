@@ -16,12 +16,12 @@ from overmind_agent.lifecycle import Status
 from overmind_agent.testing import FakeServer, VirtualClock, conflict
 
 DAY_S = 24 * 3600.0
-JOBS = 100
+JOBS = 20
 V, R, DONE, FAILED = Status.VALIDATING, Status.RUNNING, Status.COMPLETED, Status.FAILED
 
 
 def test_after_a_day_without_a_control_plane_every_outcome_arrives_in_order(tmp_path: Path) -> None:
-    """A hundred finished jobs, three restarts, and a server that is there again after a day."""
+    """Twenty finished jobs, three restarts, and a server that is there again after a day."""
     clock = VirtualClock()
     server = FakeServer(clock, lease_s=None)
     daemon = Daemon(tmp_path, server, clock)
