@@ -119,7 +119,7 @@ class _Run:
         except Stopped as stopped:
             return self._on_stopped(stopped.reason)
         except ClaimLost as error:
-            self._room.journal.lose(self._job.id)
+            self._room.journal.lose(self._claim)
             self._room.logs.abandon(self._claim)
             return self._ended(None, reason="claim_lost", message=str(error))
         except JobError as error:

@@ -313,8 +313,14 @@ class Journal(Outbox, UploadLedger, LogLedger, Protocol):
         once more, and nothing is to be done.
         """
 
-    def lose(self, job_id: str) -> None:
-        """The claim was refused, or the job is someone else's now: nothing more is said about it."""
+    def not_granted(self, job_id: str) -> None:
+        """A claim that was intended was refused."""
+
+    def lose(self, claim: Claim) -> None:
+        """
+        *claim* does not hold any more: nothing more is said about that attempt. A later one of the same job, which
+        may have been claimed before this was known, loses nothing.
+        """
 
     def intended(self) -> Sequence[tuple[Job, str]]:
         """Claims whose answer never came, with their keys."""

@@ -175,7 +175,7 @@ class Worker:
             except Exception:
                 if not self._interrupted.put_broken(held.claim):
                     self._log.error("job.given_up", job_id=held.claim.job.id, attempt=held.claim.attempt)
-                    self._journal.lose(held.claim.job.id)
+                    self._journal.lose(held.claim)
                 raise
         if ended.reason == StopReason.LEASE_LOST and self._is_still_held(held.claim):
             self._interrupted.put(held.claim)
@@ -237,7 +237,7 @@ class Worker:
         orders = self._control_plane.heartbeat([line], draining=self._is_draining(), wait_s=0)
         directive = orders.directives.get(claim.job.id)
         if directive is not Directive.CONTINUE:
-            self._journal.lose(claim.job.id)
+            self._journal.lose(claim)
             self._held_jobs.said(claim.job.id, claim.attempt)
             self._log.info("job.lost", job_id=claim.job.id, attempt=claim.attempt, directive=directive)
             return None
@@ -333,7 +333,7 @@ class Worker:
             return
         job, key = piece
         if not self._interrupted.put_unreadable(job, key):
-            self._journal.lose(job.id)
+            self._journal.not_granted(job.id)
             self._log.error("job.not_granted", job_id=job.id, error=str(error))
 
     def _claim_new(self, offer: Job) -> HeldJob | None:
@@ -363,7 +363,7 @@ class Worker:
         except AuthError:
             raise
         except RejectedError as error:
-            self._journal.lose(job.id)
+            self._journal.not_granted(job.id)
             say = self._log.debug if isinstance(error, ClaimLost) else self._log.error
             say("job.not_granted", job_id=job.id, http_status=error.http_status, error=str(error))
             return None

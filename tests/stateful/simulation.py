@@ -11,10 +11,13 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final
 
+import structlog
 from trouble import KINDS, VERBS, Killed, Work, trouble
 
 from daemon_parts import Daemon, FakeLauncher
@@ -57,14 +60,15 @@ class WatchedJournal(SqliteJournal):
         if self._db.execute("PRAGMA synchronous").fetchone()[0] == FULL:
             self._on_sync(self._log)
 
-    def leave_behind(self, folder: Path, draw: random.Random | None) -> None:
-        """Copy to *folder* what a kill leaves; with *draw*, what a power cut does."""
+    def leave_behind(self, folder: Path, draw: random.Random | None) -> int:
+        """Copy to *folder* what a kill leaves; with *draw*, what a power cut does. How many bytes that took."""
         shutil.copyfile(self._path, folder / self._path.name)
         if not self._log.exists():
-            return
+            return 0
         written = self._log.read_bytes()
         kept = written if draw is None else _torn(written, min(self.on_disk_bytes, len(written)), draw)
         (folder / self._log.name).write_bytes(kept)
+        return sum(before != after for before, after in zip_longest(written, kept)) if kept != written else 0
 
 
 def _torn(written: bytes, on_disk: int, draw: random.Random) -> bytes:
@@ -87,12 +91,14 @@ class Host:
 
     Attributes:
         refuses_next: whether it will not run the next job that it checks; refused: how often that was so.
+        lost_bytes: what power cuts took from its journal.
     """
 
     def __init__(self, folder: Path, server: FakeServer, clock: VirtualClock) -> None:
         self.work = Work()
         self.refuses_next = False
         self.refused = 0
+        self.lost_bytes = 0
         self._server, self._clock = server, clock
         self._folder, self._starts = folder, 0
         self.daemon = self._start()
@@ -104,7 +110,7 @@ class Host:
         assert isinstance(journal, WatchedJournal)
         self._starts += 1
         self._here.mkdir(parents=True)
-        journal.leave_behind(self._here, draw)
+        self.lost_bytes += journal.leave_behind(self._here, draw)
         self.daemon.close()
         (before / "jobs").rename(self._here / "jobs")
         self.daemon = self._start()
@@ -150,6 +156,11 @@ class Simulation:
         ]
         self._jobs: list[str] = []
         self.trace: list[tuple[str, float, tuple[str, ...]]] = []
+
+    @property
+    def lost_bytes(self) -> int:
+        """What power cuts took from journals."""
+        return sum(host.lost_bytes for host in self._hosts)
 
     def run(self) -> Iterator[str]:
         """All of it, to the end; what was violated."""
@@ -289,11 +300,23 @@ _WEIGHTS: Final = {
 ACTS: Final = [name for name, weight in _WEIGHTS.items() for _ in range(weight)]
 
 
-def simulate(seed: int, folder: Path) -> tuple[list[str], list[tuple[str, float, tuple[str, ...]]]]:
-    """What was violated in the schedule of *seed*, and its trace; *folder* is made and removed."""
+@dataclass(frozen=True)
+class Ran:
+    """What came of a schedule: what was violated, its trace, and what power cuts took from journals."""
+
+    violations: list[str]
+    trace: list[tuple[str, float, tuple[str, ...]]]
+    lost_bytes: int
+
+
+def simulate(seed: int, folder: Path) -> Ran:
+    """The schedule of *seed*; *folder* is made and removed."""
+    structlog.configure(processors=[lambda *_: ""], logger_factory=structlog.ReturnLoggerFactory())
     simulation = Simulation(seed, folder)
     try:
-        return list(simulation.run()), simulation.trace
+        violations = list(simulation.run())
+        return Ran(violations, simulation.trace, simulation.lost_bytes)
     finally:
+        structlog.reset_defaults()
         with suppress(FileNotFoundError):
             shutil.rmtree(folder)

@@ -215,7 +215,7 @@ def test_after_a_refusal_nothing_more_of_that_attempt_is_sent(journal: SqliteJou
 def test_a_new_attempt_counts_from_one_and_knows_nothing_of_the_old(journal: SqliteJournal) -> None:
     held(journal)
     journal.post(a_claim(), Status.VALIDATING)
-    journal.lose(JOB_ID)
+    journal.lose(a_claim())
 
     held(journal, attempt=2)
     journal.post(a_claim(attempt=2), Status.VALIDATING)
@@ -229,10 +229,32 @@ def test_of_a_lost_job_nothing_is_sent_and_nothing_is_gone_on_with(journal: Sqli
     held(journal)
     journal.post(a_claim(), Status.VALIDATING)
 
-    journal.lose(JOB_ID)
+    journal.lose(a_claim())
 
     assert [] == waiting(journal)
     assert [] == list(journal.held())
+    assert [] == list(journal.intended())
+
+
+def test_an_attempt_that_is_lost_takes_nothing_from_a_later_one(journal: SqliteJournal) -> None:
+    held(journal)
+    held(journal, attempt=2)
+    journal.post(a_claim(attempt=2), Status.VALIDATING)
+
+    journal.lose(a_claim(attempt=1))
+
+    assert [(JOB_ID, 2, 1, Status.VALIDATING)] == waiting(journal)
+    assert [2] == [claim.attempt for claim in journal.held()]
+
+
+def test_a_claim_that_is_not_granted_takes_no_words_from_an_earlier_one(journal: SqliteJournal) -> None:
+    held(journal)
+    journal.post(a_claim(), Status.FAILED)
+    journal.intend(a_job(), "another key")
+
+    journal.not_granted(JOB_ID)
+
+    assert [(JOB_ID, 1, 1, Status.FAILED)] == waiting(journal)
     assert [] == list(journal.intended())
 
 
@@ -355,7 +377,7 @@ def _held(journal: SqliteJournal) -> None:
 
 def _lost(journal: SqliteJournal) -> None:
     held(journal)
-    journal.lose(JOB_ID)
+    journal.lose(a_claim())
 
 
 def _completed(journal: SqliteJournal) -> None:

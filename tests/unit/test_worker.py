@@ -362,6 +362,23 @@ def test_while_it_cannot_ask_a_held_job_is_kept(daemon: Daemon, server: FakeServ
     assert 0 == len(after.interrupted)
 
 
+def test_an_old_claim_that_is_superseded_takes_nothing_from_the_new_one(daemon: Daemon, server: FakeServer) -> None:
+    """It could not be asked about before the same job was claimed anew, run and finished."""
+    job_id = server.submit()
+    daemon.claimed()
+    server.expire(job_id)
+    after = daemon.again()
+    server.script("heartbeat", ProtocolError("not usable JSON"))
+
+    ended = after.job()
+    after.step()
+    after.delivery.deliver()
+    after.close()
+
+    assert (2, Status.COMPLETED) == (ended.attempt, ended.status)
+    assert (2, Status.COMPLETED) == (server.jobs[job_id].attempt, server.jobs[job_id].status)
+
+
 def test_two_workers_share_what_was_interrupted(daemon: Daemon, server: FakeServer) -> None:
     ids = [server.submit(), server.submit()]
     daemon.claimed()

@@ -55,7 +55,7 @@ def give_up_what_ends_us(
             message = f"attempts_exhausted: the agent ended {ENDS} times in a row while it ran this job"
             journal.post(claim, Status.FAILED, message=message, detail={"reason": "attempts_exhausted"})
         else:
-            journal.lose(claim.job.id)
+            journal.lose(claim)
     for name, counts, known in ((NAME, ends, before), (ALONE, ends_alone, alone)):
         if counts != known:
             memory.remember(name, json.dumps(counts))

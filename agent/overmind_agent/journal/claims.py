@@ -72,17 +72,28 @@ class ClaimTable(OutboxTable):
             )
 
     @saying_what_must_be_said
-    def lose(self, job_id: str) -> None:
+    def not_granted(self, job_id: str) -> None:
         """See Journal."""
         with self._write() as db:
             db.execute(
-                "UPDATE outbox SET fate = 'refused', fate_why = 'claim lost' WHERE job_id = ? AND fate IS NULL",
-                (job_id,),
+                "UPDATE claim SET state = 'lost', changed_at = ? WHERE job_id = ? AND state = 'intended'",
+                (now_text(), job_id),
+            )
+
+    @saying_what_must_be_said
+    def lose(self, claim: Claim) -> None:
+        """See Journal."""
+        which = (claim.job.id, claim.attempt)
+        with self._write() as db:
+            db.execute(
+                "UPDATE outbox SET fate = 'refused', fate_why = 'claim lost'"
+                " WHERE job_id = ? AND attempt = ? AND fate IS NULL",
+                which,
             )
             db.execute(
                 "UPDATE claim SET state = 'lost', changed_at = ?"
-                " WHERE job_id = ? AND state IN ('intended', 'held')",
-                (now_text(), job_id),
+                " WHERE job_id = ? AND attempt = ? AND state = 'held'",
+                (now_text(), *which),
             )
 
     def intended(self) -> Sequence[tuple[Job, str]]:
