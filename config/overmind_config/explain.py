@@ -26,6 +26,7 @@ _REMEDIES: Final = {
     "path_type": "write a path in quotes",
     "model_type": "write it as a table with keys of its own",
     "mapping_type": "write it as a table",
+    "dict_type": "write it as a table of the configuration file; a variable cannot hold one",
 }
 _FALLBACK: Final = "the reference agent.toml shows what fits"
 _NEVER_SHOWN: Final = frozenset({"token", "api_key", "proxy", "url", "base_url"})

@@ -60,6 +60,7 @@ ModelLines = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_@][A-Za-z0-9_.:@/-]*=[A-Za-z0-9][A-Za-z0-9_-]*$")], ...],
     BeforeValidator(_split),
 ]
+Command = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Words = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")], ...], BeforeValidator(_split)
 ]
@@ -317,8 +318,8 @@ class Hooks(Section):
         before, after: the first word is a program's full path.
     """
 
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    before: Command = ()
+    after: Command = ()
 
     @field_validator("before", "after")
     @classmethod

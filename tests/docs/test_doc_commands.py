@@ -55,6 +55,10 @@ use = "off"
 [functions.commands]
 slow = ["/bin/sleep", "600"]
 """
+_NO_NAMESPACES: Final = """#!/bin/sh
+echo "bwrap: No permissions to create new namespace, likely because the kernel does not allow them." >&2
+exit 1
+"""
 _A_LONG_JOB: Final = '{"items": [{"id": "1", "input": "x"}], "target": {"kind": "command", "command": "slow"}}'
 BEFOREHAND: Final = {
     "README": _A_CONTROL_PLANE,
@@ -64,6 +68,12 @@ BEFOREHAND: Final = {
         "export OVERMIND_API_URL=http://127.0.0.1:8470 OVERMIND_API_KEY=$(cat ready.token)",
         "export OVERMIND_AGENT_MODELS__LOCAL__BASE_URL=http://127.0.0.1:8471/v1",
         "export OVERMIND_AGENT_MODELS__LOCAL__MODEL=smollm2",
+    ),
+    "sandbox": (  # a kernel that forbids it, in bubblewrap's own words
+        f"printf '%s' '{_NO_NAMESPACES}' > bwrap && chmod +x bwrap && export PATH=$PWD:$PATH",
+        "export OVERMIND_API_URL=http://127.0.0.1:8470 OVERMIND_API_KEY=ovr_nobody",
+        "export OVERMIND_AGENT_AGENT__STATE_DIR=$PWD/state",
+        "export OVERMIND_AGENT_FUNCTIONS__CODE_ROOTS=$PWD",
     ),
     "commands": (
         *_A_CONTROL_PLANE,

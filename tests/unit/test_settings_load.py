@@ -79,6 +79,7 @@ def test_an_empty_variable_is_not_set() -> None:
 def test_lists_and_models_can_be_set_in_the_environment() -> None:
     environ = ENOUGH | {
         "OVERMIND_AGENT_AGENT__JOB_TYPES": "inference, judge_scoring",
+        "OVERMIND_AGENT_HOOKS__AFTER": "/usr/bin/tidy, --quiet",
         "OVERMIND_AGENT_MODELS__LOCAL__BASE_URL": "http://127.0.0.1:8000/v1/",
         "OVERMIND_AGENT_MODELS__LOCAL__MODEL": "smollm2",
     }
@@ -86,6 +87,7 @@ def test_lists_and_models_can_be_set_in_the_environment() -> None:
     settings = load(environ=environ).settings
 
     assert ("inference", "judge_scoring") == settings.agent.job_types
+    assert ("/usr/bin/tidy", "--quiet") == settings.hooks.after
     assert "http://127.0.0.1:8000/v1" == settings.models["local"].base_url
 
 
