@@ -102,3 +102,15 @@ def test_a_stop_opens_no_door_and_holds_nobody() -> None:
         for one in waiting:
             with pytest.raises(GateClosed):
                 one.result(5)
+
+
+def test_a_gate_that_is_shut_lets_everybody_go() -> None:
+    gate = Gate(SendLimits(1), Breaker(base_s=1.0, cap_s=5.0), StopFlag())
+    gate.enter()
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(gate.enter) for _ in range(8)]
+        gate.shut()
+        ended = [type(one.exception(5)) for one in waiting]
+
+    assert [GateClosed] * 8 == ended

@@ -514,6 +514,23 @@ def test_a_dead_provider_fails_a_job_without_outputs(
     assert "127.0.0.1" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "most"), [(500, "provider_unavailable", 50), (401, "model_auth_error", 10)]
+)
+def test_who_waits_for_a_turn_makes_no_call_once_the_provider_is_given_up(
+    make_context: Make, zoo: Zoo, code: int, reason: str, most: int
+) -> None:
+    """64 rows at work: each would else make one call more, and those of a dead provider come seconds apart."""
+    zoo.fail("", Status(code))
+    models = {"echo": ModelEndpoint("echo", zoo.url, "echo", max_concurrency=64)}
+
+    with pytest.raises(ExecutionFailed) as caught:
+        _run(make_context(models=models), items=_items(300), concurrency=64, stop_after_errors=0)
+
+    assert reason == caught.value.reason
+    assert zoo.total <= most, "eight at first, and the thirty retries that a job has"
+
+
 def test_a_row_that_is_itself_refused_shows_that_the_provider_works(make_context: Make, zoo: Zoo) -> None:
     zoo.fail("text 0", Status(400))
     zoo.fail("text 1", Status(503))

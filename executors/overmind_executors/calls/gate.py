@@ -24,7 +24,7 @@ class Health(Enum):
 
 
 class GateClosed(Exception):
-    """The work is to stop; nothing was sent."""
+    """The work is to stop, or the gate was shut; nothing was sent."""
 
 
 class Gate:
@@ -40,6 +40,7 @@ class Gate:
         self._breaker = breaker
         self._stop = stop
         self._in_flight = 0
+        self._is_shut = False
         self._door = threading.Lock()
         self._changed = threading.Condition()
 
@@ -48,10 +49,10 @@ class Gate:
         Return when a call may be sent; `leave` has to follow.
 
         Raises:
-            GateClosed: the work is to stop.
+            GateClosed: the work is to stop, or the gate is shut.
         """
         with self._door, self._changed:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not self._is_shut:
                 now_s = time.monotonic()
                 wait_s = max(self._limits.wait_s(now_s), self._breaker.wait_s(now_s, self._in_flight))
                 if wait_s <= 0:
@@ -80,6 +81,12 @@ class Gate:
             if pause_s:
                 self._limits.pause(now_s, pause_s)
             self._changed.notify()
+
+    def shut(self) -> None:
+        """Let nobody through any more, those that wait neither: each would make another call that nobody needs."""
+        with self._changed:
+            self._is_shut = True
+            self._changed.notify_all()
 
     def is_dead(self) -> bool:
         """Whether the provider is to be given up."""

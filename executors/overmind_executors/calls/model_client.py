@@ -77,6 +77,10 @@ class ProviderGone(Exception):
         self.answer = answer
 
 
+class GivenUp(Exception):
+    """This model is asked no more, which came about while the call waited for its turn; it was not made."""
+
+
 class Interrupted(Exception):
     """The job was asked to stop while this call waited or ran; nothing of it was recorded as done."""
 
@@ -122,14 +126,21 @@ class ModelClient:
             earlier: the last failed attempt at this call in an earlier life of the job, whose counts go on.
 
         Raises:
-            ProviderGone: the job has no retries left.
+            ProviderGone: the job has no retries left, or the model was shut after a failure of this call.
+            GivenUp: it was shut before this call was made.
             Interrupted: the stop flag was set.
         """
         raw = strict_json.dumps(body).encode()
         wait_s = self._policy.base_s
         attempts, refusals = (earlier.attempts, earlier.refusals) if earlier else (0, 0)
+        last: Answer | None = None
         while True:
-            answer, asked_s = self._attempt(raw, body, timeout_s, record, refusals)
+            try:
+                answer, asked_s = self._attempt(raw, body, timeout_s, record, refusals)
+            except GateClosed:
+                if self._stop.is_set():
+                    raise Interrupted from None
+                raise (ProviderGone(last) if last else GivenUp()) from None
             attempts += 1
             refusals += answer.kind.is_refusal
             answer = replace(answer, attempts=attempts, refusals=refusals)
@@ -141,9 +152,14 @@ class ModelClient:
             if not again:
                 self._note_success(answer)
                 return answer
+            last = answer
             wait_s = next_wait_s(wait_s, self._policy)
             if asked_s is None and self._stop.wait(wait_s):
                 raise Interrupted
+
+    def shut(self) -> None:
+        """Make no further call, not for those either who wait for their turn."""
+        self._gate.shut()
 
     def cut_after(self, seconds: float) -> None:
         """Give running calls *seconds* seconds, then end them; with the stop flag set they raise Interrupted."""
@@ -158,10 +174,7 @@ class ModelClient:
     ) -> tuple[Answer, float | None]:
         """One HTTP call: what came of it, and how long the provider asks everybody to wait."""
         record.reserve()
-        try:
-            sent = self._gate.enter()
-        except GateClosed:
-            raise Interrupted from None
+        sent = self._gate.enter()
         answer, said = None, Told(Signal.NOTHING, None)
         try:
             record.sent()

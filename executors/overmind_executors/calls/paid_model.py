@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from overmind_executors import strict_json
 from overmind_executors.calls.answer_cache import AnswerCache
 from overmind_executors.calls.answers import Answer, Kind
 from overmind_executors.calls.budget import Limits, Purse
-from overmind_executors.calls.model_client import Interrupted, ModelClient, ProviderGone
+from overmind_executors.calls.model_client import GivenUp, Interrupted, ModelClient, ProviderGone
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_calls import SHARED, CallKey, Lives, PaidCalls
 from overmind_executors.calls.prices import Prices, cost_usd, prices_of
@@ -41,9 +41,13 @@ class Halt:
     Why no further call is made in this job: the first reason stays. Safe from any thread.
 
     The reason is the `termination_reason` of a job with outputs, and the reason of the failure of one without.
+
+    Args:
+        on_set: called when no further call is to be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_set: Callable[[], object] = lambda: None) -> None:
+        self._on_set = on_set
         self._lock = threading.Lock()
         self._reason: str | None = None
 
@@ -56,6 +60,7 @@ class Halt:
         """Make no further call."""
         with self._lock:
             self._reason = self._reason or reason
+        self._on_set()
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,12 @@ class PaidModel:
                 f"a job may spend; set models.{endpoint.name}.input_price and output_price",
                 reason="model_unpriced",
             )
-        self.halt = Halt()
         self.cache: AnswerCache | None = None
         self._address = endpoint.base_url
         self._stop = context.stop
         self._trace, self._tally = context.trace, context.tally
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
+        self.halt = Halt(self._client.shut)
         self._account = account or Account(context, limits or Limits())
         self._closes_account = account is None
         self._calls, self._purse = self._account.calls, self._account.purse
@@ -215,6 +220,8 @@ class PaidModel:
         except ProviderGone as gone:
             self.halt.set(PROVIDER_UNAVAILABLE)
             return gone.answer
+        except GivenUp:
+            return self._not_asked(self.halt.reason or PROVIDER_UNAVAILABLE)
         except Interrupted:
             return self._not_asked("stopped")
         self._judge(answer)
