@@ -43,10 +43,10 @@ class Halt:
     The reason is the `termination_reason` of a job with outputs, and the reason of the failure of one without.
 
     Args:
-        on_set: called when no further call is to be made.
+        on_set: given the reason.
     """
 
-    def __init__(self, on_set: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, on_set: Callable[[str], object] = lambda _reason: None) -> None:
         self._on_set = on_set
         self._lock = threading.Lock()
         self._reason: str | None = None
@@ -60,7 +60,7 @@ class Halt:
         """Make no further call."""
         with self._lock:
             self._reason = self._reason or reason
-        self._on_set()
+        self._on_set(reason)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class PaidModel:
         self._stop = context.stop
         self._trace, self._tally = context.trace, context.tally
         self._client = ModelClient(endpoint, stop=context.stop, policy=policy)
-        self.halt = Halt(self._client.shut)
+        self.halt = Halt(self._on_halt)
         self._account = account or Account(context, limits or Limits())
         self._closes_account = account is None
         self._calls, self._purse = self._account.calls, self._account.purse
@@ -228,6 +228,11 @@ class PaidModel:
         if self.cache is not None:
             self.cache.keep(self._address, key.request, key.repetition, answer)
         return replace(answer, cost_usd=cost_usd(answer, self.prices))
+
+    def _on_halt(self, reason: str) -> None:
+        """Those that wait for their turn are let go; but what the purse has given them is theirs."""
+        if reason != BUDGET_EXHAUSTED:
+            self._client.shut()
 
     def _remembered(self, key: CallKey) -> Answer | None:
         if self.cache is None:
