@@ -10,6 +10,7 @@ from pathlib import Path
 from overmind_agent.children import processes
 from overmind_agent.errors import JournalError
 from overmind_agent.files.workspace import DiskWorkspaces
+from overmind_agent.host import room
 from overmind_agent.host.admission import Admission
 from overmind_agent.host.deadly_jobs import ended_in_order, give_up_what_ends_us
 from overmind_agent.host.disk import Disk, Reserve
@@ -90,6 +91,9 @@ def open_state(standing: Standing) -> Iterator[State]:
     with owning(folder):
         if doubt := doubt_about(folder):
             log.warning("state.not_lasting", path=str(folder), file_system=doubt.kind, hint=doubt.hint)
+        with using(folder):
+            if why := room.too_little(folder, standing.settings):
+                log.warning("disk.too_small", message=why, hint=room.HINT)
         if strangers := processes.end_strangers(f"{folder}#"):
             log.warning("agent.strangers_killed", processes=strangers)
         reserve = Reserve(folder / "reserve")

@@ -110,6 +110,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "files.partial": VALUES | _names("files.plain"),
     "host.wall_clock": VALUES,
     "host.token_expiry": frozenset(),
+    "host.room": _names("host.disk", "journal.journal") | frozenset({"overmind_config.settings"}),
     "host.state_folder": VALUES,
     "host.last_life": VALUES,
     "host.deadly_jobs": VALUES | _names("host.last_life"),

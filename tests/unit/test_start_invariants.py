@@ -12,15 +12,18 @@ import pytest
 from overmind_agent import heartbeat
 from overmind_agent.errors import ConfigError
 from overmind_agent.held_jobs import MARGIN_S
+from overmind_agent.host import room
+from overmind_agent.host.disk import RESERVE_BYTES
 from overmind_agent.host.state_folder import doubt_about, owning
 from overmind_agent.host.time_limits import TimeLimits
+from overmind_agent.journal.journal import WAITING_BYTES
 from overmind_agent.over_http import calls as http_calls
 from overmind_agent.over_http import client as http_client
 from overmind_agent.over_http.pause import Pause
 from overmind_agent.over_http.refusals import Verb
 from overmind_agent.supervisor import check_watchdog
 from overmind_agent.testing import VirtualClock
-from overmind_config.settings import LEASE_S
+from overmind_config.settings import LEASE_S, Agent, ControlPlane, Policy, Settings
 
 MOUNTED = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
 23 22 0:21 / /run rw shared:2 - tmpfs tmpfs rw
@@ -56,6 +59,30 @@ def test_a_state_folder_that_a_reboot_or_another_host_takes_away_is_known(
 
     assert kind == (found.kind if found else None)
     assert doubt_about(Path(folder), tmp_path / "missing") is None
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("settings", "most_bytes"),
+    [
+        (Settings(), 0),
+        (Settings(agent=Agent(slots=3), policy=Policy(max_input_bytes=GIB, max_result_bytes=2 * GIB)), 9 * GIB),
+        (Settings(agent=Agent(slots=3), policy=Policy(max_result_bytes=GIB)), 3 * GIB),
+        (Settings(control_plane=ControlPlane(adapter="overmind-lab"), agent=Agent(results_max_bytes=GIB)), GIB),
+    ],
+    ids=["no limits", "input and result", "results alone", "results that stay"],
+)
+def test_what_the_settings_let_jobs_take_is_added_up(settings: Settings, most_bytes: int) -> None:
+    assert WAITING_BYTES + RESERVE_BYTES + most_bytes == room.wanted_bytes(settings)
+
+
+def test_a_disk_that_is_too_small_for_the_limits_is_said_with_both_numbers(tmp_path: Path) -> None:
+    wanted = Settings(policy=Policy(max_result_bytes=1 << 60))
+
+    assert room.too_little(tmp_path, Settings()) is None
+    assert f"take {room.wanted_bytes(wanted):,} bytes, and " in str(room.too_little(tmp_path, wanted))
 
 
 @pytest.mark.parametrize(("watchdog_s", "is_refused"), [(None, False), (60.0, False), (20.0, False), (19.9, True)])

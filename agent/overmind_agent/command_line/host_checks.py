@@ -19,7 +19,7 @@ from overmind_agent.control import journal_reader
 from overmind_agent.control.client import NoAnswer, NotAllowed, NotRunning, ask
 from overmind_agent.control.line import Refusal
 from overmind_agent.errors import OvermindAgentError, StateInUse
-from overmind_agent.host import disk
+from overmind_agent.host import disk, room
 from overmind_agent.host.state_folder import owning
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_config.settings import Settings
@@ -123,6 +123,8 @@ class HostChecks:
         folder = state if state.exists() else next(folder for folder in state.parents if folder.exists())
         if (short := disk.lack(folder, self._settings.agent.min_free_bytes)) is not None:
             raise Failed(short, "make room, or set agent.min_free_bytes; until then no job is taken")
+        if (why := room.too_little(folder, self._settings)) is not None:
+            raise Failed(why, room.HINT, grade="warning")
         return f"{shutil.disk_usage(folder).free:,} bytes free"
 
     def _job_types(self) -> str:
