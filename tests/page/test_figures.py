@@ -10,7 +10,7 @@ from overmind_controlplane.page.drawing import HEIGHT, LEFT, WIDTH, Bar, bars, c
 from overmind_controlplane.page.headline import headlines
 from overmind_controlplane.page.live import LogReader
 from overmind_controlplane.page.rendering import harmless, number, size, span
-from overmind_controlplane.page.seen import Step
+from overmind_controlplane.page.values import Step
 from overmind_controlplane.page.verdicts import backtest, changes
 
 

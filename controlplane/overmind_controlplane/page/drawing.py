@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from overmind_controlplane.page.seen import Step
+from overmind_controlplane.page.values import Step
 
 WIDTH: Final = 640
 HEIGHT: Final = 220

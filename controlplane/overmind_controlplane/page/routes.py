@@ -20,6 +20,7 @@ from overmind_controlplane.command_line.facts import wanted
 from overmind_controlplane.jobs.waiting import log_topic, project_topic
 from overmind_controlplane.page import drawing, live, rendering, seen, verdicts, visits
 from overmind_controlplane.page.headline import headlines
+from overmind_controlplane.page.values import JobSeen
 from overmind_controlplane.page.visits import Administrator, Person
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.tables import now
@@ -178,7 +179,7 @@ def follow_job(
     return _stream(plane, _checked(request, plane, caller, looked), [log_topic(job_id)], wait_s, log)
 
 
-def _job(plane: Plane, caller: Caller, job_id: str) -> tuple[seen.JobSeen, dict[str, str]]:
+def _job(plane: Plane, caller: Caller, job_id: str) -> tuple[JobSeen, dict[str, str]]:
     with plane.database.read() as session:
         told = seen.job(plane, session, caller, job_id)
     before = told.parameters.get("prompt") if isinstance(told.parameters, dict) else None
