@@ -20,6 +20,7 @@ from overmind_executors.tuning.racing import Racing, blocks, is_lost
 from overmind_executors.tuning.recounting import verdict_of
 from overmind_executors.tuning.sealed import Registration
 from overmind_executors.tuning.search import Ground, Plan, Search, best_of_n, random_rewrite
+from overmind_executors.tuning.side_by_side import comparison_of
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.trials import Trial
@@ -229,7 +230,7 @@ class _HardToLearn:
 # ------------------------------------------------------------------------------------------ the rows that decide
 
 
-def _line(number: int, before: float, after: float, **of_after: Any) -> dict[str, Any]:
+def _line(number: int, before: float, after: float | None, **of_after: Any) -> dict[str, Any]:
     entry = {
         "kind": "ok",
         "output": "x",
@@ -283,6 +284,37 @@ def test_the_rows_that_changed_come_with_what_was_said_of_them() -> None:
 
     assert [("r1", -1.0), ("r3", -0.5), ("r0", 1.0)] == [(one.row_id, one.difference) for one in found]
     assert ("", "judge: 0.00 so") == found[0].said
+
+
+def test_both_sides_stand_side_by_side_in_score_money_and_latency() -> None:
+    """Scores over the rows that both have one for; a share of nothing is no share."""
+    lines = [
+        _line(0, 0.0, 1.0, cost_usd=0.03, latency_ms=30.0),
+        _line(1, 1.0, 1.0, cost_usd=0.03, latency_ms=10.0),
+        _line(2, 1.0, None, kind="timeout", output=None, cost_usd=None),
+    ]
+
+    found = comparison_of(lines)
+
+    assert {
+        "spans_tested": 3,
+        "spans_created": 2,
+        "metrics": {
+            "old_prompt": {"avg_score": 0.5, "span_count": 3, "total_cost": 0.03, "avg_latency_ms": 10.0},
+            "new_prompt": {"avg_score": 1.0, "span_count": 2, "total_cost": 0.06, "avg_latency_ms": 20.0},
+            "improvement": {
+                "score_delta": 0.5, "score_delta_pct": 100.0, "cost_delta": 0.03, "cost_delta_pct": 100.0,
+                "latency_delta_ms": 10.0, "latency_delta_pct": 100.0,
+            },
+        },
+    } == found  # fmt: skip
+    nothing = comparison_of([_line(0, 0.0, 1.0, cost_usd=None)])
+    assert nothing is not None
+    improvement = nothing["metrics"]["improvement"]
+    assert (1.0, None, None) == tuple(
+        improvement[name] for name in ("score_delta", "score_delta_pct", "cost_delta")
+    )
+    assert comparison_of([]) is None
 
 
 # ------------------------------------------------------------------------------------------ what each change did

@@ -24,6 +24,7 @@ from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, gap, scores, search_figures
 from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.search import HOPELESS
+from overmind_executors.tuning.side_by_side import comparison_of
 from overmind_executors.tuning.texts import as_code, diff, texts_of
 
 BEST_PROMPT: Final = "best_prompt.txt"
@@ -116,6 +117,7 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
             "frontier": [one.name for one in ended.ledger.frontier()],
         },
         "gap": gap(test, search),
+        "comparison_test": comparison_of(ended.test.lines),
         "changes": [step.as_json() for step in ended.steps_to(best)][:_MOST_CHANGES],
         "test_run_id": _id(job_id, "holdout") if test else None,
         "comparison_id": _id(job_id, "comparison") if test else None,

@@ -13,6 +13,7 @@ from overmind_executors.tuning.guarding import guarded
 from overmind_executors.tuning.ledger import mean_of
 from overmind_executors.tuning.promotion import Decision, Verdict, decide
 from overmind_executors.tuning.sealed import Registration
+from overmind_executors.tuning.side_by_side import comparison_of
 
 CANDIDATES: Final = "candidates.jsonl"
 COMPARISON: Final = "comparison.jsonl"
@@ -80,12 +81,13 @@ def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     search = search_figures(_lines(folder / CANDIDATES))
-    test = None
+    test, lines = None, []
     if (folder / COMPARISON).exists():
-        test = verdict_of(_lines(folder / COMPARISON), Registration(**summary["registration"]))
+        lines = _lines(folder / COMPARISON)
+        test = verdict_of(lines, Registration(**summary["registration"]))
     elif summary["test"] is not None:  # begun, and cut short before there was anything to compare
         test = Verdict(Decision(summary["test"]["verdict"]), None, None, 0, 0, None, None)
-    again = {**scores(test, search), "gap": gap(test, search)}
+    again = {**scores(test, search), "gap": gap(test, search), "comparison_test": comparison_of(lines)}
     said = {name: summary.get(name) for name in again}
     again |= {f"search.{name}": value for name, value in search.items()}
     said |= {f"search.{name}": summary["search"].get(name) for name in search}

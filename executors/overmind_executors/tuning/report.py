@@ -80,9 +80,17 @@ def _test(facts: Mapping[str, Any]) -> Section:
         ("rows scored on both sides", test["compared"]),
         ("rows held out", test["rows"]),
         ("rows needed", test["rows_needed"]),
+        *_money(facts["comparison_test"]),
     )
     text = "The rows of this test were put away before the search began, and looked at once. Values are 0 to 1."
     return Section("The test", (text, Table("One paired test", ("figure", "value"), rows), _outlook(facts)))
+
+
+def _money(found: Mapping[str, Any] | None) -> Iterator[tuple[Cell, ...]]:
+    """Of all answers of a side."""
+    sides = {"as it was": "old_prompt", "of the candidate": "new_prompt"}
+    for words, side in sides.items() if found else ():
+        yield f"US dollars, the prompt {words}", found["metrics"][side]["total_cost"] if found else None
 
 
 def _span(ends: Sequence[float] | None) -> str | None:
