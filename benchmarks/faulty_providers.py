@@ -3,13 +3,14 @@ An `inference` job and a provider that is dead, that fails now and then, or that
 
     python benchmarks/faulty_providers.py [--rows 10000]
 
-The executor runs as in a job's process, with its own defaults, against a loop-back server in a process of its own:
+The executor runs as in a job's process, with its own defaults, 64 rows at once, against a loop-back server in a
+process of its own:
 
     away      nobody listens; 1,000 rows
     broken    answers 500 to everything; 1,000 rows
     full      answers 503 to everything; 1,000 rows
     faulty    15 of 100 rows meet a fault, by their digest: a lasting 400, a refusal, an answer cut at the limit of
-              tokens, no JSON, a 500 or a 429 that passes; the output has to have a line for each row, in order
+              tokens, no JSON, a 500 or a 408 that passes; the output has to have a line for each row, in order
     doubling  takes 20 calls a second, and 40 from 20 s after the first call on; what is used of the 40 in the
               last 15 s of the first minute after that
 
@@ -59,7 +60,7 @@ FAULTS: tuple[tuple[str, int, bytes, bool], ...] = (
     ("truncated", 200, completion({"content": "y"}, "length"), False),
     ("invalid_response", 200, b"<html>", False),
     ("ok", 500, REFUSAL, True),
-    ("ok", 429, REFUSAL, True),
+    ("ok", 408, REFUSAL, True),
 )
 FAULTY_BYTES = 38
 

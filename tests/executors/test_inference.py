@@ -524,9 +524,7 @@ def test_a_dead_provider_fails_a_job_without_outputs(
     assert "127.0.0.1" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("code", "reason", "most"), [(500, "provider_unavailable", 50), (401, "model_auth_error", 10)]
-)
+@pytest.mark.parametrize(("code", "reason"), [(500, "provider_unavailable"), (401, "model_auth_error")])
 def test_who_waits_for_a_turn_makes_no_call_once_the_provider_is_given_up(
     make_context: Make, zoo: Zoo, code: int, reason: str
 ) -> None:
