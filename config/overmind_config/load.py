@@ -188,7 +188,7 @@ def _missing(tree: Mapping[str, Any], layers: Sequence[Layer]) -> Iterator[Probl
         yield Problem(
             "control_plane.token_file",
             "there is no token",
-            "name a file of mode 0600 that holds one, or set $OVERMIND_API_KEY",
+            "name a file of mode 0600 that holds one, here or with --token-file, or set $OVERMIND_API_KEY",
         )
 
 

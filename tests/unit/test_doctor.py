@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ import structlog
 from agent_parts import a_claim
 from overmind_agent.command_line.doctor import Doctor
 from overmind_agent.command_line.findings import Finding
+from overmind_agent.command_line.host_checks import HostChecks
 from overmind_agent.control.server import ControlServer
 from overmind_agent.host.state_folder import owning
 from overmind_agent.journal.journal import SqliteJournal
@@ -76,3 +78,13 @@ def test_a_host_on_which_the_agent_works_is_no_reason_to_warn(tmp_path: Path) ->
     )
     assert "the agent that is running answers" == findings["control"].message
     assert ("warning", True) == (parked.grade, "1 parked" in parked.message)
+
+
+def test_root_may_look_at_the_journal_of_a_services_agent(tmp_path: Path) -> None:
+    """Which it only reads, whether an agent works on it or not."""
+    SqliteJournal(tmp_path / "journal.sqlite").close()
+    settings = Settings(agent=Agent(state_dir=tmp_path))
+
+    checks = dict(HostChecks(settings, user=os.geteuid() + 1).checks())
+
+    assert f"of user {os.geteuid()}: 0 jobs, 0 statuses to send" == checks["journal"]()

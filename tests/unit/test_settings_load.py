@@ -199,8 +199,8 @@ def test_an_address_and_a_token_must_be_there() -> None:
             "$OVERMIND_API_URL"
         ),
         (
-            "control_plane.token_file: there is no token; name a file of mode 0600 that holds one, or set "
-            "$OVERMIND_API_KEY"
+            "control_plane.token_file: there is no token; name a file of mode 0600 that holds one, here or with "
+            "--token-file, or set $OVERMIND_API_KEY"
         ),
     ] == problems
 

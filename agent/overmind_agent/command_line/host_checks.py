@@ -30,10 +30,16 @@ CHILD_S: Final = 20.0
 
 
 class HostChecks:
-    """Of the host that *settings* are for."""
+    """
+    Of the host that *settings* are for.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        user: who asks; None for whoever runs this process.
+    """
+
+    def __init__(self, settings: Settings, *, user: int | None = None) -> None:
         self._settings = settings
+        self._user = os.geteuid() if user is None else user
 
     def checks(self) -> Iterator[tuple[str, Check]]:
         """Each by its code."""
@@ -78,6 +84,8 @@ class HostChecks:
         path = self._settings.agent.state_dir / "journal.sqlite"
         if not path.exists():
             return "none yet; the first start makes one"
+        if (owner := path.stat().st_uid) != self._user:  # root looks at a service's
+            return self._journal_as_read(f"of user {owner}")
         aside: list[Path] = []
         try:
             with owning(self._settings.agent.state_dir):
@@ -85,22 +93,22 @@ class HostChecks:
                 held, waiting = len(journal.held()), len(journal.undelivered())
                 journal.close()
         except StateInUse:
-            return self._journal_in_use()
+            return self._journal_as_read("an agent works on it")
         except OvermindAgentError as error:
             raise Failed(str(error), "look at the disk and at who owns the folder") from error
         if aside:
             raise Failed(f"it was damaged and is now {aside[0]}", "look there for results that were not sent")
         return f"{held} jobs to go on with, {waiting} with statuses to send"
 
-    def _journal_in_use(self) -> str:
-        """An agent works on it, so it is only read."""
+    def _journal_as_read(self, whose: str) -> str:
+        """It is another's, so it is only read."""
         state = self._settings.agent.state_dir
         try:
             known = journal_reader.read(state)
         except journal_reader.NoJournal as error:
             raise Failed(str(error), "look at the disk and at who owns the folder") from error
         parked = sum(line.why is not None for line in known.outbox)
-        found = f"an agent works on it: {len(known.jobs)} jobs, {len(known.outbox) - parked} statuses to send"
+        found = f"{whose}: {len(known.jobs)} jobs, {len(known.outbox) - parked} statuses to send"
         if parked:
             hint = "overmind-agent outbox list says why, outbox retry sends them"
             raise Failed(f"{found}, {parked} parked", hint, grade="warning")
