@@ -90,6 +90,32 @@ def test_killed_again_and_again_a_job_pays_for_no_answer_twice(
     assert zoo.total == result["outcome"]["usage"]["model_calls"]
 
 
+def test_of_a_job_that_was_killed_at_57_percent_no_more_than_its_calls_under_way_are_made_again(
+    start_child: Start, tmp_path: Path, zoo: Zoo, is_whole: bool
+) -> None:
+    """Of a thousand rows in `make chaos`, four at a time: and but for what a clock says the result is the same."""
+    rows = 1000 if is_whole else 100
+    items = [{"id": f"r{n}", "input": f"text {n}", "expected_output": f"text {n}"} for n in range(rows)]
+    with Zoo() as quiet:
+        _order(start_child(tmp_path / "undisturbed"), quiet, attempt=1, items=items).result()
+    folder = tmp_path / "workspace"
+    zoo.close_gate(after=57 * rows // 100)
+    child = _order(start_child(folder), zoo, attempt=1, items=items)
+    zoo.wait_for_calls(57 * rows // 100 + AT_ONCE)
+    child.signal(signal.SIGKILL)
+    child.wait()
+    zoo.open_gate()
+
+    result = _order(start_child(folder), zoo, attempt=2, items=items).result()
+
+    assert zoo.total <= rows + AT_ONCE
+    assert [(f"text {n}", True) for n in range(rows)] == [
+        (text, calls <= 2) for text, calls in sorted(zoo.calls.items(), key=lambda call: int(call[0][5:]))
+    ]
+    assert _output(tmp_path / "undisturbed") == _output(folder)
+    assert rows == result["outcome"]["counts"]["ok"]
+
+
 def test_answered_rows_are_asked_once(start_child: Start, tmp_path: Path, zoo: Zoo) -> None:
     """One call at a time: after 20 answers the 21st call is in flight at the kill, and only that is asked again."""
     folder = tmp_path / "workspace"

@@ -38,6 +38,12 @@ EFFECTS: dict[str, tuple[int, int | None]] = {
     "wrong_length": (1, None),
     "huge": (1, None),
     "early_hints": (1, 103),  # http.client takes what is only in between for the answer
+    "half_a_head": (1, None),
+    "internal_error": (1, 500),
+    "gateway_timeout": (1, 504),
+    "empty": (1, 200),
+    "no_json": (1, 200),
+    "bad_gzip": (1, 200),
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from agent_parts import JOB_ID, a_claim, a_job, a_result_file
 from overmind_agent.errors import IllegalTransition, JournalError
-from overmind_agent.journal.file import PRAGMAS, SCHEMA_VERSION
+from overmind_agent.journal.file import PRAGMAS, SCHEMA_VERSION, STEPS
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
@@ -528,13 +528,16 @@ def test_a_page_that_was_overwritten_is_noticed(path: Path) -> None:
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = wal")
         db.execute("CREATE TABLE from_the_future (x)")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         db.commit()
+    before = path.read_bytes()
 
     with pytest.raises(JournalError, match=f"written by a newer version \\(schema {SCHEMA_VERSION + 1}\\)"):
         SqliteJournal(path)
 
+    assert before == path.read_bytes()
     with closing(sqlite3.connect(path)) as db:
         assert [("from_the_future",)] == db.execute("SELECT name FROM sqlite_master").fetchall()
     assert [] == list(path.parent.glob("*.corrupt-*"))
@@ -632,3 +635,30 @@ def test_a_copy_of_the_file_and_its_log_taken_while_it_is_open_can_be_opened(
 
     with closing(SqliteJournal(copy / path.name)) as reopened:
         assert [(JOB_ID, 1, 1, Status.VALIDATING)] == waiting(reopened)
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_file_of_an_older_version_is_opened_with_all_that_it_holds(
+    path: Path, tmp_path: Path, version: int
+) -> None:
+    """Made of the steps that led to that version, as whoever released it left it."""
+    with closing(SqliteJournal(tmp_path / "newest.sqlite")) as newest:
+        held(newest)
+        newest.post(a_claim(), Status.VALIDATING)
+        newest.note_upload(a_claim(), a_result_file(tmp_path / "out"), "artifact-1")
+        newest.remember_agent("agent-1")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("".join(STEPS[:version]) + f"PRAGMA user_version = {version};")
+        db.execute("ATTACH ? AS newest", (str(tmp_path / "newest.sqlite"),))
+        for table in ("identity", "claim", "outbox", "upload"):
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+            db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM newest.{table}")  # noqa: S608
+        db.commit()
+
+    with closing(SqliteJournal(path)) as opened:
+        found = (opened.held(), waiting(opened), list(opened.uploaded(a_claim())), opened.agent_id())
+        opened.note_log(a_claim(), 7, is_owed=True)
+        is_owed = [each.base_bytes for each in opened.owed_logs()]
+
+    assert ([a_claim()], [(JOB_ID, 1, 1, Status.VALIDATING)], ["output.jsonl"], "agent-1") == found
+    assert [7] == is_owed

@@ -182,6 +182,22 @@ def _huge(exchange: Exchange) -> None:
     exchange.end()
 
 
+def _half_a_head(exchange: Exchange) -> None:
+    exchange.forward()
+    exchange.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/js")
+    exchange.reset()
+
+
+def _instead(status: int, body: str, **headers: str) -> Callable[[Exchange], None]:
+    """The server hears it, and the client is told something of our own."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.forward()
+        _said(status, body, **headers)(exchange)
+
+    return answer
+
+
 def _early_hints(exchange: Exchange) -> None:
     exchange.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
     exchange.say(exchange.forward())
@@ -217,6 +233,12 @@ FAULTS: Final = MappingProxyType(
         "wrong_length": _wrong_length,
         "huge": _huge,
         "early_hints": _early_hints,
+        "half_a_head": _half_a_head,
+        "internal_error": _instead(500, '{"detail": "it broke"}'),
+        "gateway_timeout": _instead(504, "<h1>Gateway Timeout</h1>"),
+        "empty": _instead(200, ""),
+        "no_json": _instead(200, '{"detail": '),
+        "bad_gzip": _instead(200, "this is not gzip", Content_Encoding="gzip"),
     }
 )
 """Everything that may happen to a request; `unauthorized` is a burst of three."""
