@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from host import Agent, Host
@@ -29,11 +30,12 @@ from plane_files import make_jobs
 from overmind_agent.testing import history, invariants
 from overmind_agent.testing.fault_proxy import FaultProxy, Plan, Seeded
 from overmind_agent.testing.faults import FAULTS
-from server import ControlPlaneProcess
+from server import ControlPlaneProcess, Tokens
 
 PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"
 MODEL = b"a model file"
 FOR_EVER_S = 1e9
+UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONFIG = """
 job_types = ["ledger"]
 job_env = ["PYTHONPATH"]
@@ -59,6 +61,7 @@ class Profile:
         storm_s: how long the nemesis acts and the network is bad, at most: they end when few jobs are left.
         patience_s: after which it is a failure that jobs have not ended; from the start of the agents.
         settle_s: what the last jobs may take when all is calm again.
+        projects: which the jobs, and the agents, belong to in turn.
     """
 
     agents: int
@@ -73,6 +76,7 @@ class Profile:
     storm_s: float = 90.0
     patience_s: float = 240.0
     settle_s: float = 60.0
+    projects: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Ran:
         faults: how often the proxy did what.
         refused: how often the control plane refused a call with which code.
         ends: how many jobs ended how.
+        strange: the agents that know of a job of another project.
     """
 
     history: history.History
@@ -93,6 +98,7 @@ class Ran:
     refused: Counter[str]
     ends: Counter[str]
     took_s: float
+    strange: list[str]
 
     def __str__(self) -> str:
         runs = Counter(effect.what for effect in self.history.effects)
@@ -233,11 +239,14 @@ def run(
         meanwhile: called again and again while it goes on.
     """
     ledger = folder / "ledger"
-    job_ids = _submit(profile, plane, ledger)
+    tokens = [plane.tokens, *(plane.new_project() for _ in range(1, profile.projects))]
+    job_ids = [
+        _submit(replace(profile, jobs=profile.jobs // len(tokens)), plane.url, one, ledger) for one in tokens
+    ]
     spoil = plan or Seeded(seed, rate=profile.faults, kinds=MIXED)
     with FaultProxy(plane.url, spoil) as proxy:
         machines = [
-            Machine(_host(folder / f"agent-{number}", proxy.url, plane, profile))
+            Machine(_host(folder / f"agent-{number}", proxy.url, tokens[number % len(tokens)], profile))
             for number in range(profile.agents)
         ]
         began_s = time.monotonic()
@@ -263,17 +272,28 @@ def run(
         calm_at_s=calm_at_s,
         settle_s=profile.settle_s,
     )
-    assert set(job_ids) == set(record.jobs)
+    assert {job_id for ids in job_ids for job_id in ids} == set(record.jobs)
     ends = Counter(_end_of(events[-1]) for events in record.by_job().values())
     done = Counter(f"{d.kind} {'server' if d.whom == 'server' else 'agent'}" for d in nemesis.log)
-    return Ran(record, done, proxy.faults, _refused(plane), ends, took_s)
+    strange = [
+        machine.name for n, machine in enumerate(machines) if _knows(machine, record, job_ids[n % len(tokens)])
+    ]
+    return Ran(record, done, proxy.faults, _refused(plane), ends, took_s, strange)
+
+
+def _knows(machine: Machine, record: history.History, own: Iterable[str]) -> bool:
+    """Whether a job that is none of its *own* is named in its state folder or in what it said."""
+    files = (path.read_bytes() for path in machine.host.state.rglob("*") if path.is_file())
+    said = ("\n".join([*agent.out, *agent.raw]).encode() for agent in machine.host.started)
+    named = {uuid.decode() for text in (*files, *said) for uuid in UUID.findall(text)}
+    return bool(named & (set(record.jobs) - set(own)))
 
 
 def _end_of(event: history.Event) -> str:
     return f"{event.status.value} {event.reason}" if event.reason else event.status.value
 
 
-def _submit(profile: Profile, plane: ControlPlaneProcess, ledger: Path) -> list[str]:
+def _submit(profile: Profile, url: str, tokens: Tokens, ledger: Path) -> list[str]:
     """The jobs, of four lengths."""
     shortest, longest = profile.work_s
     found = []
@@ -281,14 +301,12 @@ def _submit(profile: Profile, plane: ControlPlaneProcess, ledger: Path) -> list[
         work_s = shortest + (longest - shortest) * quarter / 3
         parameters = {"ledger": str(ledger), "work_s": work_s, "size_bytes": profile.size_bytes}
         number = (profile.jobs + quarter) // 4
-        found += make_jobs(
-            plane.url, plane.submit_token, MODEL, "model.txt", parameters, job_type="ledger", number=number
-        )
+        found += make_jobs(url, tokens.submit, MODEL, "model.txt", parameters, job_type="ledger", number=number)
     return found
 
 
-def _host(folder: Path, url: str, plane: ControlPlaneProcess, profile: Profile) -> Host:
-    made = Host(folder, url, plane.agent_token, "http://127.0.0.1:9", more=CONFIG.format(slots=profile.slots))
+def _host(folder: Path, url: str, tokens: Tokens, profile: Profile) -> Host:
+    made = Host(folder, url, tokens.agent, "http://127.0.0.1:9", more=CONFIG.format(slots=profile.slots))
     text = made.config.read_text().replace('name = "test host"', f'name = "{folder.name}"')
     made.config.write_text(text.replace("[agent]", PLANE_CONFIG + "\n[agent]", 1))
     return made

@@ -128,7 +128,7 @@ class Host:
         self.config = folder / "agent.toml"
         self.config.write_text(CONFIG.format(url=url, folder=folder, models=models, more=more))
         self.write_token(token)
-        self._started: list[Agent] = []
+        self.started: list[Agent] = []
 
     def write_token(self, token: str) -> None:
         """Put *token* where the configuration says."""
@@ -140,7 +140,7 @@ class Host:
         """Start `overmind-agent run` with the host's configuration, as an argument of the command *within*."""
         clean = {"PATH": os.environ["PATH"], "SECRET_OF_THE_HOST": "not for jobs", **environment}
         agent = Agent(["run", "--config", str(self.config), *arguments], clean, within=within)
-        self._started.append(agent)
+        self.started.append(agent)
         return agent
 
     def start_on_small_disk(self, size_mib: int) -> Agent:
@@ -155,7 +155,7 @@ class Host:
         clean = {"PATH": os.environ["PATH"]}
         within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
         agent = Agent(["run", "--config", str(self.config)], clean, within=within)
-        self._started.append(agent)
+        self.started.append(agent)
         return agent
 
     def once(self, *arguments: str) -> Agent:
@@ -186,7 +186,7 @@ class Host:
 
     def stop_all(self) -> None:
         """Leave nothing behind."""
-        for agent in self._started:
+        for agent in self.started:
             if agent.process.poll() is None:
                 agent.process.kill()
             agent.exit_code()

@@ -56,6 +56,10 @@ WHOLE: dict[str, Try] = {
     "server": Try(
         Profile(agents=4, jobs=120, every_s={"kill server": 4.0}), lambda ran: ran.done["kill server"] >= 2
     ),
+    "two projects": Try(
+        replace(GENERAL, agents=4, jobs=80, projects=2, every_s={"kill": 6.0, "freeze": 8.0, "kill server": 20.0}),
+        lambda ran: ran.done["kill agent"] >= 3 and sum(ran.faults.values()) >= 10,
+    ),
     "children": Try(
         Profile(agents=4, jobs=60, work_s=(0.5, 1.0), every_s={"kill child": 0.7}),
         lambda ran: ran.done["kill child agent"] >= 5,
@@ -97,6 +101,7 @@ def test_no_rule_is_broken(tmp_path: Path, attempt: Try, seed: int) -> None:
     with _plane(tmp_path, attempt.profile.lease_s) as plane:
         ran = chaos.run(attempt.profile, seed, tmp_path, plane)
     print(f"seed {seed}: {ran}")  # noqa: T201 - shown by `make chaos`, and when it fails
+    assert [] == ran.strange
 
     assert [] == [str(violation) for violation in violations(ran.history)]
     assert attempt.is_exercised(ran), f"it tried too little: {ran}"
