@@ -57,7 +57,14 @@ WHOLE: dict[str, Try] = {
         Profile(agents=4, jobs=120, every_s={"kill server": 4.0}), lambda ran: ran.done["kill server"] >= 2
     ),
     "two projects": Try(
-        replace(GENERAL, agents=4, jobs=80, projects=2, every_s={"kill": 6.0, "freeze": 8.0, "kill server": 20.0}),
+        replace(
+            GENERAL,
+            agents=4,
+            jobs=80,
+            projects=2,
+            lease_s=30.0,
+            every_s={"kill": 6.0, "freeze": 8.0, "kill server": 20.0},
+        ),
         lambda ran: ran.done["kill agent"] >= 3 and sum(ran.faults.values()) >= 10,
     ),
     "children": Try(
