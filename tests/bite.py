@@ -194,7 +194,7 @@ DEFECTS = (
         "key-of-all",
         "the key of a claim belongs to no agent and no project",
         "controlplane/overmind_controlplane/jobs/claiming.py",
-        'return f"{job.project_id}:{agent_id}:claim"',
+        'return f"{project_id}:{agent_id}:claim"',
         'return "claim"',
         (MACHINE, "tests/controlplane/test_claims.py"),
     ),
@@ -202,9 +202,9 @@ DEFECTS = (
         "said-too-soon",
         "a word is taken out of the outbox before it is sent",
         "agent/overmind_agent/delivery.py",
-        "        try:\n            self._control_plane.report(posted.update)\n",
+        "        try:\n            self._control_plane.report(replace(posted.update, enclosed=None))\n",
         "        self._outbox.delivered(posted)\n"
-        "        try:\n            self._control_plane.report(posted.update)\n",
+        "        try:\n            self._control_plane.report(replace(posted.update, enclosed=None))\n",
         ("tests/unit/test_delivery.py",),
     ),
     Defect(

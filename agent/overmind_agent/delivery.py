@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from overmind_agent.backoff import Backoff, is_worth_retrying
-from overmind_agent.errors import AuthError, JournalError, OvermindAgentError, RejectedError, TransientError
+from overmind_agent.errors import (
+    AuthError,
+    JournalError,
+    OvermindAgentError,
+    ProtocolError,
+    RejectedError,
+    TransientError,
+    UploadError,
+)
 from overmind_agent.held_jobs import HeldJobs
-from overmind_agent.jobs import StopReason
+from overmind_agent.jobs import Enclosed, ResultFile, StopReason
 from overmind_agent.lifecycle import LIFECYCLE
 from overmind_agent.ports import Clock, ControlPlane, Outbox, Posted
 
 IDLE_S: Final = 1.0
-# A short job has said all that it has to say within such a time, and that goes out in one exchange instead of four.
-GATHER_S: Final = 0.05
+# A short job has said all that it has to say within such a time: that goes out in one exchange, as soon as it ends.
+GATHER_S: Final = 0.1
 # An outage may last for days, and there may be many of us.
 BASE_S: Final = 1.0
 CAP_S: Final = 60.0
@@ -88,10 +97,23 @@ class Delivery:
         broken: TransientError | None = None
         stuck: set[str] = set()
         while waiting := [posted for posted in self._outbox.undelivered() if posted.update.job_id not in stuck]:
-            together = waiting[:MOST_TOGETHER]
-            if len(together) == 1 or not self._send_together(together):
+            together = self._fitting(waiting)
+            is_one_word = len(together) == 1 and together[0].update.enclosed is None
+            if is_one_word or not self._send_together(together):
                 broken = self._send_each(together, stuck) or broken
         return broken
+
+    def _fitting(self, waiting: Sequence[Posted]) -> Sequence[Posted]:
+        """The first ones, as many as go into one exchange with all that is enclosed."""
+        together: list[Posted] = []
+        files: list[ResultFile] = []
+        for posted in waiting[:MOST_TOGETHER]:
+            more = posted.update.enclosed.files if posted.update.enclosed else ()
+            if together and more and not self._control_plane.encloses([*files, *more]):
+                break
+            together.append(posted)
+            files += more
+        return together
 
     def _send_together(self, together: Sequence[Posted]) -> bool:
         """Whether all of them were heard, in one exchange."""
@@ -108,8 +130,12 @@ class Delivery:
         if heard is None:
             return False
         refused: set[str] = set()
-        for posted, error_or_none in zip(together, heard, strict=True):
-            if posted.update.job_id not in refused and not self._settle(posted, error_or_none):
+        for posted, why in zip(together, heard, strict=True):
+            if posted.update.job_id in refused:
+                continue
+            # It may be a file that is refused; and a canceled job keeps its files.
+            is_apart = why is not None and posted.update.enclosed is not None and not isinstance(why, AuthError)
+            if not self._settle(posted, self._send(posted) if is_apart else why):
                 refused.add(posted.update.job_id)
         return True
 
@@ -130,11 +156,31 @@ class Delivery:
         return broken
 
     def _send(self, posted: Posted) -> RejectedError | None:
+        """*posted* by itself; files first, since none can go with it so."""
+        if (enclosed := posted.update.enclosed) is not None:
+            self._store(enclosed)
         try:
-            self._control_plane.report(posted.update)
+            self._control_plane.report(replace(posted.update, enclosed=None))
         except RejectedError as error:
             return error
         return None
+
+    def _store(self, enclosed: Enclosed) -> None:
+        """Each as far as the control plane takes it: what is missing then, the word is refused for."""
+        claim = enclosed.claim
+        for file in enclosed.files:
+            try:
+                self._control_plane.upload(claim, file)
+            except (AuthError, TransientError, ProtocolError):
+                raise
+            except (RejectedError, UploadError) as error:
+                self._log.warning(
+                    "outbox.file_refused",
+                    job_id=claim.job.id,
+                    attempt=claim.attempt,
+                    file=file.name,
+                    error=str(error),
+                )
 
     def _settle(self, posted: Posted, refused: RejectedError | None) -> bool:
         """Note what became of it; False when nothing more of its attempt will be taken."""
@@ -151,7 +197,15 @@ class Delivery:
                 held.ask_to_stop(StopReason.LEASE_LOST)
             return False
         self._outbox.delivered(posted)
+        if update.enclosed is not None:
+            self._tell_of_files(update.enclosed)
         if not LIFECYCLE[update.status].is_held:
             self._held_jobs.said(update.job_id, update.attempt)
         self._log.debug("outbox.delivered", **about, posted_at=posted.posted_at)
         return True
+
+    def _tell_of_files(self, enclosed: Enclosed) -> None:
+        job, attempt = enclosed.claim.job, enclosed.claim.attempt
+        log = self._log.bind(job_id=job.id, job_type=job.job_type, attempt=attempt)
+        for file in enclosed.files:
+            log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)

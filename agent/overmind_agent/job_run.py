@@ -31,7 +31,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.files.lanes import Lanes
 from overmind_agent.files.partial import MOST_BYTES, partial_files
-from overmind_agent.files.result import apart
+from overmind_agent.files.result import apart, check_unchanged
 from overmind_agent.files.together import together
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.host.size_limits import SizeLimits
@@ -112,6 +112,7 @@ class _Run:
         self._phases_s: dict[str, float] = {}
         self._running: RunningTime | None = None
         self._unfinished: Workspace | None = None
+        self._enclosed: tuple[ResultFile, ...] = ()
 
     def ended(self) -> Ended:
         try:
@@ -164,8 +165,10 @@ class _Run:
             self._unfinished = None
             self._room.sizes.check_result(result.files)
             result = self._redacted(result)
-            self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files if file.is_required])
-            self._upload(result)
+            self._enclosed = self._enclosable(result)
+            if not self._enclosed:
+                self._enter_uploading(result)
+                self._upload(result)
         return result
 
     # ------------------------------------------------------------------------------------------ the phases
@@ -178,6 +181,9 @@ class _Run:
             self._said.append(status)
         self._log.info(_EVENTS[status])
         self._room.on_change(self._held, status)
+
+    def _enter_uploading(self, result: Result) -> None:
+        self._enter(Status.UPLOADING, files=[_declared(file) for file in result.files if file.is_required])
 
     def _end_phase(self) -> None:
         now_s = self._room.clock.now_s()
@@ -208,6 +214,21 @@ class _Run:
             self._room.sizes.check_input(file.size_bytes)
             self._insist(lambda: self._room.control_plane.download(file, workspace.input_file))
             self._room.sizes.check_input(workspace.input_file.stat().st_size)
+
+    def _enclosable(self, result: Result) -> tuple[ResultFile, ...]:
+        """All files of *result*, if they may go with the last word; none, if they are to be stored before it."""
+        files = result.files
+        is_begun = self._held.stop_reason is not None or self._room.journal.uploaded(self._claim)
+        if is_begun or not all(file.is_required for file in files):
+            return ()
+        try:
+            if not self._room.control_plane.encloses(files):
+                return ()
+        except (ControlPlaneError, ProtocolError):
+            return ()
+        for file in files:  # nobody changes them any more; that they are whole is to be known before it is said
+            check_unchanged(file)
+        return files
 
     def _upload(self, result: Result) -> None:
         stored = self._room.journal.uploaded(self._claim)
@@ -341,7 +362,10 @@ class _Run:
             detail["log"] = asdict(log)
         text = _clean(self._room.redactor.text(message))[:MESSAGE_CHARS] if message else None
         shown = f"{reason}: {text}" if reason and text and status is Status.FAILED else text
-        self._room.journal.post(self._claim, status, message=shown, detail=detail)
+        files = self._enclosed if result is not None else ()
+        if result is not None and files:
+            self._enter_uploading(result)  # not before, so that it goes out with the last word
+        self._room.journal.post(self._claim, status, message=shown, detail=detail, files=files)
         return self._ended(status, reason=reason, message=text, result=result)
 
     def _send_partial(self, workspace: Workspace) -> None:

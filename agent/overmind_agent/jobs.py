@@ -107,9 +107,15 @@ class NoJob:
 
 @dataclass(frozen=True)
 class Lease:
-    """For how long a claim holds without a heartbeat; a duration, since clocks differ between hosts."""
+    """
+    For how long a claim holds without a heartbeat; a duration, since clocks differ between hosts.
+
+    Attributes:
+        waited_s: the lease began no earlier than so long after the call for it was sent.
+    """
 
     ttl_s: float
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,19 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Enclosed:
+    """Result files that go with a word about their job: they are stored and it is taken, or neither."""
+
+    claim: Claim
+    files: tuple[ResultFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them."""
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True)
 class StatusUpdate:
     """
     One word to the control plane about a held job.
@@ -177,6 +196,7 @@ class StatusUpdate:
         sequence: 1, 2, 3… within the attempt; the claim itself has none.
         message: for people, at most 4,096 characters.
         detail: what a program reads: `reason` of a failure, declared `files`, the `outcome`.
+        enclosed: what goes with it.
     """
 
     job_id: str
@@ -185,6 +205,7 @@ class StatusUpdate:
     status: Status
     message: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    enclosed: Enclosed | None = None
 
 
 @dataclass(frozen=True)

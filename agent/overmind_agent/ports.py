@@ -65,6 +65,20 @@ class ControlPlane(Protocol):
             job_types: of one of these types, as far as the server can tell them apart; None for any of ours.
         """
 
+    def next_claim(
+        self, *, key: str, wait_s: float, job_types: Collection[str] | None = None
+    ) -> Claim | NoJob | None:
+        """
+        As `next_job` and then `claim`, in one exchange. The same *key* gives the same claim again as long as
+        nothing was said of it, so a lost answer is resolved by asking once more; with no *job_types*, that alone.
+
+        Returns:
+            None when the control plane only offers jobs.
+
+        Raises:
+            ClaimLost: what *key* was granted is over, or known to us; another key is needed.
+        """
+
     def find_job(self, job_id: str) -> Job | NoJob:
         """The job of that id if it waits for an agent. Claims nothing."""
 
@@ -82,7 +96,8 @@ class ControlPlane(Protocol):
 
     def report_together(self, updates: Sequence[StatusUpdate]) -> Sequence[RejectedError | None] | None:
         """
-        As `report` for each of *updates*, in one exchange: what each was refused with.
+        As `report` for each of *updates*, in one exchange: what each was refused with. The one way for updates that
+        have files with them.
 
         Returns:
             None when they have to be said one by one.
@@ -119,6 +134,9 @@ class ControlPlane(Protocol):
 
         None where there is no such call; then nothing was stored.
         """
+
+    def encloses(self, files: Sequence[ResultFile]) -> bool:
+        """Whether *files* may go with a word about their job; they are few and small, then."""
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """
@@ -183,11 +201,20 @@ class Outbox(Protocol):
     """
 
     def post(
-        self, claim: Claim, status: Status, *, message: str | None = None, detail: Mapping[str, Any] | None = None
+        self,
+        claim: Claim,
+        status: Status,
+        *,
+        message: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        files: Sequence[ResultFile] = (),
     ) -> None:
         """
         Put the next status of *claim* into the outbox. A final status, or PENDING (a release), also ends the
         claim, in the same transaction.
+
+        Args:
+            files: go with it, read when it is sent.
 
         Raises:
             IllegalTransition: *status* may not follow the last one that was posted.
@@ -307,10 +334,19 @@ class Journal(Outbox, UploadLedger, LogLedger, Protocol):
     def intend(self, job: Job, key: str) -> None:
         """*job* will be claimed with *key*; written before the claim is sent."""
 
-    def hold(self, claim: Claim) -> bool:
+    def claim_key(self) -> str:
         """
-        The claim was granted; False when that very attempt has ended here before: then its statuses wait to be sent
-        once more, and nothing is to be done.
+        The key of the next claim whose job is not known yet; on disk when this returns, and the same until a claim
+        is held under it or it is `spent`.
+        """
+
+    def spend(self, key: str) -> None:
+        """*key* brings nothing any more: the next one is another."""
+
+    def hold(self, claim: Claim, *, key: str | None = None) -> bool:
+        """
+        The claim was granted, under the `claim_key` if *key* is given, which is spent with it; False when that very
+        attempt has ended here before: then its statuses wait to be sent once more, and nothing is to be done.
         """
 
     def not_granted(self, job_id: str) -> None:

@@ -21,13 +21,16 @@ from overmind_agent.errors import (
     AuthError,
     BrokenJob,
     ClaimLost,
+    JournalError,
     OvermindAgentError,
     ProtocolError,
     RejectedError,
+    TransientError,
 )
 from overmind_agent.held_jobs import HeldJob, HeldJobs
 from overmind_agent.host.capacity import Capacity, Seat
 from overmind_agent.jobs import Claim, Directive, Ended, Held, Job, NoJob, StopReason
+from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Clock, ControlPlane, Journal
 
 CLAIM_TRIES: Final = 3
@@ -37,6 +40,9 @@ UNREADABLE_TRIES: Final = 3
 BROKEN_TRIES: Final = 3
 # Between two signs of life of a worker whose turn to ask has not come.
 TURN_S: Final = 5.0
+DRAINING: Final = "draining"
+# What was granted before is settled, and the question with it.
+AGAIN: Final = NoJob("the next question is another")
 
 Interrupted = Claim | tuple[Job, str]
 
@@ -254,33 +260,57 @@ class Worker:
                 if (refusal := self._refusal()) is not None:
                     return NoJob(refusal)
                 try:
-                    offer = self._ask(wait_s)
+                    found = self._ask(wait_s)
                 except BrokenJob as broken:
-                    self._refuse(broken)
+                    self._refuse(broken, str(uuid.uuid4()))
                     continue
-                if isinstance(offer, NoJob):
-                    return offer
-                if (refusal := self._refusal()) is not None:  # it may have come while the poll was held open
-                    return NoJob(refusal)
-                if offer.job_type not in self._job_types():  # the configuration may have been read anew meanwhile
-                    return NoJob(f"offered a job of type {offer.job_type!r}, which this host does not run")
-                if not self._is_welcome(offer.project):
-                    return self._leave(offer)
-                if offer.id in refused:
-                    return NoJob("offered only a job that it then refuses")
-                if self._is_draining():
-                    break
-                if (seat := self._capacity.take(offer.job_type)) is None:
-                    return NoJob(f"offered a job of type {offer.job_type!r}, for which no slot is free")
-                with self._only_if_held(seat, seats) as keep:
-                    if (held := self._claim_new(offer)) is not None:
-                        keep()
-                        self._capacity.turns.began()
-                        return held
-                refused.add(offer.id)
-        return NoJob("draining")
+                if found is AGAIN:
+                    continue
+                if isinstance(found, NoJob):
+                    return found
+                held = self._seated(found, refused, seats)
+                if held is not None:
+                    return held
+        return NoJob(DRAINING)
 
-    def _ask(self, wait_s: float) -> Job | NoJob:
+    def _seated(self, found: Job | HeldJob, refused: set[str], seats: ExitStack) -> HeldJob | NoJob | None:
+        """*found* with room kept for it; None when it was not to be had, or the daemon drains."""
+        job = found.claim.job if isinstance(found, HeldJob) else found
+        why_not = self._why_not(job, refused) or (DRAINING if self._is_draining() else None)
+        if why_not is None and (seat := self._capacity.take(job.job_type)) is not None:
+            with self._only_if_held(seat, seats) as keep:
+                held = found if isinstance(found, HeldJob) else self._claim_new(found)
+                if held is not None:
+                    keep()
+                    self._capacity.turns.began()
+            refused.add(job.id)
+            return held
+        why_not = why_not or f"offered a job of type {job.job_type!r}, for which no slot is free"
+        if isinstance(found, HeldJob):
+            self._give_back(found.claim, why_not)
+        return NoJob(why_not)
+
+    def _why_not(self, job: Job, refused: Collection[str]) -> str | None:
+        """Why a job that was offered cannot be taken, though it was asked for: that may have been a while ago."""
+        if (refusal := self._refusal()) is not None:
+            return refusal
+        if job.job_type not in self._job_types():
+            return f"offered a job of type {job.job_type!r}, which this host does not run"
+        if not self._is_welcome(job.project):
+            return self._unwelcome(job)
+        return "offered only a job that it then refuses" if job.id in refused else None
+
+    def _give_back(self, claim: Claim, why: str) -> None:
+        """It was granted before this host could say no."""
+        reason = StopReason.AGENT_STOPPING.value if why == DRAINING else "not_accepting"
+        try:
+            self._journal.post(claim, Status.PENDING, message=f"released: {why}", detail={"reason": reason})
+        except JournalError:
+            self._interrupted.put(claim)
+            raise
+        self._log.info("job.given_back", job_id=claim.job.id, attempt=claim.attempt, reason=reason, message=why)
+
+    def _ask(self, wait_s: float) -> Job | HeldJob | NoJob:
         """A job of a type that fits beside what runs; but heavier ones have their turn, too."""
         job_types = frozenset(self._job_types())
         if not (fitting := self._capacity.fitting(job_types)) and self._capacity.turns.kept is None:
@@ -291,7 +321,9 @@ class Worker:
             return offer
         if (kept := self._capacity.turns.kept) is not None:
             return NoJob(f"room is kept for a job of type {kept!r}")
-        return self._control_plane.next_job(wait_s=wait_s, job_types=fitting if fitting != job_types else None)
+        asked = fitting if fitting != job_types else None
+        granted = self._next_claim(wait_s, asked)
+        return self._control_plane.next_job(wait_s=wait_s, job_types=asked) if granted is None else granted
 
     def _ask_for_heavy(self, fitting: Collection[str]) -> Job | NoJob | None:
         """The first job of all, if it fits; None when there is none, or when its room is kept from now on."""
@@ -303,6 +335,48 @@ class Worker:
         turns.forget()
         return offer if isinstance(offer, Job) or offer.is_replaced else None
 
+    def _next_claim(self, wait_s: float, job_types: Collection[str] | None) -> HeldJob | NoJob | None:
+        """
+        What the control plane grants in one exchange; None where it does not.
+
+        The key is on disk before it is sent, and stays the same until its grant is known: an answer that is lost is
+        heard when the next question is asked, by this start or another one.
+        """
+        key = self._journal.claim_key()
+        sent_at_s = self._clock.now_s()
+        try:
+            found = self._control_plane.next_claim(key=key, wait_s=wait_s, job_types=job_types)
+        except ClaimLost:
+            self._journal.spend(key)
+            return AGAIN
+        except BrokenJob as broken:
+            self._refuse(broken, key)
+            self._journal.spend(key)
+            return AGAIN
+        except TransientError:
+            if self._is_draining():
+                self._recall(key)
+            raise
+        return self._held(found, key, sent_at_s) if isinstance(found, Claim) else found
+
+    def _recall(self, key: str) -> None:
+        """The last question was cut short: what it brought all the same is given back."""
+        sent_at_s = self._clock.now_s()
+        found = self._control_plane.next_claim(key=key, wait_s=0, job_types=())
+        if isinstance(found, Claim) and isinstance(held := self._held(found, key, sent_at_s), HeldJob):
+            self._give_back(held.claim, DRAINING)
+
+    def _held(self, claim: Claim, key: str, sent_at_s: float) -> HeldJob | NoJob:
+        """*claim*, from now on in the journal."""
+        job = claim.job
+        if not self._journal.hold(claim, key=key):
+            self._journal.spend(key)
+            self._log.warning("job.granted_again", job_id=job.id, attempt=claim.attempt)
+            return AGAIN
+        self._log.info("job.claimed", job_id=job.id, job_type=job.job_type, attempt=claim.attempt)
+        waited_s = claim.lease.waited_s if claim.lease else 0.0
+        return HeldJob(claim, self._clock, claimed_at_s=min(self._clock.now_s(), sent_at_s + waited_s))
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         while not self._poll_turn.acquire(timeout=TURN_S):
@@ -312,15 +386,14 @@ class Worker:
         finally:
             self._poll_turn.release()
 
-    def _leave(self, offer: Job) -> NoJob:
+    def _unwelcome(self, job: Job) -> str:
         """A server that knows this agent's projects does not offer such a job: somebody should look."""
-        why = f"it is of project {(offer.project or 'none')[:64]!r}, which policy.projects does not name"
-        self._log.error("job.refused", job_id=offer.id, reason="wrong_project", message=why)
-        return NoJob(f"offered a job that may not run here: {why}")
+        why = f"it is of project {(job.project or 'none')[:64]!r}, which policy.projects does not name"
+        self._log.error("job.refused", job_id=job.id, reason="wrong_project", message=why)
+        return f"offered a job that may not run here: {why}"
 
-    def _refuse(self, broken: BrokenJob) -> None:
+    def _refuse(self, broken: BrokenJob, key: str) -> None:
         self._log.error("job.refused", job_id=broken.job_id, reason="invalid_job", message=str(broken))
-        key = str(uuid.uuid4())
         try:
             self._control_plane.refuse(broken.job_id, key=key, reason="invalid_job", message=str(broken))
         except RejectedError as error:

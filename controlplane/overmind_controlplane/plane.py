@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from overmind_controlplane.callers import Callers
 from overmind_controlplane.jobs.asking import Asking
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.handing_over import HandingOver
 from overmind_controlplane.jobs.quota import Quota
 from overmind_controlplane.jobs.reports import Reports
 from overmind_controlplane.jobs.sweeper import Sweeper
@@ -81,6 +82,7 @@ class Plane:
         database = open_database(settings.data, settings.database_url, waiting.ring)
         board = Board(settings.lease_s, Quota(settings.most_waiting, time.monotonic))
         blobs = Blobs(settings.data / "blobs")
+        handing_over = HandingOver(board, blobs)
         return cls(
             settings=settings,
             database=database,
@@ -89,8 +91,8 @@ class Plane:
             signer=Signer(settings.data / "signing.key"),
             logs=JobLogs(settings.data / "logs"),
             waiting=waiting,
-            reports=Reports(database, board, blobs),
-            asking=Asking(database),
+            reports=Reports(database, board, handing_over),
+            asking=Asking(database, board, handing_over),
             callers=Callers(database),
             sweeper=Sweeper(database, board, blobs),
             listener=_listener(database.store, waiting),

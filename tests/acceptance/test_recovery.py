@@ -50,7 +50,8 @@ def test_a_child_dies_with_its_agent(host: Host, submitter: Submitter, zoo: Zoo)
 
 def test_a_killed_agent_uploads_no_file_twice(host: Host, submitter: Submitter, plane: ControlPlaneProcess) -> None:
     """Killed at each file's upload, one after the other: each run goes on behind what is stored."""
-    job_id = submitter.submit(inference(reviews(4)))
+    too_much_for_the_last_word = [{**row, "expected_output": "!" * 80_000} for row in reviews(4)]
+    job_id = submitter.submit(inference(too_much_for_the_last_word))
     kills = 0
     for _ in range(3):
         agent = host.start("--once")
@@ -65,6 +66,31 @@ def test_a_killed_agent_uploads_no_file_twice(host: Host, submitter: Submitter, 
     assert "completed" == submitter.record(job_id)["status"]
     assert 0 == last.process.returncode
     assert kills > 0
+
+
+def test_an_agent_that_is_killed_after_its_last_word_sends_it_with_its_files(
+    host: Host, submitter: Submitter, plane: ControlPlaneProcess, zoo: Zoo
+) -> None:
+    """The next start has nothing to run: the word is in its journal, the files are in the job's folder."""
+    job_id = submitter.submit(inference(reviews(4)))
+    zoo.close_gate(after=0)
+    agent = host.start("--once")
+    zoo.wait_for_calls(1)
+    plane.kill()
+    zoo.open_gate()
+    agent.wait_for("job.completed")
+    agent.signal(signal.SIGKILL)
+    agent.exit_code()
+    plane.restart()
+
+    again = host.once()
+
+    assert 1 == submitter.history(job_id).count("Running")
+    assert "completed" == submitter.record(job_id)["status"]
+    names = set(submitter.files(job_id))  # refuses two files of one name
+    assert {"output.jsonl", "errors.jsonl", "summary.json", "report.md", "report.html", "manifest.json"} == names
+    assert 0 == again.process.returncode
+    assert {1} == set(zoo.calls.values())
 
 
 def test_an_outage_only_delays_a_job(

@@ -51,6 +51,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self._server = FakeServer()
+        self._server.grants = self._server.takes_enclosed = True
 
     def submit(self, parameters: Any = None, input_bytes: bytes | None = None) -> str:
         return self._server.submit("inference", parameters, input_bytes=input_bytes)

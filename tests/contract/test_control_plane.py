@@ -12,7 +12,7 @@ import pytest
 
 from agent_parts import a_result_file
 from overmind_agent.errors import ClaimLost, InvalidInput, RejectedError
-from overmind_agent.jobs import Claim, Directive, Held, Job, NoJob, Progress, ResultFile, StatusUpdate
+from overmind_agent.jobs import Claim, Directive, Enclosed, Held, Job, NoJob, Progress, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import ControlPlane
 
@@ -167,6 +167,73 @@ def test_a_key_of_a_claim_that_is_over_gives_nothing(scene: Scene, agent: Contro
 
     with pytest.raises(ClaimLost):
         agent.claim(job, key="key-1")
+
+
+def next_claim(plane: ControlPlane, key: str, job_types: Sequence[str] | None = None) -> Claim:
+    claim = plane.next_claim(key=key, wait_s=0, job_types=job_types)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_what_would_be_offered_is_granted_when_a_key_comes_with_the_question(
+    scene: Scene, agent: ControlPlane, other: ControlPlane
+) -> None:
+    job_id = scene.submit()
+
+    claim = next_claim(agent, "k")
+
+    assert (job_id, 1, Status.CLAIMED) == (claim.job.id, claim.attempt, claim.job.status)
+    assert claim.lease is not None
+    assert 0 <= claim.lease.waited_s < 60
+    assert [PENDING, C] == scene.history(job_id)
+    assert isinstance(other.next_claim(key="k", wait_s=0), NoJob)
+    walk(agent, claim, WAY)
+    assert [PENDING, C, *WAY] == scene.history(job_id)
+
+
+def test_without_a_job_there_is_none_to_grant(agent: ControlPlane) -> None:
+    assert isinstance(agent.next_claim(key="k", wait_s=0), NoJob)
+    assert isinstance(agent.next_claim(key="k", wait_s=0), NoJob)
+
+
+def test_a_question_that_is_asked_again_has_the_same_answer(scene: Scene, agent: ControlPlane) -> None:
+    job_id, another = scene.submit(), scene.submit()
+    first = next_claim(agent, "k")
+
+    again = next_claim(agent, "k")
+    recalled = next_claim(agent, "k", ())
+
+    assert {(job_id, 1)} == {(claim.job.id, claim.attempt) for claim in (first, again, recalled)}
+    assert [PENDING, C] == scene.history(job_id)
+    assert [PENDING] == scene.history(another)
+
+
+def test_a_question_about_no_type_brings_no_new_job(scene: Scene, agent: ControlPlane) -> None:
+    scene.submit()
+
+    assert isinstance(agent.next_claim(key="k", wait_s=0, job_types=()), NoJob)
+
+
+@pytest.mark.parametrize("said", [V, FAILED, PENDING])
+def test_a_key_brings_nothing_once_a_word_was_said_of_its_grant(
+    scene: Scene, agent: ControlPlane, said: Status
+) -> None:
+    """Its holder knows what it has; who asks once more is a copy of it."""
+    scene.submit()
+    agent.report(update(next_claim(agent, "k"), 1, said))
+
+    with pytest.raises(ClaimLost):
+        agent.next_claim(key="k", wait_s=0)
+
+
+def test_a_grant_can_be_named_by_its_key(scene: Scene, agent: ControlPlane) -> None:
+    """So a job that cannot be read is failed under the key that brought it."""
+    job_id = scene.submit()
+    claim = next_claim(agent, "k")
+
+    agent.refuse(claim.job.id, key="k", reason="invalid_job", message="no")
+
+    assert [PENDING, C, FAILED] == scene.history(job_id)
 
 
 @pytest.mark.parametrize("end", [CANCELED, DONE])
@@ -469,6 +536,69 @@ def test_result_files_are_stored_and_can_be_read(scene: Scene, agent: ControlPla
     assert 2 == len(set(ids))
     assert [("output.jsonl", b'{"a": 1}\n'), ("empty.txt", b"")] == scene.files(job_id)
     assert DONE is scene.history(job_id)[-1]
+
+
+def last_words(claim: Claim, *files: ResultFile) -> list[StatusUpdate]:
+    """All that is said of a short job, with *files* in the last word."""
+    enclosed = Enclosed(claim, files)
+    said = [update(claim, 1, V), update(claim, 2, R), update(claim, 3, U, detail=declared(*files))]
+    return [*said, update(claim, 4, DONE, enclosed=enclosed)]
+
+
+def test_small_files_go_with_the_last_word(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:
+    job_id = scene.submit()
+    files = [a_result_file(tmp_path, "a.jsonl", b"one"), a_result_file(tmp_path, "empty.txt", b"")]
+    words = last_words(claimed(agent), *files)
+
+    heard = [agent.report_together(words) for _ in range(2)]
+
+    assert [[None] * 4] * 2 == heard
+    assert [PENDING, C, *WAY] == scene.history(job_id)
+    assert [("a.jsonl", b"one"), ("empty.txt", b"")] == sorted(scene.files(job_id))
+
+
+def test_a_file_that_was_stored_before_is_not_stored_again_with_the_last_word(
+    scene: Scene, agent: ControlPlane, tmp_path: Path
+) -> None:
+    job_id = scene.submit()
+    claim = claimed(agent)
+    files = [a_result_file(tmp_path, "a.jsonl", b"one"), a_result_file(tmp_path, "b.jsonl", b"two")]
+    agent.upload(claim, files[0])
+
+    agent.report_together(last_words(claim, *files))
+
+    assert [("a.jsonl", b"one"), ("b.jsonl", b"two")] == sorted(scene.files(job_id))
+
+
+def test_a_word_that_is_refused_leaves_no_files(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:
+    job_id = scene.submit()
+    claim = claimed(agent)
+    scene.cancel(job_id)
+
+    heard = agent.report_together(last_words(claim, a_result_file(tmp_path, "a.jsonl", b"one")))
+
+    assert heard is not None
+    assert [ClaimLost] * 4 == [type(error) for error in heard]
+    assert [] == scene.files(job_id)
+
+
+def test_a_file_that_is_gone_is_missed_by_the_last_word(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:
+    job_id = scene.submit()
+    file = a_result_file(tmp_path, "a.jsonl", b"one")
+    words = last_words(claimed(agent), file)
+    file.path.unlink()
+
+    heard = agent.report_together(words)
+
+    assert heard is not None
+    assert ["files_missing"] == [error.facts["code"] for error in heard if error is not None]
+    assert [PENDING, C, V, R, U] == scene.history(job_id)
+
+
+def test_large_files_do_not_go_with_a_word(agent: ControlPlane, tmp_path: Path) -> None:
+    small = a_result_file(tmp_path, "a.jsonl", bytes(128 * 1024))
+
+    assert [True, True, False] == [agent.encloses([small] * count) for count in (1, 2, 3)]
 
 
 def test_the_same_file_twice_is_stored_once(scene: Scene, agent: ControlPlane, tmp_path: Path) -> None:

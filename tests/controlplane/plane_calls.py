@@ -147,6 +147,11 @@ class Api:
         """What the agent is offered."""
         return self.read("GET", f"/api/v2/agents/{agent_id}/job", params={"wait_s": wait_s})
 
+    def next_claim(self, agent_id: str, key: str, **asked: Any) -> requests.Response:
+        """The answer to a question that is granted what there is."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.call("POST", f"/api/v2/agents/{agent_id}/claims", asked, headers=headers)
+
     def heartbeat(self, agent_id: str, *held: tuple[str, int], wait_s: float = 0, **more: Any) -> Any:
         """One heartbeat for jobs and their attempts."""
         jobs = [{"job_id": job_id, "attempt": attempt, **more} for job_id, attempt in held]

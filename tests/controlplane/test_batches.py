@@ -14,6 +14,7 @@ from overmind_controlplane.access import authenticate, make_project, make_token
 from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs import agents
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.handing_over import HandingOver
 from overmind_controlplane.jobs.reports import Reports
 from overmind_controlplane.jobs.words import NewJob, Word
 from overmind_controlplane.plane import open_database
@@ -100,7 +101,7 @@ class Desk:
         """The answers, in order; errors are among them."""
 
         async def say() -> list[object]:
-            reports = Reports(self.database, self.board, self.blobs)
+            reports = Reports(self.database, self.board, HandingOver(self.board, self.blobs))
             told = (reports.say(self.caller, job_id, word) for job_id, word in words)
             return await asyncio.gather(*told, return_exceptions=True)
 

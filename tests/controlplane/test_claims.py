@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -113,6 +114,66 @@ def test_an_offered_job_is_kept_for_its_agent(project: Project) -> None:
     assert [] == project.agent.read("GET", f"/api/v2/agents/{other}/available_jobs")["items"]
     assert (409, "claim_taken") == code(project.agent.say(job_id, "Claimed", other))
     assert 200 == project.agent.say(job_id, "Claimed", first).status_code
+
+
+def test_a_question_with_a_key_is_granted_what_it_would_be_offered(project: Project) -> None:
+    """The answer is that of a claim, with all that whoever works on the job asks for next."""
+    job_id = project.submit.make_job({"a": 1})["id"]
+    agent_id = project.agent.register("lease", "fence")
+
+    granted = project.agent.next_claim(agent_id, "k", message="claimed by host-1").json()
+    again = project.agent.next_claim(agent_id, "k").json()
+    claimed = project.agent.say(job_id, "Claimed", agent_id, key="k").json()
+
+    assert (job_id, 1, ["Pending", "Claimed"]) == (granted["id"], granted["attempt"], names(granted))
+    assert "claimed by host-1" == granted["status_history"][-1]["message"]
+    assert {"a": 1} == json.loads(base64.b64decode(granted["parameters"]))
+    assert 0 <= granted["lease"]["waited_s"] < 30
+    assert [(job_id, 1)] * 2 == [(job["id"], job["attempt"]) for job in (again, claimed)]
+
+
+def test_of_many_questions_at_once_each_is_granted_a_job_of_its_own(project: Project) -> None:
+    made = {project.submit.make_job()["id"] for _ in range(6)}
+    agents = [project.agent.register() for _ in range(8)]
+    apis = [Api(project.url, project.tokens.agent) for _ in agents]
+
+    with ThreadPoolExecutor(len(agents)) as pool:
+        asked = zip(apis, agents, strict=True)
+        granted = [job.json() for job in pool.map(lambda one: one[0].next_claim(one[1], "k"), asked)]
+    for api in apis:
+        api.close()
+
+    assert sorted(made) == sorted(job["id"] for job in granted if "id" in job)
+    assert [{"message": "no job"}] * 2 == [job for job in granted if "id" not in job]
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "loc"),
+    [
+        ("", {}, ["header", "Idempotency-Key"]),
+        ("k", {"wait_s": 31}, ["body", "wait_s"]),
+        ("k", {"job_types": [""]}, ["body", "job_types", 0]),
+        ("k", {"colour": "red"}, ["body", "colour"]),
+    ],
+)
+def test_a_question_that_cannot_be_granted_is_refused_by_name(
+    project: Project, key: str, asked: dict[str, Any], loc: list[Any]
+) -> None:
+    answer = project.agent.next_claim(project.agent.register(), key, **asked)
+
+    assert 422 == answer.status_code
+    assert loc == answer.json()["detail"][0]["loc"]
+
+
+def test_a_start_that_was_replaced_is_granted_nothing(project: Project) -> None:
+    project.submit.make_job()
+    agent_id = project.agent.register()
+    about = {"agent_version": "1", "host_os": "x", "instance": "new"}
+    assert project.agent.call("PUT", f"/api/v2/agents/{agent_id}", about).ok
+
+    answer = project.agent.next_claim(agent_id, "k", instance="old")
+
+    assert answer.json()["replaced"] is True
 
 
 def test_an_offer_claims_nothing(project: Project) -> None:

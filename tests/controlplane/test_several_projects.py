@@ -54,6 +54,17 @@ def take(agent: Api, agent_id: str) -> str:
     return job_id
 
 
+def test_a_question_brings_the_same_grant_again_whichever_project_it_is_of(
+    projects: list[Project], shared: Api
+) -> None:
+    job_id = projects[1].submit.make_job()["id"]
+    agent_id = shared.register()
+
+    granted = [shared.next_claim(agent_id, "k").json() for _ in range(2)]
+
+    assert [(job_id, 1)] * 2 == [(job["id"], job["attempt"]) for job in granted]
+
+
 def test_projects_take_turns_however_many_jobs_one_of_them_has(projects: list[Project], shared: Api) -> None:
     first, second, _ = projects
     many = [first.submit.make_job()["id"] for _ in range(4)]

@@ -45,6 +45,22 @@ def test_a_held_poll_wakes_when_a_job_is_made(project: Project) -> None:
     assert answered_at - made_at < AT_ONCE_S
 
 
+def test_a_held_question_is_granted_a_job_when_it_is_made(project: Project) -> None:
+    agent_id = project.agent.register("lease")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(timed, lambda: project.agent.next_claim(agent_id, "k", wait_s=WAIT_S))
+        let_it_be_held(project)
+
+        job_id = project.submit.make_job()["id"]
+        made_at = time.monotonic()
+        answer, answered_at = held.result(WAIT_S)
+
+    granted = answer.json()
+    assert (job_id, "Claimed") == (granted["id"], granted["status_history"][-1]["name"])
+    assert granted["lease"]["waited_s"] > 0.1
+    assert answered_at - made_at < AT_ONCE_S
+
+
 def test_a_held_poll_wakes_when_a_job_is_released(project: Project) -> None:
     holder, other = project.agent.register(), project.agent.register()
     job_id = project.submit.make_job()["id"]

@@ -349,6 +349,66 @@ def test_a_poll_says_which_types_fit(site: Site, make_plane: Callable[..., HttpC
     assert f"{AGENT}/job?wait_s=0.000&job_type=inference&job_type=judge_scoring" == site.sent[-1].url
 
 
+def test_a_question_with_a_key_is_a_claim(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("POST", f"{AGENT}/claims", claimed(lease={"ttl_s": 60.0, "waited_s": 12.5}))
+
+    claim = plane.next_claim(key="k", wait_s=20, job_types={"judge_scoring", "inference"})
+
+    assert isinstance(claim, Claim)
+    assert (sample.JOB_ID, 2, Lease(60.0, 12.5)) == (claim.job.id, claim.attempt, claim.lease)
+    assert "k" == site.sent[-1].headers["Idempotency-Key"]
+    assert {
+        "wait_s": 20,
+        "message": "claimed by host-1",
+        "job_types": ["inference", "judge_scoring"],
+    } == site.body()
+
+
+def test_a_question_may_bring_nothing(site: Site, plane: HttpControlPlane) -> None:
+    site.answers("POST", f"{AGENT}/claims", {"message": "nothing today"})
+
+    assert NoJob("nothing today") == plane.next_claim(key="k", wait_s=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "error"),
+    [
+        (409, "superseded", ClaimLost),
+        (404, "Agent not found", RejectedError),
+        (422, "no", RejectedError),
+        (401, "no", AuthError),
+        (503, "no", TransientError),
+    ],
+)
+def test_a_question_that_is_refused_means_this(
+    site: Site, plane: HttpControlPlane, status: int, detail: str, error: type[Exception]
+) -> None:
+    """That the agent is not known is no word about a job."""
+    site.answers("POST", f"{AGENT}/claims", {"detail": detail}, status)
+
+    with pytest.raises((RejectedError, TransientError)) as caught:
+        plane.next_claim(key="k", wait_s=0)
+
+    assert error is type(caught.value)
+
+
+def test_an_older_server_grants_nothing(site: Site, plain: HttpControlPlane) -> None:
+    assert plain.next_claim(key="k", wait_s=0) is None
+    assert [] == site.sent
+
+
+def test_a_server_that_is_older_all_of_a_sudden_is_asked_in_the_older_way(
+    site: Site, plane: HttpControlPlane
+) -> None:
+    """Somebody has put an earlier version back."""
+    site.answers("POST", f"{AGENT}/claims", {"detail": "Not Found"}, 404)
+
+    answers = [plane.next_claim(key="k", wait_s=0) for _ in range(2)]
+
+    assert [None, None] == answers
+    assert [f"POST {AGENT.removeprefix(API)}/claims"] == site.asked
+
+
 def test_no_job_is_a_value(site: Site, plane: HttpControlPlane) -> None:
     site.answers("GET", f"{AGENT}/job", {"message": "nothing today"})
 

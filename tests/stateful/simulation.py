@@ -150,6 +150,7 @@ class Simulation:
         self._draw = random.Random(seed)
         self._clock = VirtualClock()
         self._server = FakeServer(self._clock, lease_s=LEASE_S)
+        self._server.grants = self._server.takes_enclosed = seed % 3 > 0  # else an older one
         self._hosts = [
             Host(folder / str(number), self._server, self._clock)
             for number in range(self._draw.randint(1, MOST_AGENTS))

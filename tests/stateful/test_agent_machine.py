@@ -16,7 +16,14 @@ import pytest
 import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from trouble import KINDS, VERBS, Killed, Work, trouble
 
 from daemon_parts import Daemon, FakeLauncher
@@ -40,6 +47,10 @@ class AgentMachine(RuleBasedStateMachine):
         self.work = Work()
         self.daemon = Daemon(self.folder, self.server, self.clock, launcher=FakeLauncher(self.work))
         self.canceled: set[str] = set()
+
+    @initialize(is_newest=st.booleans())
+    def has_a_server(self, *, is_newest: bool) -> None:
+        self.server.grants = self.server.takes_enclosed = is_newest
 
     # -------------------------------------------------------------------------- what others do
 

@@ -24,6 +24,7 @@ from overmind_controlplane.access import authenticate, make_project, make_token
 from overmind_controlplane.caller import Role
 from overmind_controlplane.jobs import agents, heartbeats, sweeper
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.handing_over import HandingOver
 from overmind_controlplane.jobs.reports import Reports
 from overmind_controlplane.jobs.words import NewJob, Word
 from overmind_controlplane.record.database import Database
@@ -152,7 +153,7 @@ class Plane:
         self.now_s = 1000.0
         self.database = Database(SqliteStore(folder / "plane.db", lambda: self.now_s))
         self.board = Board(LEASE_S)
-        self.reports = Reports(self.database, self.board, Blobs(folder / "blobs"))
+        self.reports = Reports(self.database, self.board, HandingOver(self.board, Blobs(folder / "blobs")))
         self.runner = asyncio.Runner()
         with self.database.write() as session:
             make_project(session, "demo")

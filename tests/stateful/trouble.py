@@ -13,8 +13,10 @@ from overmind_agent.testing import AFTER
 
 VERBS = (
     "next_job",
+    "next_claim",
     "claim",
     "report",
+    "report_together",
     "heartbeat",
     "read_parameters",
     "input_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -20,6 +21,26 @@ def apart(names: Sequence[str]) -> list[str]:
             other = f"{number}-{name[-60:]}"
         made[other] = None
     return list(made)
+
+
+def check_unchanged(file: ResultFile) -> None:
+    """
+    Read a small *file* once more.
+
+    Raises:
+        UploadError: it is not what it was when the job ended.
+    """
+    with open_result(file) as content:
+        must_be_whole(file, hashlib.sha256(content.read(file.size_bytes + 1)).hexdigest())
+
+
+def must_be_whole(file: ResultFile, sha256: str) -> None:
+    """
+    Raises:
+        UploadError: *sha256*, of what is there now, is not that of *file*.
+    """
+    if sha256 != file.sha256:
+        raise UploadError("a result file changed after the job had ended", reason="output_changed")
 
 
 def open_result(file: ResultFile) -> BinaryIO:

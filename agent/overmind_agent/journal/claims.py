@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Final
 
 from overmind_agent.jobs import Claim, Job
 from overmind_agent.journal.file import CLAIM, JOB, Synced, now_text, saying_what_must_be_said
 from overmind_agent.journal.outbox import OutboxTable
 from overmind_agent.lifecycle import LIFECYCLE, Status
+
+_CLAIM_KEY: Final = "claim_key"
 
 
 class ClaimTable(OutboxTable):
@@ -43,16 +47,38 @@ class ClaimTable(OutboxTable):
             )
 
     @saying_what_must_be_said
-    def hold(self, claim: Claim) -> bool:
+    def claim_key(self) -> str:
+        """See Journal."""
+        if (known := self.recall(_CLAIM_KEY)) is not None:
+            return known
+        key = str(uuid.uuid4())
+        self.remember(_CLAIM_KEY, key, synced=True)
+        return key
+
+    def spend(self, key: str) -> None:
+        """See Journal."""
+        with self._write(Synced.BEFORE_TOLD) as db:
+            db.execute("DELETE FROM identity WHERE name = ? AND value = ?", (_CLAIM_KEY, key))
+
+    @saying_what_must_be_said
+    def hold(self, claim: Claim, *, key: str | None = None) -> bool:
         """See Journal."""
         said = self.statuses(claim)
         if said and not LIFECYCLE[said[-1]].is_held:
             self._say_again(claim)
             return False
-        with self._write(Synced.BEFORE_TOLD) as db:  # the intention is on disk, and brings the same grant again
+        # The intention, or the key, is on disk, and brings the same grant again.
+        with self._write(Synced.BEFORE_TOLD) as db:
+            document, now = CLAIM.dump_json(claim).decode(), now_text()
+            if key is not None:
+                db.execute("DELETE FROM identity WHERE name = ? AND value = ?", (_CLAIM_KEY, key))
+                db.execute(
+                    "INSERT OR REPLACE INTO claim VALUES (?, ?, 'held', ?, ?, ?)",
+                    (claim.job.id, key, claim.attempt, document, now),
+                )
             db.execute(
                 "UPDATE claim SET state = 'held', attempt = ?, document = ?, changed_at = ? WHERE job_id = ?",
-                (claim.attempt, CLAIM.dump_json(claim).decode(), now_text(), claim.job.id),
+                (claim.attempt, document, now, claim.job.id),
             )
             db.execute(
                 "INSERT OR IGNORE INTO outbox (job_id, attempt, sequence, status, detail, posted_at, fate)"

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from overmind_agent.errors import JournalError
-from overmind_agent.jobs import Claim, Job
+from overmind_agent.jobs import Claim, Enclosed, Job
 from overmind_agent.lifecycle import Status
 
 FIRST: Final = """
@@ -51,8 +51,12 @@ CREATE TABLE log (
     document TEXT NOT NULL, noted_at TEXT NOT NULL, PRIMARY KEY (job_id, attempt)
 ) STRICT;
 """
+FOURTH: Final = """
+-- what goes with a status: the claim and its result files, which are read when it is sent
+ALTER TABLE outbox ADD COLUMN enclosed TEXT;
+"""
 # What makes each version of the schema out of the one before.
-STEPS: Final = (FIRST, SECOND, THIRD)
+STEPS: Final = (FIRST, SECOND, THIRD, FOURTH)
 SCHEMA_VERSION: Final = len(STEPS)
 # Each pragma is read back: a file system on which it does not hold cannot keep our promises.
 PRAGMAS: Final = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
@@ -71,6 +75,7 @@ _DISK_ERRORS: Final = (
 _FULL: Final = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 JOB: Final = TypeAdapter(Job)
 CLAIM: Final = TypeAdapter(Claim)
+ENCLOSED: Final = TypeAdapter(Enclosed)
 
 J = TypeVar("J", bound="JournalFile")
 P = ParamSpec("P")
@@ -252,12 +257,14 @@ def _read_what_matters(db: sqlite3.Connection) -> None:
     """Read all that will be needed, so that what cannot be read is known before anything is done with the rest."""
     for name, document in db.execute("SELECT state, document FROM claim WHERE state IN ('intended', 'held')"):
         (CLAIM if name == "held" else JOB).validate_json(document)
-    for status, detail in db.execute(
-        "SELECT status, detail FROM outbox WHERE fate IS NULL"
+    for status, detail, enclosed in db.execute(
+        "SELECT status, detail, enclosed FROM outbox WHERE fate IS NULL"
         " OR job_id IN (SELECT job_id FROM claim WHERE state = 'held')"
     ):
         Status(status)
         json.loads(detail)
+        if enclosed is not None:
+            ENCLOSED.validate_json(enclosed)
     for table in ("identity", "upload"):
         db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - two names of our own
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from overmind_agent.errors import JournalError
-from overmind_agent.jobs import Claim, StatusUpdate
-from overmind_agent.journal.file import JournalFile, Synced, now_text, saying_what_must_be_said
+from overmind_agent.jobs import Claim, Enclosed, ResultFile, StatusUpdate
+from overmind_agent.journal.file import ENCLOSED, JournalFile, Synced, now_text, saying_what_must_be_said
 from overmind_agent.lifecycle import LIFECYCLE, Status, advance
 from overmind_agent.ports import Parked, Posted, Tally
+
+
+def _update(word: Sequence[Any], enclosed: Enclosed | None = None) -> StatusUpdate:
+    job_id, attempt, sequence, status, message, detail = word
+    return StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail), enclosed)
 
 
 class OutboxTable(JournalFile):
@@ -19,10 +25,17 @@ class OutboxTable(JournalFile):
 
     @saying_what_must_be_said
     def post(
-        self, claim: Claim, status: Status, *, message: str | None = None, detail: Mapping[str, Any] | None = None
+        self,
+        claim: Claim,
+        status: Status,
+        *,
+        message: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        files: Sequence[ResultFile] = (),
     ) -> None:
         """See Outbox."""
         key = (claim.job.id, claim.attempt)
+        enclosed = self._folded(Enclosed(claim, tuple(files))) if files else None
         with self._write(Synced.BEFORE_TOLD) as db:
             sequence, last = db.execute(
                 "SELECT sequence, status FROM outbox WHERE job_id = ? AND attempt = ?"
@@ -31,14 +44,28 @@ class OutboxTable(JournalFile):
             ).fetchone()
             advance(Status(last), status)
             db.execute(
-                "INSERT INTO outbox (job_id, attempt, sequence, status, message, detail, posted_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*key, sequence + 1, status, message, json.dumps(dict(detail or {})), now_text()),
+                "INSERT INTO outbox (job_id, attempt, sequence, status, message, detail, posted_at, enclosed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, sequence + 1, status, message, json.dumps(dict(detail or {})), now_text(), enclosed),
             )
             if not LIFECYCLE[status].is_held:
                 db.execute(
                     "UPDATE claim SET state = 'ended', changed_at = ? WHERE job_id = ?", (now_text(), claim.job.id)
                 )
+
+    def _folded(self, enclosed: Enclosed) -> str:
+        """As it is kept: files by their place beside the journal, since a state folder may be moved."""
+        here = self._path.parent
+        near = [
+            replace(f, path=f.path.relative_to(here)) if f.path.is_relative_to(here) else f for f in enclosed.files
+        ]
+        return ENCLOSED.dump_json(replace(enclosed, files=tuple(near))).decode()
+
+    def _opened(self, folded: str | None) -> Enclosed | None:
+        if folded is None:
+            return None
+        found = ENCLOSED.validate_json(folded)
+        return replace(found, files=tuple(replace(f, path=self._path.parent / f.path) for f in found.files))
 
     def statuses(self, claim: Claim) -> Sequence[Status]:
         """See Outbox."""
@@ -60,18 +87,14 @@ class OutboxTable(JournalFile):
     def undelivered(self) -> Sequence[Posted]:
         """See Outbox."""
         rows = self._all(
-            "SELECT position, job_id, attempt, sequence, status, message, detail, posted_at FROM outbox"
+            "SELECT position, posted_at, enclosed, job_id, attempt, sequence, status, message, detail FROM outbox"
             " WHERE fate IS NULL ORDER BY position"
         )
         if rows:
             self._sync_what_is_told()
         return [
-            Posted(
-                position,
-                StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)),
-                posted_at,
-            )
-            for position, job_id, attempt, sequence, status, message, detail, posted_at in rows
+            Posted(position, _update(word, self._opened(enclosed)), posted_at)
+            for position, posted_at, enclosed, *word in rows
         ]
 
     @saying_what_must_be_said
@@ -102,12 +125,7 @@ class OutboxTable(JournalFile):
             "SELECT position, job_id, attempt, sequence, status, message, detail, coalesce(fate_why, ''), posted_at"
             " FROM outbox WHERE fate = 'refused' ORDER BY position"
         )
-        return [
-            Parked(
-                position, StatusUpdate(job_id, attempt, sequence, Status(status), message, json.loads(detail)), *why
-            )
-            for position, job_id, attempt, sequence, status, message, detail, *why in rows
-        ]
+        return [Parked(position, _update(word), why, posted_at) for position, *word, why, posted_at in rows]
 
     def tally(self) -> Tally:
         """See Outbox."""

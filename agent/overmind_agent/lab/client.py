@@ -153,6 +153,16 @@ class LabControlPlane:
         passed_over = f" but {len(self._passed_over)} that cannot be read or taken" if self._passed_over else ""
         return NoJob(f"no job is pending{passed_over}")
 
+    def next_claim(
+        self,
+        *,
+        key: str,  # noqa: ARG002 - this server hands out nothing
+        wait_s: float,  # noqa: ARG002
+        job_types: Collection[str] | None = None,  # noqa: ARG002
+    ) -> Claim | NoJob | None:
+        """See ControlPlane."""
+        return None
+
     def find_job(self, job_id: str) -> Job | NoJob:
         """See ControlPlane."""
         return self._look_up(job_id) or NoJob(f"job {job_id} does not wait")
@@ -311,6 +321,10 @@ class LabControlPlane:
             self._write(REPORT, line.job_id, body)
         size_bytes = found.as_job().parameters.size_bytes or 0
         self._progress[line.job_id] = (progress, now_s + PROGRESS_GAP_S + size_bytes / PROGRESS_BYTES_PER_S)
+
+    def encloses(self, files: Sequence[ResultFile]) -> bool:  # noqa: ARG002 - they stay on this host
+        """See ControlPlane."""
+        return False
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:  # noqa: ARG002 - there is no place
         """See ControlPlane. The log stays in the job's folder."""

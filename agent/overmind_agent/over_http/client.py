@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overmind_agent import __version__, wire
-from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError
+from overmind_agent.errors import ClaimLost, InvalidInput, ProtocolError, RejectedError, TransientError, UploadError
 from overmind_agent.jobs import (
     Claim,
     Directive,
@@ -53,12 +53,15 @@ PLAIN_PAGE_SIZE: Final = 20
 PLAIN_PAGES: Final = 50
 DAMAGED_TRIES: Final = 3
 LEASE_LIMITS_S: Final = (1.0, 3600.0)
+# What our server, and many others, say of a path that they do not have.
+NO_ROUTE: Final = "Not Found"
 
 # Each call's whole time. A server may hold `next_job` and `heartbeat`, which get that time on top.
 CAPABILITIES: Final = Verb("capabilities", 10)
 REGISTER: Final = Verb("register", 15)
 NEXT_JOB: Final = Verb("next_job", 10, max_bytes=8 * MIB)
 CLAIM: Final = Verb("claim", 15, is_on_job=True)
+NEXT_CLAIM: Final = Verb("next_claim", 10, max_bytes=8 * MIB)
 REPORT: Final = Verb("report", 15, is_on_job=True)
 REPORTS: Final = Verb("reports", 30)
 HEARTBEAT: Final = Verb("heartbeat", 10)
@@ -212,6 +215,37 @@ class HttpControlPlane:
         with self._calls.giving_way():
             return self._next_job(wait_s, frozenset(self._offer.job_types if job_types is None else job_types))
 
+    def next_claim(
+        self, *, key: str, wait_s: float, job_types: Collection[str] | None = None
+    ) -> Claim | NoJob | None:
+        """See ControlPlane."""
+        if not self._has("claims"):
+            return None
+        asked: dict[str, Any] = {"wait_s": wait_s, "message": self._claimed_by(), **self._which_start()}
+        if job_types is not None:
+            asked["job_types"] = sorted(job_types)
+        path = f"/api/v2/agents/{segment(self._agent)}/claims"
+        headers = {"Idempotency-Key": key}
+        try:
+            with self._calls.giving_way():
+                answer = self._calls.call(NEXT_CLAIM, "POST", path, headers=headers, body=asked, extra_s=wait_s)
+        except RejectedError as error:
+            if error.facts.get("detail") == NO_ROUTE:  # an older server has taken the place of the one that we knew
+                self._extensions = (self._extensions or frozenset()) - {"claims"}
+                return None
+            if error.http_status != 409:
+                raise
+            raise ClaimLost(str(error), verb=error.verb, http_status=409, facts=error.facts) from error
+        found = wire.parse_offered(answer.body)
+        if isinstance(found, NoJob):
+            return found
+        granted = self._granted(wire.read_job(found), found)
+        self._given.take(granted.job, found)
+        return granted
+
+    def _claimed_by(self) -> str:
+        return f"claimed by {self._display_name}"[:PLAIN_MESSAGE_CHARS]
+
     def find_job(self, job_id: str) -> Job | NoJob:
         """See ControlPlane."""
         try:
@@ -254,7 +288,7 @@ class HttpControlPlane:
                 f"/api/v2/jobs/{segment(job.id)}/status",
                 query={"status_name": Status.CLAIMED, "agent_id": self._agent},
                 headers={"Idempotency-Key": key},
-                body={"message": f"claimed by {self._display_name}"[:PLAIN_MESSAGE_CHARS]},
+                body={"message": self._claimed_by()},
             )
             found = wire.parse(wire.Job, answer.body)
         except ClaimLost:
@@ -337,6 +371,7 @@ class HttpControlPlane:
                 "attempt": update.attempt,
                 "sequence": update.sequence,
                 **self._words(update),
+                **self._with_files(update),
             }
             for update in updates
         ]
@@ -347,6 +382,21 @@ class HttpControlPlane:
         if len(answer.reports) != len(updates):
             raise ProtocolError(f"{len(answer.reports)} answers to {len(updates)} reports")
         return [_heard(line) for line in answer.reports]
+
+    def encloses(self, files: Sequence[ResultFile]) -> bool:
+        """See ControlPlane."""
+        is_little = sum(file.size_bytes for file in files) <= wire.ENCLOSED_BYTES
+        return is_little and len(files) <= wire.MOST_ENCLOSED and self._has("enclosed_files")
+
+    def _with_files(self, update: StatusUpdate) -> dict[str, Any]:
+        """What is enclosed; without a file that cannot be read, which the server then misses."""
+        found = []
+        if (enclosed := update.enclosed) is not None:
+            for file in enclosed.files:
+                with suppress(UploadError):
+                    key, artifact = self._uploads.described(enclosed.claim, file)
+                    found.append({"key": key, **artifact})
+        return {"artifacts": found} if found else {}
 
     def _words(self, update: StatusUpdate) -> dict[str, Any]:
         detail = {key: value for key, value in update.detail.items() if key != "log" or self._has("log_counts")}
@@ -547,7 +597,7 @@ def _lease(grant: wire.LeaseGrant | None) -> Lease | None:
     if grant is None:
         return None
     least, most = LEASE_LIMITS_S
-    return Lease(ttl_s=min(most, max(least, grant.ttl_s)))
+    return Lease(ttl_s=min(most, max(least, grant.ttl_s)), waited_s=grant.waited_s or 0.0)
 
 
 def _heard(line: wire.Heard) -> RejectedError | None:

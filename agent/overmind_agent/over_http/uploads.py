@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from overmind_agent import wire
 from overmind_agent.errors import ClaimLost, ProtocolError, TransientError, UploadError
-from overmind_agent.files.result import open_result
+from overmind_agent.files.result import must_be_whole, open_result
 from overmind_agent.jobs import Claim, ResultFile
 from overmind_agent.over_http.blob_store import COPY_BYTES_PER_S, BlobStore
 from overmind_agent.over_http.calls import HttpCalls, segment
@@ -72,7 +72,7 @@ class Uploads:
             UploadError: it will never go.
         """
         model_id = _model_of(claim)
-        key, revision = self._told(claim, file)
+        key, revision = self.described(claim, file)
         if (
             not self._has("fence")
             and (made := self._artifact_of(model_id, revision["content_token"]["sha"])) is not None
@@ -104,7 +104,7 @@ class Uploads:
         """
         if not all(map(self._has, ("several_files", "inline_files", "fence"))):
             return None
-        told = [{**revision, "key": key} for key, revision in (self._told(claim, file) for file in files)]
+        told = [{**revision, "key": key} for key, revision in (self.described(claim, file) for file in files)]
         answer = self._calls.call(
             ARTIFACTS,
             "POST",
@@ -117,7 +117,7 @@ class Uploads:
             raise ProtocolError(f"{len(made)} answers to {len(files)} files")
         return made
 
-    def _told(self, claim: Claim, file: ResultFile) -> tuple[str, dict[str, Any]]:
+    def described(self, claim: Claim, file: ResultFile) -> tuple[str, dict[str, Any]]:
         """The key of *file*, and the revision that names it; its bytes are in that, or have been sent."""
         job = claim.job
         # All of it follows from the file, so that a repeated upload is the same one to the server, also after a
@@ -183,8 +183,7 @@ def _checked_key(content: BinaryIO, file: ResultFile, salt: str) -> str:
     while chunk := content.read(MIB):
         key.update(chunk)
         plain.update(chunk)
-    if plain.hexdigest() != file.sha256:
-        raise UploadError("a result file changed after the job had ended", reason="output_changed")
+    must_be_whole(file, plain.hexdigest())
     key.update(salt.encode("ascii"))
     return key.hexdigest()
 

@@ -6,13 +6,27 @@ import hashlib
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from overmind_agent.errors import AuthError, InvalidInput, RejectedError, UploadError
 from overmind_agent.jobs import Claim, Held, Job, NoJob, Orders, RemoteFile, ResultFile, StatusUpdate
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing.fake_server import Beat, FakeServer
 from overmind_executors import strict_json
+
+# As little as the real one.
+ENCLOSED_BYTES: Final = 256 * 1024
+
+
+def _contents(update: StatusUpdate) -> dict[tuple[str, str], bytes]:
+    """What is enclosed, as it is on disk now; a file that is gone is left out."""
+    files = update.enclosed.files if update.enclosed else ()
+    there = [file for file in files if file.path.exists()]
+    return {
+        (file.name, file.sha256): content
+        for file in there
+        if hashlib.sha256(content := file.path.read_bytes()).hexdigest() == file.sha256
+    }
 
 
 class FakeControlPlane:
@@ -45,6 +59,21 @@ class FakeControlPlane:
             if job is None:
                 self.server.clock.sleep(wait_s)
             return job or NoJob("no job")
+
+    def next_claim(
+        self, *, key: str, wait_s: float, job_types: Collection[str] | None = None
+    ) -> Claim | NoJob | None:
+        """See ControlPlane. When there is none, *wait_s* seconds pass."""
+        if not self.server.grants:
+            return None
+        with self.server.call("next_claim"):
+            me = self._me("next_claim")
+            if self.server.is_replaced:
+                return NoJob("replaced", is_replaced=True)
+            claim = self.server.grant_next(me, key, job_types)
+            if claim is None:
+                self.server.clock.sleep(wait_s)
+            return claim or NoJob("no job")
 
     def find_job(self, job_id: str) -> Job | NoJob:
         """See ControlPlane."""
@@ -89,7 +118,7 @@ class FakeControlPlane:
     def report(self, update: StatusUpdate) -> None:
         """See ControlPlane."""
         with self.server.call("report"):
-            self.server.take_in(self._me("report"), update)
+            self.server.take_in(self._me("report"), update, _contents(update))
 
     def heartbeat(
         self, held: Sequence[Held], *, draining: bool, wait_s: float, not_accepting: str | None = None
@@ -159,6 +188,10 @@ class FakeControlPlane:
                 stored.clear()
                 stored.update(before)
                 raise
+
+    def encloses(self, files: Sequence[ResultFile]) -> bool:
+        """See ControlPlane."""
+        return self.server.takes_enclosed and sum(file.size_bytes for file in files) <= ENCLOSED_BYTES
 
     def append_log(self, claim: Claim, *, offset: int, data: bytes) -> int | None:
         """See ControlPlane."""

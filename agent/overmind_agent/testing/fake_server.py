@@ -81,6 +81,8 @@ class FakeServer:
         beats: every heartbeat that was taken in.
         hears_several: whether it takes several reports in one exchange.
         takes_several: whether it takes several result files in one call.
+        grants: whether it grants what it would offer, in one exchange.
+        takes_enclosed: whether result files may go with words about their job.
         drain, is_replaced: what heartbeats say of it.
         left: the agents that have said that they take no more jobs.
         away_until_s: on its clock; before that nobody answers.
@@ -95,6 +97,8 @@ class FakeServer:
         self.beats: list[Beat] = []
         self.hears_several = True
         self.takes_several = True
+        self.grants = False
+        self.takes_enclosed = False
         self.drain = False
         self.is_replaced = False
         self.left: list[str] = []
@@ -239,22 +243,36 @@ class FakeServer:
         self._claims[agent_id, key] = (job_id, found.attempt)
         return self._as_claim(found)
 
-    def take_in(self, agent_id: str, update: StatusUpdate) -> None:
-        """Apply a status update."""
+    def grant_next(self, agent_id: str, key: str, job_types: Collection[str] | None = None) -> Claim | None:
+        """What `offer` would give, granted; what *key* was granted before, as long as nothing was said of it."""
+        if (before := self._claims.get((agent_id, key))) is not None:
+            found = self.find("next_claim", before[0])
+            state = (found.holder, found.attempt, found.sequence, LIFECYCLE[found.status].is_held)
+            if state != (agent_id, before[1], 0, True):
+                raise conflict("next_claim", "superseded")
+            self._renew(found)
+            return self._as_claim(found)
+        offered = self.offer(agent_id, job_types)
+        return None if offered is None else self.grant(agent_id, offered.id, key)
+
+    def take_in(
+        self, agent_id: str, update: StatusUpdate, enclosed: Mapping[tuple[str, str], bytes] | None = None
+    ) -> None:
+        """Apply a status update, with the files that came with it, by name and SHA-256."""
         found = self.find("report", update.job_id)
         if update.attempt != found.attempt:
             raise conflict("report", "superseded")
         if update.status is found.status is Status.CANCELED:
             return
         if update.sequence <= found.sequence:
-            if found.updates[update.sequence - 1] == update:
+            if replace(found.updates[update.sequence - 1], enclosed=update.enclosed) == update:
                 return
             raise ClaimLost("report: 422: said with other words", verb="report", http_status=422)
         if found.holder != agent_id:
             raise conflict("report", "superseded")
         if update.sequence != found.sequence + 1:
             raise conflict("report", "expected_sequence", expected=found.sequence + 1)
-        there = {(name, sha256) for name, sha256 in found.files}
+        there = {(name, sha256) for name, sha256 in [*found.files, *(enclosed or {})]}
         missing = [line["name"] for line in found.declared if (line["name"], line["sha256"]) not in there]
         if update.status is Status.COMPLETED and missing:
             raise conflict("report", "files_missing", missing=missing)
@@ -262,6 +280,7 @@ class FakeServer:
             self._move(found, update.status)
         except IllegalTransition as error:
             raise conflict("report", "illegal_transition") from error
+        found.files |= enclosed or {}
         found.sequence = update.sequence
         found.updates.append(update)
         found.declared = update.detail.get("files", found.declared)

@@ -16,13 +16,16 @@ from overmind_agent.wire.agents import (
     DisplayName,
     ModuleVersion,
     NewAgent,
+    NextClaim,
     Registration,
 )
 from overmind_agent.wire.artifacts import Artifact, Made, MadeArtifacts, Model, ModelFile
 from overmind_agent.wire.basis import Asked, Id, Label, Name, Salt, Sha, Sha256, Wire
 from overmind_agent.wire.files import (
+    ENCLOSED_BYTES,
     INLINE_BYTES,
     MOST_ARTIFACTS,
+    MOST_ENCLOSED,
     ArchiveEntry,
     ArrivedPart,
     File,
@@ -52,7 +55,7 @@ from overmind_agent.wire.jobs import (
     Replaced,
 )
 from overmind_agent.wire.outcomes import ITERATIONS, record_fields
-from overmind_agent.wire.reading import explain, parse, parse_next_job, read_job, read_revision
+from overmind_agent.wire.reading import explain, parse, parse_next_job, parse_offered, read_job, read_revision
 from overmind_agent.wire.reports import MOST_REPORTS, AnyReports, Heard, Report, Reports, ReportsAnswer
 from overmind_agent.wire.statuses import (
     DeclaredFile,

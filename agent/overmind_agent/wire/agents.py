@@ -32,6 +32,18 @@ class ModuleVersion(Asked):
     module_version: Label
 
 
+class NextClaim(Asked):
+    """
+    Ours: the body of `POST /agents/{id}/claims`. Without `job_types` all that the agent runs are asked for;
+    `message` stands in the history beside the claim.
+    """
+
+    wait_s: float = Field(default=0.0, ge=0, le=30)
+    job_types: list[Name] | None = Field(default=None, max_length=100)
+    instance: Id | None = None
+    message: Label | None = None
+
+
 class AgentStatusName(Asked):
     """The body of `PUT /agents/{id}/status`."""
 
@@ -60,6 +72,7 @@ class Capabilities(Wire):
 
 EXTENSIONS: Final = (
     "next_job",
+    "claims",
     "lease",
     "fence",
     "heartbeat",
@@ -67,6 +80,7 @@ EXTENSIONS: Final = (
     "release",
     "declared_files",
     "inline_files",
+    "enclosed_files",
     "log_counts",
     "agent_id",
     "instance",

@@ -87,9 +87,16 @@ MOST_ARTIFACTS: Final = 100
 
 
 class KeyedArtifact(NewArtifact):
-    """Ours: one of several artifacts, with the key that alone would stand in its header."""
+    """Ours: an artifact that comes with others, or with a status update; its key would else stand in a header."""
 
     key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+
+
+MOST_ENCLOSED: Final = 16
+"""How many result files may go with one status update."""
+
+ENCLOSED_BYTES: Final = 256 * 1024
+"""How many bytes all that goes with the status updates of one call may have, before they are base64."""
 
 
 class NewArtifacts(Asked):

@@ -54,10 +54,15 @@ class FunctionVersion(Wire):
 
 
 class LeaseGrant(Wire):
-    """Ours: how long a claim holds; `ttl_s` counts, `expires_at` is for people."""
+    """
+    Ours: how long a claim holds; `ttl_s` counts, `expires_at` is for people.
+
+    `waited_s`: the call that was answered so had waited for so long when the lease began.
+    """
 
     ttl_s: Annotated[float, Field(gt=0)]
     expires_at: datetime | None = None
+    waited_s: Annotated[float, Field(ge=0)] | None = None
 
 
 class Limits(Wire):

@@ -51,8 +51,14 @@ _ONLY_IN_A_JOB: Final = frozenset(Job.model_fields) - {"message"}
 
 
 def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
+    """As `parse_offered`, with the job behind its wire form."""
+    found = parse_offered(raw)
+    return found if isinstance(found, jobs.NoJob) else read_job(found)
+
+
+def parse_offered(raw: bytes) -> Job | jobs.NoJob:
     """
-    Read a `ResponseGetJobForAgent`.
+    Read a `ResponseGetJobForAgent`. A job that is given can be read by `read_job`.
 
     The published client tries `Job` and then, on any error, `NoJobResponse`, so that a broken job with a
     `message` passes for "nothing to do". Here the keys decide: a body with any key of a job is a job, and one
@@ -76,9 +82,11 @@ def parse_next_job(raw: bytes) -> jobs.Job | jobs.NoJob:
     if "message" in body:
         raise ProtocolError("neither a Job nor a NoJobResponse: it has the keys of both")
     try:
-        return read_job(parse(Job, raw))
+        found = parse(Job, raw)
+        read_job(found)
     except ProtocolError as error:
         raise _broken(body, str(error)) from error
+    return found
 
 
 def _broken(body: dict[str, Any], why: str) -> ProtocolError:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from overmind_agent.wire.basis import Asked, Id, Wire
+from overmind_agent.wire.files import MOST_ENCLOSED, KeyedArtifact
 from overmind_agent.wire.statuses import StatusBody
 
 MOST_REPORTS: Final = 16
@@ -20,6 +21,7 @@ class Report(StatusBody):
     status_name: str
     attempt: Annotated[int, Field(ge=1)]
     sequence: Annotated[int, Field(ge=1)]
+    artifacts: Annotated[list[KeyedArtifact], Field(max_length=MOST_ENCLOSED)] | None = None
 
 
 class Reports(Asked):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE
 from overmind_controlplane.caller import Caller
-from overmind_controlplane.jobs.waiting import agent_topic
+from overmind_controlplane.jobs.waiting import agent_topic, start_topic
 from overmind_controlplane.record.database import ring
 from overmind_controlplane.record.tables import Agent, AgentEvent, Job, new_id, now
 from overmind_controlplane.refusals import NotFound
@@ -110,6 +110,7 @@ def begin(session: Session, agent: Agent, instance: str | None) -> None:
     if instance != agent.instance:
         agent.instance, agent.not_accepting = instance, None
         ring(session, agent_topic(agent.id))
+        ring(session, start_topic(agent.id))
 
 
 def is_replaced(agent: Agent, instance: str | None) -> bool:

@@ -208,6 +208,7 @@ class Board:
         if job.holder is None or word.agent_id not in (None, job.holder):
             raise _superseded(job)
         self._must_be_next(job, word)
+        self._add_artifacts(session, caller, job, word)
         self._may_end(session, job, word)
         self._move(session, job, word, caller)
         if word.sequence is not None:
@@ -394,6 +395,16 @@ class Board:
         ring(session, agent_topic(agent_id))
 
     @staticmethod
+    def is_fresh(job: Job, agent_id: str, attempt: int) -> bool:
+        """Whether the agent holds the job in that attempt, and has not said a word about it yet."""
+        return LIFECYCLE[job.status].is_held and (job.holder, job.attempt, job.sequence) == (agent_id, attempt, 0)
+
+    def renew(self, session: Session, job: Job) -> None:
+        """A whole lease from now, if the job has one."""
+        if job.is_leased:
+            job.lease_until = timers.end_of_lease(session, self.lease_s)
+
+    @staticmethod
     def _is_free_for(session: Session, job: Job, agent_id: str) -> bool:
         if job.reserved_for in (None, agent_id):
             return True
@@ -475,6 +486,21 @@ class Board:
             select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number.desc()).limit(1)
         ).one()
         return (last.agent_id, last.message) == (word.agent_id, outcomes.shortened(word.message))
+
+    @staticmethod
+    def _add_artifacts(session: Session, caller: Caller, job: Job, word: Word) -> None:
+        """Add what came with *word*, but for what came before by itself."""
+        if not word.artifacts:
+            return
+        scope = files.artifact_scope(job.project_id, caller)
+        known = idempotency.find_all(session, {(scope, new.key) for new in word.artifacts})
+        news = [new for new in word.artifacts if not idempotency.same(known.get((scope, new.key)), new.asked)]
+        owner = caller.within(job.project_id)
+        made = files.add_artifacts(session, owner, job.model_id, job.file_id, [new.revision for new in news])
+        for new, artifact_id in zip(news, made, strict=True):
+            if new.as_model:
+                files.add_model(session, owner, new.revision)
+            idempotency.keep(session, scope, new.key, new.asked, made=artifact_id)
 
     @staticmethod
     def _must_be_next(job: Job, word: Word) -> None:

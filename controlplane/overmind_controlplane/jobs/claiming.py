@@ -30,7 +30,12 @@ class Known:
 
 def scope(job: Job, agent_id: str) -> str:
     """Within which no two claims have the same key."""
-    return f"{job.project_id}:{agent_id}:claim"
+    return scope_in(job.project_id, agent_id)
+
+
+def scope_in(project_id: str, agent_id: str) -> str:
+    """As `scope`, of any job of that project."""
+    return f"{project_id}:{agent_id}:claim"
 
 
 def look_up(session: Session, said: Iterable[tuple[Job, Word]]) -> Known:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
 from overmind_controlplane.caller import Caller, Role
-from overmind_controlplane.jobs import claiming, heartbeats
+from overmind_controlplane.jobs import claiming
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.handing_over import HandingOver
 from overmind_controlplane.jobs.words import Word
 from overmind_controlplane.record import audit, idempotency
 from overmind_controlplane.record.batches import Batches
 from overmind_controlplane.record.database import Database
 from overmind_controlplane.record.tables import Job
-from overmind_controlplane.shown.jobs import show_jobs
-from overmind_controlplane.storage import files
-from overmind_controlplane.storage.blobs import Blobs
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,10 @@ class Told:
 class Reports:
     """Carries out status updates: each wholly or not at all, whatever becomes of those beside it."""
 
-    def __init__(self, database: Database, board: Board, blobs: Blobs) -> None:
+    def __init__(self, database: Database, board: Board, handing_over: HandingOver) -> None:
         self._database = database
         self._board = board
-        self._blobs = blobs
+        self._handing_over = handing_over
         self._batches: Batches[Told, wire.Job | wire.Noted] = Batches(self._carry_out)
 
     @property
@@ -83,11 +79,13 @@ class Reports:
             for job, one in said:
                 self._say(session, job, one, known)
             idempotency.settle(session)
-            whole = self._show(session, [(job, one.word) for job, one in said if not one.is_terse])
+            whole = [(job, one.word) for job, one in said if not one.is_terse]
+            granted = {job.id for job, word in whole if word.status is Status.CLAIMED}
+            shown = iter(self._handing_over.show(session, [job for job, _ in whole], granted))
             answers = [
-                wire.Noted(job_id=job.id, attempt=job.attempt) if one.is_terse else next(whole) for job, one in said
+                wire.Noted(job_id=job.id, attempt=job.attempt) if one.is_terse else next(shown) for job, one in said
             ]
-        return [self._with_contents(one) if isinstance(one, wire.Job) and one.lease else one for one in answers]
+        return [self._handing_over.with_contents(one) if isinstance(one, wire.Job) else one for one in answers]
 
     def _say(self, session: Session, job: Job, one: Told, known: claiming.Known) -> None:
         before = job.updated
@@ -101,25 +99,3 @@ class Reports:
             self._board.report(session, one.caller, job, word, known)
         if one.call is not None and job.updated != before:
             audit.note(session, one.call, audit.GRANTED)
-
-    def _show(self, session: Session, lines: Sequence[tuple[Job, Word]]) -> Iterator[wire.Job]:
-        if not lines:
-            return
-        granted = {job.id for job, word in lines if word.status is Status.CLAIMED and job.is_leased}
-        models = {job.model_id for job, _ in lines if job.id in granted and job.has_input}
-        inputs = files.newest_of_models(session, models) if models else {}
-        for (job, _), made in zip(lines, show_jobs(session, [job for job, _ in lines]), strict=True):
-            lease = {"lease": heartbeats.lease(self._board), "input_file": inputs.get(job.model_id)}
-            yield made.model_copy(update=lease) if job.id in granted else made
-
-    def _with_contents(self, job: wire.Job) -> wire.Job:
-        """*job* with its parameters and its input, where they are small: whoever has a lease asks for them next."""
-        update: dict[str, Any] = {"parameters": self._content(job, job.file.revisions[-1].content_token.sha)}
-        if (found := job.input_file) is not None:
-            update["input_file"] = found.model_copy(update={"content": self._content(job, found.sha)})
-        return job.model_copy(update=update)
-
-    def _content(self, job: wire.Job, sha: str) -> str | None:
-        """The base64 of a blob, None of a larger one."""
-        content = self._blobs.read(str(job.tenant_id), sha, limit=wire.INLINE_BYTES)
-        return None if content is None else base64.b64encode(content).decode()

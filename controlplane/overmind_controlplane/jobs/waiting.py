@@ -105,6 +105,11 @@ def _ring(bells: set[asyncio.Event] | tuple[()]) -> None:
         bell.set()
 
 
+def start_topic(agent_id: str) -> str:
+    """Rung when another start of this agent has registered."""
+    return f"start:{agent_id}"
+
+
 def agent_topic(agent_id: str) -> str:
     """Rung when a job of this agent changes."""
     return f"agent:{agent_id}"

@@ -9,7 +9,7 @@ from typing import Any
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane.record import idempotency
 from overmind_controlplane.refusals import wrong
-from overmind_controlplane.storage.files import NewRevision
+from overmind_controlplane.storage.files import NewArtifact, NewRevision
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Word:
         attempt, sequence: the fence and the order, None from a client that does not know them.
         key: makes a claim safe to repeat.
         detail: `reason`, `files`, `outcome`, as in `docs/protocol.md`.
+        artifacts: the job's, that came with it and are added with it.
     """
 
     status: Status
@@ -59,10 +60,11 @@ class Word:
     key: str | None = None
     message: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[NewArtifact, ...] = ()
 
     @property
     def digest(self) -> str:
-        """The same for the same words; the sequence and the fence are not part of them."""
+        """The same for the same words; the sequence, the fence and files are not part of them."""
         return idempotency.digest(self.status.value, self.agent_id, self.message, dict(self.detail))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,6 +22,7 @@ from overmind_controlplane.answering.pages import cut
 from overmind_controlplane.answering.routing import (
     AgentCaller,
     AnyCaller,
+    IdempotencyKey,
     PageNumber,
     PageSize,
     ThePlane,
@@ -28,10 +32,13 @@ from overmind_controlplane.answering.routing import (
 )
 from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import agents, heartbeats, offers
-from overmind_controlplane.jobs.waiting import agent_topic, project_topic
+from overmind_controlplane.jobs.asking import Ask
+from overmind_controlplane.jobs.waiting import agent_topic, project_topic, start_topic
 from overmind_controlplane.jobs.words import Word, status_named
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.pull import shown_agents
+from overmind_controlplane.pull.inline_blobs import enclosed
+from overmind_controlplane.record import audit
 from overmind_controlplane.record.tables import Agent, AgentEvent, now
 from overmind_controlplane.refusals import NotFound, Refused, not_valid, wrong
 from overmind_controlplane.shown.jobs import show_jobs
@@ -205,15 +212,45 @@ async def get_job_for_agent(
     told so.
     """
     wanted = frozenset(job_type) if job_type else None
+    return await _asked(request, plane, Ask(caller, agent_id, wanted, instance), wait_s)
 
-    async def offer() -> wire.Job | wire.NoJobResponse | None:
+
+@router.post(
+    "/agents/{agent_id}/claims",
+    response_model=wire.Job | wire.NoJobResponse,
+    openapi_extra=takes(wire.NextClaim, optional=True),
+)
+async def claim_next_job(
+    request: Request,
+    agent_id: str,
+    caller: AgentCaller,
+    plane: ThePlane,
+    body: Annotated[wire.NextClaim, Depends(json_body(wire.NextClaim, empty=b"{}"))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """
+    A job for it, as soon as there is one, granted as by a claim with this `Idempotency-Key`, which must be given.
+
+    The same key gives the same grant, until the agent has said a word about it.
+    """
+    if key is None:
+        raise wrong("a claim that may have to be repeated has a key", "header", "Idempotency-Key", kind="missing")
+    wanted = None if body.job_types is None else frozenset(body.job_types)
+    call = audit.present_call()
+    return await _asked(
+        request, plane, Ask(caller, agent_id, wanted, body.instance, key, body.message, call), body.wait_s
+    )
+
+
+async def _asked(request: Request, plane: Plane, ask: Ask, wait_s: float) -> Response:
+    async def ask_again() -> wire.Job | wire.NoJobResponse | None:
         if await request.is_disconnected():
             return nothing  # nobody would hear of the job, and it would be kept from the others
-        return await plane.asking.offer(caller, agent_id, wanted, instance)
+        return await plane.asking.ask(ask)
 
     nothing = wire.NoJobResponse(message="no job")
-    topics = (*map(project_topic, caller.projects), agent_topic(agent_id))
-    found = await plane.waiting.until(offer, *topics, wait_s=wait_s)
+    topics = (*map(project_topic, ask.caller.projects), start_topic(ask.agent_id))
+    found = await plane.waiting.until(ask_again, *topics, wait_s=wait_s)
     return answer(found or nothing)
 
 
@@ -248,31 +285,44 @@ async def report_together(
     body: Annotated[wire.AnyReports, Depends(json_body(wire.AnyReports))],
 ) -> Response:
     """Several status updates, in order; each is carried out or refused as it would be alone."""
-    await run_sync(_must_exist, plane, caller, agent_id)
+    # What comes with them is stored before the first is carried out, so that they keep their order.
+    words = await run_sync(_words, plane, caller, agent_id, body.reports)
 
-    async def say(number: int, told: Any) -> wire.Job | wire.Noted:
-        job_id, word = _word(agent_id, number, told)
-        return await plane.reports.say(caller, job_id, word, is_terse=True)
+    async def say(what: tuple[str, Word] | Exception) -> wire.Job | wire.Noted:
+        if isinstance(what, Exception):
+            raise what
+        return await plane.reports.say(caller, *what, is_terse=True)
 
-    heard = await asyncio.gather(*(say(*line) for line in enumerate(body.reports)), return_exceptions=True)
+    heard = await asyncio.gather(*map(say, words), return_exceptions=True)
     return answer(wire.ReportsAnswer(reports=[_heard(one) for one in heard]))
 
 
-def _must_exist(plane: Plane, caller: Caller, agent_id: str) -> None:
-    with plane.database.read() as session:
+def _words(
+    plane: Plane, caller: Caller, agent_id: str, reports: Sequence[Any]
+) -> list[tuple[str, Word] | Exception]:
+    """What each of *reports* says, and of which job; or why it cannot be carried out."""
+    with plane.database.glance() as session:
         agents.get(session, caller, agent_id)
+    found: list[tuple[str, Word] | Exception] = []
+    for number, told in enumerate(reports):
+        try:
+            job_id, word, artifacts = _word(agent_id, number, told)
+            found.append((job_id, replace(word, artifacts=enclosed(plane, caller, job_id, artifacts))))
+        except Refused as error:
+            found.append(error)
+    return found
 
 
-def _word(agent_id: str, number: int, told: Any) -> tuple[str, Word]:
+def _word(agent_id: str, number: int, told: Any) -> tuple[str, Word, Sequence[wire.KeyedArtifact]]:
     """
-    The job that *told*, at place *number* of a call, is about, and what it says.
+    The job that *told*, at place *number* of a call, is about, what it says, and what comes with it.
 
     Raises:
         Invalid: it is no report.
     """
     here = ("body", "reports", number)
     try:
-        line = wire.Report.model_validate(told)
+        line = wire.Report.model_validate_json(json.dumps(told))  # strict, and still times are texts in JSON
     except ValidationError as error:
         raise not_valid(error, *here) from error
     word = Word(
@@ -283,7 +333,7 @@ def _word(agent_id: str, number: int, told: Any) -> tuple[str, Word]:
         message=line.message,
         detail=line.detail.model_dump(exclude_none=True) if line.detail else {},
     )
-    return line.job_id, word
+    return line.job_id, word, line.artifacts or ()
 
 
 def _heard(what: wire.Job | wire.Noted | BaseException) -> wire.Heard:

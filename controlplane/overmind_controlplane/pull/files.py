@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -35,6 +33,7 @@ from overmind_controlplane.answering.routing import (
 )
 from overmind_controlplane.caller import Caller
 from overmind_controlplane.plane import Plane
+from overmind_controlplane.pull.inline_blobs import asked_digest, check_with_blobs
 from overmind_controlplane.record import idempotency
 from overmind_controlplane.record.tables import Artifact, Job, Model, Revision
 from overmind_controlplane.refusals import Conflict, NotFound, wrong
@@ -177,16 +176,14 @@ class _New:
 
 def _taken_in(plane: Plane, caller: Caller, model_id: str, body: wire.NewArtifact, key: str | None) -> _New:
     caller = _where(plane, caller, body, model_id=model_id)
-    _store_inline(plane, caller, body)
-    revision = files.check(plane.blobs, caller.project_id, body)
-    asked = idempotency.digest(model_id, body.model_dump(mode="json", include={"name", "content_token", "sources"}))
-    return _New(caller, revision, key, asked, body.as_model)
+    new = check_with_blobs(plane.blobs, caller.project_id, body)
+    return _New(caller, new, key, asked_digest(model_id, body), body.as_model)
 
 
 def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int | None) -> str:
     """The id of the new artifact, or of the one that was made under its key."""
     caller = new.caller
-    scope = f"{caller.project_id}:{caller.token_id}:artifact"
+    scope = files.artifact_scope(caller.project_id, caller)
     if new.key is not None and (granted := idempotency.find(session, scope, new.key, new.asked)):
         return files.get_artifact(session, caller, granted.made).id
     for job in _source_jobs(session, caller, new.revision):
@@ -197,29 +194,6 @@ def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int 
     if new.key is not None:
         idempotency.keep(session, scope, new.key, new.asked, made=made.id)
     return made.id
-
-
-def _store_inline(plane: Plane, caller: Caller, body: wire.NewArtifact) -> None:
-    """
-    Store the blobs that came with the revision.
-
-    Raises:
-        Invalid: one is not what its name says, too long, or not of this revision.
-    """
-    salts = {token.sha: token.salt for token in (body.content_token, body.properties_token)}
-    for sha, encoded in (body.blobs or {}).items():
-        if sha not in salts:
-            raise wrong("neither token of the revision names it", "body", "blobs", sha)
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            raise wrong("not base64", "body", "blobs", sha) from None
-        if len(data) > wire.INLINE_BYTES:
-            raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
-        if hashlib.sha384(data + salts[sha].encode("ascii")).hexdigest() != sha:
-            raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
-        if not plane.blobs.has(caller.project_id, sha):
-            plane.blobs.put(caller.project_id, sha, data)
 
 
 def _where(

@@ -19,7 +19,7 @@ from overmind_agent.lifecycle import Status
 
 _ROOT: Final = "/api/v2/"
 _ROUTES: Final = re.compile(
-    r"[A-Z]+ /api/v2/(capabilities|agents/[^/]+/(job|heartbeat|reports)|jobs/[^/]+/logs)"
+    r"[A-Z]+ /api/v2/(capabilities|agents/[^/]+/(job|claims|heartbeat|reports)|jobs/[^/]+/logs)"
     r"|GET /api/v2/tokens/multipart-upload|POST /api/v2/models/[^/]+/artifacts/together"
 )
 """Methods and paths that only the extensions have."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_controlplane.caller import Caller
+from overmind_controlplane.record.appending import append
 from overmind_controlplane.record.tables import Artifact, File, Link, Model, Revision, new_id
 from overmind_controlplane.refusals import NotFound, wrong
 from overmind_controlplane.storage.blobs import Blobs, Measured
@@ -52,16 +53,40 @@ class NewRevision:
     sources: tuple[Source, ...] = ()
 
 
-def check(blobs: Blobs, project_id: str, told: wire.FileRevision) -> NewRevision:
+@dataclass(frozen=True)
+class NewArtifact:
+    """
+    An artifact that is to be added once.
+
+    Attributes:
+        key: under which it is known when it comes again.
+        asked: the digest of what was asked, as `idempotency` has it.
+        as_model: whether its file is to be a model, too.
+    """
+
+    key: str
+    asked: str
+    revision: NewRevision
+    as_model: bool = False
+
+
+def check(
+    blobs: Blobs, project_id: str, told: wire.FileRevision, known: Mapping[str, Measured] | None = None
+) -> NewRevision:
     """
     What *told* says, once both its blobs were read.
+
+    Args:
+        known: blobs that came with it, and were measured as they were stored.
 
     Raises:
         Invalid: a blob is missing or is not what its digest says, or the size differs. A blob that is wrong is
             removed, so that it can be uploaded again.
     """
-    content = _measure(blobs, project_id, told.content_token, "content_token")
-    _measure(blobs, project_id, told.properties_token, "properties_token")
+    known = known or {}
+    content = known.get(told.content_token.sha) or _measure(blobs, project_id, told.content_token, "content_token")
+    if told.properties_token.sha not in known:
+        _measure(blobs, project_id, told.properties_token, "properties_token")
     if told.size is not None and told.size != content.size:
         raise wrong(f"the file has {content.size} bytes, not {told.size}", "body", "size")
     return NewRevision(
@@ -203,6 +228,40 @@ def add_artifact(session: Session, caller: Caller, model: Model, new: NewRevisio
     session.add(artifact)
     session.flush()
     return artifact
+
+
+def add_artifacts(
+    session: Session, caller: Caller, model_id: str, source_file_id: str, news: Sequence[NewRevision]
+) -> list[str]:
+    """
+    New artifacts of a model, with their files, made of versions of one file; their ids. As `add_artifact`, with a
+    statement a table for all of them.
+
+    Raises:
+        Invalid: one has a source that is no version of that file.
+    """
+    versions = set(session.scalars(select(Revision.id).where(Revision.file_id == source_file_id)))
+    made = []
+    by = {"project_id": caller.project_id, "created_by": caller.token_id}
+    for new in news:
+        artifact_id, file_id, revision_id = new_id(), new_id(), new_id()
+        append(session, File, {"id": file_id, "resource_type": "Artifact", "resource_id": artifact_id, **by})
+        plain = {name: value for name, value in vars(new).items() if name != "sources"}
+        append(session, Revision, {"id": revision_id, "file_id": file_id, **by, **plain})
+        for source in new.sources:
+            if source.revision_id not in versions:
+                raise wrong(f"revision {source.revision_id} is not one of this job", "body", "sources")
+            kind = source.relationship_identifier
+            link = {"source_id": source.revision_id, "product_id": revision_id, "relationship_identifier": kind}
+            append(session, Link, link)
+        append(session, Artifact, {"id": artifact_id, "model_id": model_id, "file_id": file_id, **by})
+        made.append(artifact_id)
+    return made
+
+
+def artifact_scope(project_id: str, caller: Caller) -> str:
+    """Within which no two artifacts have the same key."""
+    return f"{project_id}:{caller.token_id}:artifact"
 
 
 def get_model(session: Session, caller: Caller, model_id: str) -> Model:

@@ -1,0 +1,76 @@
+"""Artifacts whose blobs come with them: in their own call, or with a status update of their job."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+from overmind_agent import wire
+from overmind_controlplane.caller import Caller
+from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.plane import Plane
+from overmind_controlplane.record import idempotency
+from overmind_controlplane.refusals import wrong
+from overmind_controlplane.storage import files
+from overmind_controlplane.storage.blobs import Blobs, Measured
+
+
+def check_with_blobs(blobs: Blobs, project_id: str, told: wire.NewArtifact) -> files.NewRevision:
+    """
+    What *told* says, once the blobs that came with it are stored, and the others were read.
+
+    Raises:
+        Invalid: one is missing, is not what its name says, too long, or not of this revision.
+    """
+    return files.check(blobs, project_id, told, _store(blobs, project_id, told))
+
+
+def asked_digest(model_id: str, told: wire.NewArtifact) -> str:
+    """The same for what is the same artifact of that model."""
+    return idempotency.digest(model_id, told.model_dump(mode="json", include={"name", "content_token", "sources"}))
+
+
+def enclosed(
+    plane: Plane, caller: Caller, job_id: str, told: Sequence[wire.KeyedArtifact]
+) -> tuple[files.NewArtifact, ...]:
+    """
+    What came with a status update, ready to be added with it.
+
+    Raises:
+        NotFound: the caller has no such job.
+        Invalid: as `check_with_blobs`.
+    """
+    if not told:
+        return ()
+    with plane.database.glance() as session:
+        job = Board.of_caller(caller, plane.board.get_all(session, {job_id}).get(job_id))
+    return tuple(
+        files.NewArtifact(
+            one.key,
+            asked_digest(job.model_id, one),
+            check_with_blobs(plane.blobs, job.project_id, one),
+            as_model=one.as_model,
+        )
+        for one in told
+    )
+
+
+def _store(blobs: Blobs, project_id: str, told: wire.NewArtifact) -> dict[str, Measured]:
+    salts = {token.sha: token.salt for token in (told.content_token, told.properties_token)}
+    found = {}
+    for sha, encoded in (told.blobs or {}).items():
+        if sha not in salts:
+            raise wrong("neither token of the revision names it", "body", "blobs", sha)
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise wrong("not base64", "body", "blobs", sha) from None
+        if len(data) > wire.INLINE_BYTES:
+            raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
+        if hashlib.sha384(data + salts[sha].encode("ascii")).hexdigest() != sha:
+            raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
+        if not blobs.has(project_id, sha):
+            blobs.put(project_id, sha, data)
+        found[sha] = Measured(len(data), hashlib.sha256(data).hexdigest(), sha)
+    return found
