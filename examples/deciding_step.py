@@ -66,14 +66,14 @@ def show_tuning(say: Console, record: dict[str, Any]) -> None:
     test = record["result"]["test"]
     say.print()
     if test is None:
-        say.print(record["result"]["changes_summary"])
+        say.print(record["result"]["changes_summary"], markup=False)
         return
     table = Table("prompt", "right", "95 %", title_justify="left", title_style="bold",
                   title=f"{test['compared']} reviews that the search never saw")  # fmt: skip
     for name, side in (("as it was", "baseline"), ("the best candidate", "candidate")):
         table.add_row(name, f"{test[side]:.1%}", _span(test[f"{side}_interval_95"]))
     say.print(table)
-    say.print(record["result"]["changes_summary"])
+    say.print(record["result"]["changes_summary"], markup=False)
 
 
 def show_backtest(say: Console, record: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ class Change:
     def line(self) -> str:
         """In one line."""
         diff = " | ".join(self.said.splitlines())[:_MOST_OF_A_CHANGE]
-        return f"{self.name}: {diff} [of the validation rows fixed {_some(self.fixed)}, broke {_some(self.broke)}]"
+        return f"{self.name}: {diff} (of the validation rows fixed {_some(self.fixed)}, broke {_some(self.broke)})"
 
 
 def changes_of(lineage: Sequence[Candidate], row_ids: Sequence[str]) -> list[Change]:
