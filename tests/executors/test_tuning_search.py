@@ -92,13 +92,14 @@ def test_a_candidate_that_fails_a_gate_more_often_is_never_the_best() -> None:
 
 
 def test_to_fail_on_the_hard_rows_is_no_gain() -> None:
-    """The prompt is right about half of the rows; who has no score for the other half is right about half, too."""
+    """Where it has no score a candidate is worth what the prompt is: it gains nothing there, and loses nothing."""
     kept = ledger()
 
-    made = kept.tried({"prompt": "gives up where it is hard"}, START, trials(1.0, 1.0, None, None, usd=0.02))
+    given_up = kept.tried({"prompt": "gives up where it is hard"}, START, trials(1.0, 1.0, None, None, usd=0.02))
+    unlucky = kept.tried({"prompt": "met a provider's bad moment"}, START, trials(None, 1.0, 1.0, 0.0, usd=0.02))
 
-    assert (0.5, Code.DISCARD_WORSE) == (made.mean, made.code)
-    assert START == kept.best().texts
+    assert (0.5, Code.DISCARD_WORSE) == (given_up.mean, given_up.code)
+    assert (0.75, Code.KEEP_BETTER) == (unlucky.mean, unlucky.code)
 
 
 def test_other_blanks_are_no_other_candidate() -> None:
@@ -173,7 +174,7 @@ def test_the_blocks_of_a_race_double_and_hold_every_row_once() -> None:
 
 @pytest.mark.parametrize(
     ("values", "is_out"),
-    [([0.0] * 8, True), ([1.0] * 8, False), ([None] * 8, True), ([0.0] * 2 + [1.0] * 6, False)],
+    [([0.0] * 8, True), ([1.0] * 8, False), ([None] * 8, False), ([0.0] * 2 + [1.0] * 6, False)],
 )
 def test_who_is_shown_to_be_worse_is_out(values: list[float | None], is_out: bool) -> None:
     assert is_out is is_lost(values, [1.0] * 8, Racing())

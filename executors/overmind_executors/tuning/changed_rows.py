@@ -31,7 +31,7 @@ class Change:
     Attributes:
         components: the names of the texts that it changes.
         said: what the diff says of them, a line each.
-        fixed, broke: ids of the validation rows whose value rose, and fell.
+        fixed, broke: ids of the validation rows whose value rose, and fell; of those that both have one for.
     """
 
     name: str
@@ -70,15 +70,16 @@ def changes_of(lineage: Sequence[Candidate], row_ids: Sequence[str]) -> list[Cha
     """
     found = []
     for before, after in pairwise(lineage):
-        values = list(zip(row_ids, before.values, after.values, strict=True))
+        both = zip(row_ids, before.values, after.values, strict=True)
+        values = [(row, old, new) for row, old, new in both if old is not None and new is not None]
         found.append(
             Change(
                 after.name,
                 before.name,
                 components_of(before.texts, after.texts),
                 changes(before.texts, after.texts),
-                tuple(row for row, old, new in values if (new or 0.0) > (old or 0.0) + TIE),
-                tuple(row for row, old, new in values if (new or 0.0) < (old or 0.0) - TIE),
+                tuple(row for row, old, new in values if new > old + TIE),
+                tuple(row for row, old, new in values if new < old - TIE),
             )
         )
     return found

@@ -34,8 +34,9 @@ class Candidate:
         name: `baseline`, or `i02c3` for the third candidate of the second iteration.
         parent: the name of what it was written from, empty for the baseline.
         values: on the validation rows, in their order, None for no score; empty when it was not tried on all.
-        mean: over the rows that the prompt as it was has a score for. There no score counts as 0, so that nobody
-            gains by failing on hard rows. None when it was not tried on all, or has no score at all.
+        mean: over the rows that the prompt as it was has a score for. Where the candidate has none it counts as the
+            prompt's, so that nobody gains by failing on hard rows, and a provider's bad moment costs nothing. None
+            when it was not tried on all, or has no score at all.
         gate_failures: rows whose output failed a gate.
     """
 
@@ -256,9 +257,9 @@ class Ledger:
 
 
 def mean_of(values: Sequence[float | None], baseline: Sequence[float | None]) -> float | None:
-    """The mean of *values* over the rows that *baseline* has a score for, no score as 0; None without any row."""
-    shared = [value or 0.0 for value, known in zip(values, baseline, strict=True) if known is not None]
-    return fmean(shared) if shared else None
+    """The mean of *values* over the rows that *baseline* has a score for, which stands in where they have none."""
+    pairs = [(value, known) for value, known in zip(values, baseline, strict=True) if known is not None]
+    return fmean(known if value is None else value for value, known in pairs) if pairs else None
 
 
 def _gate_failures(trials: Sequence[Trial]) -> int:

@@ -46,10 +46,11 @@ def is_lost(values: Sequence[float | None], best: Sequence[float | None], racing
     Whether a candidate is shown to be worse than the best.
 
     Args:
-        values, best: on the same rows; a row that *best* has no score for says nothing, and one that it alone has a
-            score for is a row that the candidate failed on.
+        values, best: on the same rows; one that either has no score for says nothing.
     """
-    pairs = [(value or 0.0, known) for value, known in zip(values, best, strict=True) if known is not None]
+    pairs = [
+        (value, known) for value, known in zip(values, best, strict=True) if value is not None and known is not None
+    ]
     if len(pairs) < 2:
         return False
     return compare([[value] for value, _ in pairs], [[known] for _, known in pairs]).p_value <= racing.alpha
