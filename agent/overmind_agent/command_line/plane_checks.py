@@ -101,7 +101,9 @@ class PlaneChecks:
             raise Failed(
                 "none: jobs are polled for, without leases", "fine for a plain control plane", grade="warning"
             ) from error
-        return ", ".join(wire.parse(wire.Capabilities, answer.body).extensions)
+        told = wire.parse(wire.Capabilities, answer.body).extensions
+        missing = [name for name in wire.EXTENSIONS if name not in told]
+        return f"all that are known here but {', '.join(missing)}" if missing else "all that are known here"
 
     @property
     def _questions(self) -> Questions:
