@@ -150,6 +150,12 @@ class Rude:
             os.kill(os.getpid(), signal.SIGKILL)
         return Result((), {"pid": pid})
 
+    def hundred(self, task, context):
+        """A hundred processes, each in a session of its own and without a parent."""
+        script = "for number in $(seq 100); do setsid sleep 600 > /dev/null & echo $!; done"
+        told = subprocess.run(["sh", "-c", script], stdout=-1, text=True)
+        return Result((), {"pids": [int(pid) for pid in told.stdout.split()]})
+
     def multiply(self, task, context):
         """A process in a session of its own that is gone before it can be looked at: it goes on as its child."""
         if os.fork() == 0:
@@ -631,6 +637,14 @@ def test_a_process_that_forked_twice_into_its_own_session_is_killed(either_host:
     pid = either_host.run("stray").outcome["pid"]
 
     assert not is_alive(pid)
+
+
+def test_a_hundred_orphans_are_killed_and_let_go_of(host: Host) -> None:
+    """None is left, not even as an entry that nobody has waited for."""
+    pids = host.run("hundred").outcome["pids"]
+
+    assert 100 == len(pids)
+    assert [] == [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_process_that_always_goes_on_as_its_child_is_killed(either_host: Host) -> None:
