@@ -44,6 +44,7 @@ _A_CONTROL_PLANE: Final = (
     "overmind-control-plane serve --data ./ready",
     "export OVERMIND_AGENT_AGENT__STATE_DIR=$PWD/state",
 )
+# Its program ends with the job: the page kills the agent, and no other one starts that would look for what is left.
 _A_HOST_AT_WORK: Final = """
 [control_plane]
 token_file = "ready.token"
@@ -53,7 +54,7 @@ slots = 3
 [sandbox]
 use = "off"
 [functions.commands]
-slow = ["/bin/sleep", "600"]
+slow = ["/bin/sh", "-c", "while kill -0 $PPID; do sleep 1; done"]
 """
 _NO_NAMESPACES: Final = """#!/bin/sh
 echo "bwrap: No permissions to create new namespace, likely because the kernel does not allow them." >&2
