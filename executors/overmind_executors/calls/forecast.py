@@ -88,12 +88,19 @@ def of_bodies(bodies: Iterable[Mapping[str, Any]]) -> Range:
     for body in bodies:
         text = strict_json.dumps([body.get("messages"), body.get("tools")])
         messages = len(body["messages"]) if isinstance(body.get("messages"), list) else 1
-        lows.append(len(text) // FEWEST)
+        lows.append(_said(body) // FEWEST)
         typical.append(len(text) / TYPICAL)
         most.append(len(text.encode()) + MESSAGE_TOKENS * messages)
     if not lows:
         return Range(0, 0, 0)
     return Range(min(lows), sum(typical) / len(typical), max(most))
+
+
+def _said(body: Mapping[str, Any]) -> int:
+    """Letters of its messages' texts, without what only holds them together: nobody has to count that."""
+    given = body.get("messages")
+    texts = [one.get("content") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typical"], what: str) -> None:
