@@ -70,13 +70,13 @@ chaos: venv
 	@echo "seed $(SEED); the same again: make chaos SEED=$(SEED)"
 	$(BIN)/python -m pytest -s --chaos --seed $(SEED) tests/stateful tests/unit/test_redaction.py tests/acceptance/test_crash_points.py \
 		tests/acceptance/test_lasting_errors.py tests/acceptance/test_chaos.py tests/acceptance/test_system_calls.py \
-		tests/acceptance/test_clock.py
+		tests/acceptance/test_clock.py tests/acceptance/test_drains.py
 
 # Whether what prompt_tuning and model_backtesting say is true: thousands of simulated jobs, then a job of each type that is
 # killed at every boundary. What the first part printed last is in docs/benchmarks.md.
 validity: venv
 	$(BIN)/python benchmarks/validity.py
-	$(BIN)/python -m pytest -q --chaos tests/executors/test_every_boundary.py
+	$(BIN)/python -m pytest -q -s --chaos tests/executors/test_every_boundary.py
 
 # What it printed last is in docs/benchmarks.md.
 MINUTES ?= 60

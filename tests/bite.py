@@ -151,6 +151,14 @@ DEFECTS = (
         ("tests/unit/test_journal.py",),
     ),
     Defect(
+        "lost-with-the-job",
+        "an old claim that is given up takes the words of a later one with it",
+        "agent/overmind_agent/journal/claims.py",
+        "WHERE job_id = ? AND attempt = ? AND fate IS NULL",
+        "WHERE job_id = ? AND ? AND fate IS NULL",
+        ("tests/unit/test_worker.py",),
+    ),
+    Defect(
         "outbox-order",
         "the outbox is emptied from its end",
         "agent/overmind_agent/journal/outbox.py",

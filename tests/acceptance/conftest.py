@@ -43,7 +43,7 @@ def submitter(plane: ControlPlaneProcess) -> Iterator[Submitter]:
 
 
 # What `make chaos` tries and `make test` has no share of: they need more than Python, and minutes.
-WHOLE_ONLY = ("test_clock.py", "test_system_calls.py")
+WHOLE_ONLY = ("test_clock.py", "test_drains.py", "test_system_calls.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

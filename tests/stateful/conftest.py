@@ -1,9 +1,25 @@
-"""How many examples the machines are given."""
+"""How many examples the machines are given, and where agents that are no processes have their folders."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+
+SHARED_MEMORY = Path("/dev/shm")  # nothing here is to survive, and a sync costs nothing there
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is such a place."""
+    folder = Path(tempfile.mkdtemp(dir=SHARED_MEMORY)) if SHARED_MEMORY.is_dir() else tmp_path
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

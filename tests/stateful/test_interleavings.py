@@ -55,7 +55,8 @@ def _to_the_end(daemon: Daemon) -> None:
     daemon.delivery.deliver()
 
 
-def test_a_cancel_against_the_end_has_one_outcome(tmp_path: Path, is_whole: bool, seed: int) -> None:
+@pytest.mark.timeout(900)
+def test_a_cancel_against_the_end_has_one_outcome(place: Path, is_whole: bool, seed: int) -> None:
     """
     Either the job was canceled, and nothing that its agent says is taken any more; or it was completed, and the
     cancel came too late. The agent's journal knows which.
@@ -63,7 +64,7 @@ def test_a_cancel_against_the_end_has_one_outcome(tmp_path: Path, is_whole: bool
     ends: Counter[Status] = Counter()
     for number in range(CANCELS if is_whole else CANCELS_SHARE):
         draw = random.Random(f"cancel/{seed}/{number}")
-        with _agent(tmp_path / str(number)) as (daemon, server):
+        with _agent(place / str(number)) as (daemon, server):
             job_id = server.submit()
             too_late: list[bool] = []
 
@@ -96,12 +97,13 @@ def test_a_cancel_against_the_end_has_one_outcome(tmp_path: Path, is_whole: bool
     assert {Status.CANCELED, Status.COMPLETED} == set(ends)
 
 
-def test_nothing_is_claimed_once_the_agent_drains(tmp_path: Path, is_whole: bool, seed: int) -> None:
+@pytest.mark.timeout(900)
+def test_nothing_is_claimed_once_the_agent_drains(place: Path, is_whole: bool, seed: int) -> None:
     """The jobs at hand are finished; a claim that is on its way when the drain begins is the last one."""
     claimed: Counter[int] = Counter()
     for number in range(DRAINS if is_whole else DRAINS_SHARE):
         draw = random.Random(f"drain/{seed}/{number}")
-        with _agent(tmp_path / str(number)) as (daemon, server):
+        with _agent(place / str(number)) as (daemon, server):
             for _ in range(3):
                 server.submit()
             drained_at = draw.randint(1, 2 * MOMENTS)

@@ -18,17 +18,10 @@ from simulation import Ran, simulate
 
 SHARE, WHOLE = 100, 10_000
 TIMES = 10  # that a schedule is run to see whether it is the same
-SHARED_MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the state folders of the agents are."""
-    return SHARED_MEMORY if SHARED_MEMORY.is_dir() else tmp_path
 
 
 def _ran(seed: int, place: Path) -> tuple[int, Ran]:
-    return seed, simulate(seed, place / f"overmind-simulation-{multiprocessing.current_process().pid}")
+    return seed, simulate(seed, place / str(multiprocessing.current_process().pid))
 
 
 def _all(seeds: range, place: Path) -> list[tuple[int, Ran]]:
