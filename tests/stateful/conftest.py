@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-
 SHARED_MEMORY = Path("/dev/shm")  # nothing here is to survive, and a sync costs nothing there
 
 
