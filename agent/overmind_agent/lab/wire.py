@@ -43,7 +43,7 @@ class LabRow(Wire):
     id: Id
     status: str
     job_type: str | None = None
-    project: str | None = None
+    project: Any = None  # nothing hangs on it, so nothing is refused for it
     created_at: str | None = None
 
 
@@ -110,7 +110,7 @@ class LabJob(LabRow):
             model_id=None,
             status=self.stage,
             has_input=False,
-            project=self.project,
+            project=self.project if isinstance(self.project, str) else None,
         )
 
 
