@@ -413,10 +413,12 @@ class Board:
 
     def _grant(self, session: Session, job: Job, holder: str, *, is_leased: bool) -> None:
         self._forget_steps(session, job)
+        # Before anything is changed, or the question would have it written at once, and the rest later.
+        lease_until = timers.end_of_lease(session, self.lease_s) if is_leased else None
         job.attempt += 1
         job.holder = holder
         job.is_leased = is_leased
-        job.lease_until = timers.end_of_lease(session, self.lease_s) if is_leased else None
+        job.lease_until = lease_until
         timers.unreserve(job)
         job.sequence = job.ends_now = 0
         job.declared = []

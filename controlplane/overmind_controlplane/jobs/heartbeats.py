@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,6 +17,8 @@ from overmind_controlplane.jobs import agents, outcomes, timers
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.record.database import is_changing
 from overmind_controlplane.record.tables import Agent, Job, now
+
+_HELD: Final = tuple(status for status, stage in LIFECYCLE.items() if stage.is_held)
 
 
 def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: wire.Heartbeat) -> frozenset[str]:
@@ -60,8 +63,9 @@ def orders(
 
 def held(session: Session, caller: Caller, agent: Agent) -> frozenset[str]:
     """The ids of the jobs that the agent holds and the caller sees."""
-    mine = select(Job.id, Job.status).where(Job.holder == agent.id, Job.project_id.in_(caller.projects))
-    return frozenset(job_id for job_id, status in session.execute(mine) if LIFECYCLE[status].is_held)
+    # Of the jobs that have ended it is still the holder, and after a week of them they are many.
+    mine = select(Job.id).where(Job.holder == agent.id, Job.status.in_(_HELD), Job.project_id.in_(caller.projects))
+    return frozenset(session.scalars(mine))
 
 
 def lease(board: Board) -> wire.LeaseGrant:

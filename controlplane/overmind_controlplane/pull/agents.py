@@ -234,12 +234,18 @@ async def claim_next_job(
     The same key gives the same grant, until the agent has said a word about it.
     """
     if key is None:
+        await run_sync(_must_be_known, plane, caller, agent_id)
         raise wrong("a claim that may have to be repeated has a key", "header", "Idempotency-Key", kind="missing")
     wanted = None if body.job_types is None else frozenset(body.job_types)
     call = audit.present_call()
     return await _asked(
         request, plane, Ask(caller, agent_id, wanted, body.instance, key, body.message, call), body.wait_s
     )
+
+
+def _must_be_known(plane: Plane, caller: Caller, agent_id: str) -> None:
+    with plane.database.glance() as session:
+        agents.get(session, caller, agent_id)
 
 
 async def _asked(request: Request, plane: Plane, ask: Ask, wait_s: float) -> Response:
@@ -267,14 +273,16 @@ async def heartbeat(
     at_arrival = await run_sync(partial(_arrive, plane, caller, agent_id, body))
     known = at_arrival | {line.job_id for line in body.jobs}
 
-    async def news() -> wire.HeartbeatAnswer | None:
-        told: wire.HeartbeatAnswer
+    told: wire.HeartbeatAnswer
+
+    async def news() -> bool | None:
+        nonlocal told
         told, held = await run_sync(partial(_orders, plane, caller, agent_id, body))
         is_news = held - known or any(order.directive != Directive.CONTINUE for order in told.jobs)
-        return told if is_news or told.replaced else None
+        return True if is_news or told.replaced else None
 
-    told = await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)
-    return answer(told or (await run_sync(partial(_orders, plane, caller, agent_id, body)))[0])
+    await plane.waiting.until(news, agent_topic(agent_id), wait_s=body.wait_s)  # which looks once more at its end
+    return answer(told)
 
 
 @router.post("/agents/{agent_id}/reports", response_model=wire.ReportsAnswer, openapi_extra=takes(wire.Reports))
