@@ -78,7 +78,7 @@ SHARE: dict[str, Try] = {
             GENERAL,
             agents=3,
             jobs=24,
-            faults=0.05,
+            faults=0.12,  # a job makes few calls
             every_s={"kill": 2.5, "freeze": 4.0, "kill server": 5.0},
             storm_s=8.0,
         ),
