@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from zoo_embeddings import embeddings
+
 GLAD = {"love", "great", "best", "lovely", "excellent", "happy", "perfect", "good", "joy"}
 Body = dict[str, Any]
 
@@ -127,7 +129,7 @@ class Zoo:
         port: 0 for a free one.
 
     Attributes:
-        calls: how often each last message's text was asked about.
+        calls: how often each last message's text, or each text for a vector, was asked about.
         bodies: every request's body, in the order of arrival.
         came_at_s: when each of them came, on the monotonic clock.
         authorizations, traceparents: the headers of that name that came.
@@ -182,7 +184,10 @@ class Zoo:
         return len(self.bodies)
 
     def fail(self, text: str, fault: Fault, *, times: int | None = None) -> None:
-        """Meet requests whose last message is *text* with *fault*, so many times or always; `""` is any text."""
+        """
+        Meet requests whose last message, or one of whose texts for a vector, is *text* with *fault*, so many times
+        or always; `""` is any text.
+        """
         self._faults[text].append((fault, times))
 
     def limit(self, limit: AtOnce | PerSecond, *, latency_s: float) -> None:
@@ -213,9 +218,9 @@ class Zoo:
 
     def enter(self, body: Body) -> Fault | None:
         """Count a request, let it wait at the gate; returns how it is to fail."""
-        text = str(body["messages"][-1]["content"])
+        texts = body["input"] if "input" in body else [str(body["messages"][-1]["content"])]
         with self._changed:
-            self.calls[text] += 1
+            self.calls.update(texts)
             self.bodies.append(body)
             self.came_at_s.append(time.monotonic())
             self._inside += 1
@@ -230,15 +235,15 @@ class Zoo:
                 return Reset()
             if self._answers_left is not None:
                 self._answers_left -= 1
-            return self._next_fault(text)
+            return self._next_fault(texts)
 
     def leave(self) -> None:
         """The request is over."""
         with self._changed:
             self._inside -= 1
 
-    def _next_fault(self, text: str) -> Fault | None:
-        planned = self._faults.get(text) or self._faults.get("")
+    def _next_fault(self, texts: list[str]) -> Fault | None:
+        planned = next((found for text in (*texts, "") if (found := self._faults.get(text))), None)
         if not planned:
             return None
         fault, times = planned.popleft()
@@ -299,6 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
                 self.close_connection = True
+            case None if "input" in body:
+                self._send(200, embeddings(body), {})
             case None:
                 text = zoo.models.get(body["model"], echo)(body["messages"])
                 whole = _completion(body, {"role": "assistant", "content": text}, "stop")

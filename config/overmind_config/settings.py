@@ -244,9 +244,10 @@ class Policy(Section):
 
 class Model(Section):
     """
-    A chat model that jobs may use under a name of the host's.
+    A model that jobs may use under a name of the host's.
 
     Attributes:
+        kind: what it is asked for: answers, or vectors of texts; a job that needs the one cannot name the other.
         api_key: what `load` read from `api_key_file`.
         input_price, output_price: US dollars per million tokens.
         dask_scheduler: of a cluster whose workers make the calls; they read the key at the path of `api_key_file`.
@@ -255,6 +256,7 @@ class Model(Section):
 
     base_url: str
     model: Annotated[str, Field(min_length=1)]
+    kind: Literal["chat", "embeddings"] = "chat"
     api_key_file: HostPath | None = None
     api_key: SecretStr | None = None
     ca_file: HostPath | None = None

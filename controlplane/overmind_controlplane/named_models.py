@@ -1,4 +1,4 @@
-"""Which chat models a job's parameters name."""
+"""Which models a job's parameters name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 # Where parameters name a model, or a list of them. A job type that has none of these keys is not bound to any.
-_PLACES: Final = (("target", "model"), ("judge", "models"), ("analyzer_model",), ("current_model",), ("models",))
+_PLACES: Final = (
+    ("target", "model"),
+    ("judge", "models"),
+    ("evaluators", "model"),
+    ("analyzer_model",),
+    ("current_model",),
+    ("models",),
+)
 # As the setting `models.<name>` has it; another word is no model of any host, and its job fails with that message.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -18,9 +25,10 @@ def named_by(parameters: Any) -> frozenset[str]:
 
 
 def _at(parameters: Any, place: tuple[str, ...]) -> Iterator[str]:
-    found = parameters
+    found = [parameters]
     for key in place:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    for name in found if isinstance(found, list) else [found]:
+        inner = [one.get(key) for one in found if isinstance(one, Mapping)]
+        found = [part for one in inner for part in (one if isinstance(one, list) else [one])]
+    for name in found:
         if isinstance(name, str):
             yield name.partition(":reasoning-")[0]  # a model asked with some effort is that model

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -22,6 +22,7 @@ from overmind_executors.trace_context import TraceContext
 
 ENTRY_POINT_GROUP: Final = "overmind_agent.executors"
 
+ModelKind = Literal["chat", "embeddings"]
 TaskT = TypeVar("TaskT")
 
 
@@ -72,10 +73,10 @@ class WorkStopped(Exception):
 @dataclass(frozen=True)
 class ModelEndpoint:
     """
-    A chat model that the host offers under a name of its own; a job names it and never sees a URL or a key.
+    A model that the host offers under a name of its own; a job names it and never sees a URL or a key.
 
     Attributes:
-        base_url: of an OpenAI-compatible API, up to and without `/chat/completions`.
+        base_url: of an OpenAI-compatible API, up to and without `/chat/completions` or `/embeddings`.
         model: the provider's id for it.
         api_key: empty for none. Never written to a file or a log.
         input_price, output_price: US dollars per million tokens, None for unpriced.
@@ -84,6 +85,7 @@ class ModelEndpoint:
         prices_as_of: the date of these prices, ISO 8601, empty for unknown.
         proxy: URL of the proxy for its calls, which may hold a password; empty for a direct connection.
         ca_file: PEM file of the only authorities to trust; empty for those of the system.
+        kind: what it is asked for: answers, or vectors of texts.
     """
 
     name: str
@@ -99,6 +101,7 @@ class ModelEndpoint:
     api_key_file: str = ""
     proxy: str = field(default="", repr=False)
     ca_file: str = ""
+    kind: ModelKind = "chat"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Context:
         input_name: as its owner called it; untrusted.
         output: an empty folder; every regular file directly in it that `Result` names is uploaded.
         state: kept when the job is interrupted and run again: checkpoints, paid calls.
-        models: the chat models that this host offers, by name.
+        models: the models that this host offers, by name.
         barred_models: names of those that the host has, and not for jobs of this type.
         data_roots: folders that a job may read from by path.
         commands: programs that rows may be given to, by name: words of a command line, no shell.

@@ -26,7 +26,7 @@ def read(*pieces: bytes) -> Answer:
     """What an answer says whose pieces came a second apart."""
     arrivals = tuple((len(b"".join(pieces[: n + 1])), float(n + 1)) for n in range(len(pieces)))
     reply = Reply(200, {"content-type": "text/event-stream; charset=utf-8"}, b"".join(pieces), 9.0, arrivals)
-    return answers.read(reply, secret="sk-canary", wants_json=False)
+    return answers.read(reply, secret="sk-canary", request={})
 
 
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}\n\n'

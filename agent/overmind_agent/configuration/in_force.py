@@ -142,6 +142,7 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             name=name,
             base_url=model.base_url,
             model=model.model,
+            kind=model.kind,
             max_concurrency=model.max_concurrency,
             timeout_s=model.timeout_s,
             input_price=model.input_price,

@@ -8,11 +8,10 @@ from typing import Any
 
 from overmind_executors.backtesting.parameters import BacktestingParameters, base_and_effort
 from overmind_executors.backtesting.rule import Reason
-from overmind_executors.calls.allowed_models import refuse_barred
+from overmind_executors.calls.allowed_models import refuse_barred, refused
 from overmind_executors.calls.families import family_of
 from overmind_executors.calls.prices import price_note, prices_of
 from overmind_executors.contract import Context, InvalidParameters, ModelEndpoint, Problem
-from overmind_executors.parameters import nearest
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,11 @@ def hosted(task: BacktestingParameters, context: Context) -> Hosted:
     endpoints = {}
     for field, name in places:
         key = task.model_of(name) if field != "judge.models" else name
-        endpoint = context.models.get(key) or context.models.get(base_and_effort(key)[0])
-        if endpoint is None:
-            offered = ", ".join(sorted(context.models)) or "none"
-            near = nearest(key, context.models)
+        known = key if key in context.models else base_and_effort(key)[0]
+        endpoint = context.models.get(known)
+        if endpoint is None or endpoint.kind != "chat":
             where = f"settings.{name}.model" if key != name else field
-            problems.append(Problem(where, f"no model {key!r} on this host{near}; it offers {offered}"))
+            problems.append(Problem(where, refused(key if endpoint is None else known, context)))
         elif task.budget.max_usd is not None and prices_of(endpoint) is None:
             problems.append(Problem("budget.max_usd", f"the price of model {name} is not known on this host"))
         else:

@@ -1,4 +1,4 @@
-"""Which of the host's chat models a job has: those that it names, if they are there and its type may use them."""
+"""Which of the host's models a job has: those that it names, if they are there and its type may use them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from overmind_executors.calls.budget import Limits
 from overmind_executors.calls.prices import prices_of
-from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, ModelEndpoint, Problem
+from overmind_executors.contract import (
+    Context,
+    ExecutionFailed,
+    InvalidParameters,
+    ModelEndpoint,
+    ModelKind,
+    Problem,
+)
 from overmind_executors.parameters import nearest
 
 
@@ -21,26 +28,38 @@ def refuse_barred(names: Iterable[str], context: Context) -> None:
         )
 
 
-def named_models(wanted: Mapping[str, Sequence[str]], context: Context, budget: Limits) -> dict[str, ModelEndpoint]:
+def refused(name: str, context: Context, kind: ModelKind = "chat") -> str:
+    """Why there is no model *name* for a job that needs one of *kind*; empty when there is."""
+    found = context.models.get(name)
+    if found is not None and found.kind != kind:
+        return f"model {name!r} is one for {found.kind} on this host, and one for {kind} is needed"
+    offered = [known for known, one in context.models.items() if one.kind == kind]
+    known = ", ".join(sorted(offered)) or "none"
+    return "" if found else f"no model {name!r} on this host{nearest(name, offered)}; it offers {known}"
+
+
+def named_models(
+    wanted: Mapping[str, Sequence[str]], context: Context, budget: Limits, kind: ModelKind = "chat"
+) -> dict[str, ModelEndpoint]:
     """
     The models that a job names, each once, in the order of naming.
 
     Args:
         wanted: names, by the field that has them.
+        kind: what they are asked for.
 
     Raises:
-        InvalidParameters: names every one that the host does not offer; or a price is needed for *budget* and not
-            known.
+        InvalidParameters: names every one that the host does not offer, or for something else; or a price is
+            needed for *budget* and not known.
         ExecutionFailed: the host's owner keeps one from jobs of this type.
     """
     names = list(dict.fromkeys(name for group in wanted.values() for name in group))
     refuse_barred(names, context)
-    offered = ", ".join(sorted(context.models)) or "none"
     problems = [
-        Problem(where, f"no model {name!r} on this host{nearest(name, context.models)}; it offers {offered}")
+        Problem(where, why)
         for where, group in wanted.items()
         for name in group
-        if name not in context.models
+        if (why := refused(name, context, kind))
     ]
     if not problems and budget.max_usd is not None:
         unpriced = [name for name in names if prices_of(context.models[name]) is None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -66,7 +66,8 @@ class Answer:
     Attributes:
         status: of HTTP, None when no answer came.
         body: the provider's JSON, as it was; None unless there is an output.
-        output: text, or `{"content", "tool_calls"}` when the model called tools.
+        output: text, or `{"content", "tool_calls"}` when the model called tools; of a model for embeddings what
+            `embeddings.vectors` makes.
         message: of a failure, for people.
         first_token_ms: of a streamed answer, until something of it was there.
         latency_ms: of the call itself, without any waiting for our own limits.
@@ -100,6 +101,9 @@ class Answer:
         return cls(**{**fields, "kind": Kind(fields["kind"])})
 
 
+Reading = Callable[[Answer, dict[str, Any], Mapping[str, Any]], Answer]
+"""What is known of an answer already, its body, and that of the request: the whole answer."""
+
 _STATUS_KINDS: Final[Mapping[int, Kind]] = {
     401: Kind.AUTH_ERROR,
     402: Kind.QUOTA_EXHAUSTED,
@@ -114,13 +118,14 @@ _STATUS_KINDS: Final[Mapping[int, Kind]] = {
 _FINISH_KINDS: Final[Mapping[str, Kind]] = {"length": Kind.TRUNCATED, "content_filter": Kind.CONTENT_FILTER}
 
 
-def read(reply: Reply, *, secret: str, wants_json: bool) -> Answer:
+def read(reply: Reply, *, secret: str, request: Mapping[str, Any], reading: Reading | None = None) -> Answer:
     """
     What *reply* says.
 
     Args:
         secret: taken out of the text wherever it stands; a provider may quote a key.
-        wants_json: whether the request asked for JSON, so that any other output is invalid.
+        request: the body that it answers.
+        reading: what a body that came with status 200 says; None for that of a chat completion.
     """
     first_s = None
     if streamed.is_streamed(reply):
@@ -148,7 +153,7 @@ def read(reply: Reply, *, secret: str, wants_json: bool) -> Answer:
         return _refusal(facts, body if isinstance(body, dict) else {})
     if fault:
         return replace(facts, kind=Kind.INVALID_RESPONSE, message=fault)
-    return _completion(facts, body, wants_json)
+    return (reading or completion)(facts, body, request)
 
 
 def _refusal(facts: Answer, body: dict[str, Any]) -> Answer:
@@ -165,7 +170,8 @@ def _refusal(facts: Answer, body: dict[str, Any]) -> Answer:
     return replace(facts, kind=kind, message=message[:MAX_MESSAGE])
 
 
-def _completion(facts: Answer, body: dict[str, Any], wants_json: bool) -> Answer:
+def completion(facts: Answer, body: dict[str, Any], request: Mapping[str, Any]) -> Answer:
+    """A chat completion. Where the request asked for JSON, any other output is invalid."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -175,8 +181,8 @@ def _completion(facts: Answer, body: dict[str, Any], wants_json: bool) -> Answer
     facts = replace(
         facts,
         request_id=facts.request_id or _text(body.get("id"))[:128],
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
+        prompt_tokens=count_in(usage, "prompt_tokens"),
+        completion_tokens=count_in(usage, "completion_tokens"),
     )
     if refusal := _text(message.get("refusal")):
         return replace(facts, kind=Kind.REFUSED, message=refusal[:MAX_MESSAGE])
@@ -186,7 +192,7 @@ def _completion(facts: Answer, body: dict[str, Any], wants_json: bool) -> Answer
         return replace(facts, kind=kind, message="the provider's filter took the answer away")
     if output is None:
         return replace(facts, kind=Kind.INVALID_RESPONSE, message="the answer has neither content nor tool calls")
-    if wants_json and kind is Kind.OK and not _is_json(output):
+    if _wants_json(request) and kind is Kind.OK and not _is_json(output):
         return replace(facts, kind=Kind.INVALID_RESPONSE, message="the output is not the JSON that was asked for")
     return replace(facts, kind=kind, body=body, output=output)
 
@@ -200,6 +206,11 @@ def _output(message: dict[str, Any]) -> Any:
     return content if isinstance(content, str) else None
 
 
+def _wants_json(request: Mapping[str, Any]) -> bool:
+    form = request.get("response_format")
+    return str(form.get("type", "") if isinstance(form, dict) else "").startswith("json")
+
+
 def _is_json(output: Any) -> bool:
     if not isinstance(output, str):
         return True
@@ -210,8 +221,11 @@ def _is_json(output: Any) -> bool:
     return True
 
 
-def _count(usage: Any, name: str) -> int | None:
-    """Whole and believable, else as good as absent: the answer is paid for, whatever its figures are."""
+def count_in(usage: Any, name: str) -> int | None:
+    """
+    The count *name* of *usage*: whole and believable, else as good as absent; the answer is paid for, whatever its
+    figures are.
+    """
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 

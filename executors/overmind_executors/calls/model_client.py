@@ -1,4 +1,4 @@
-"""Chat completions on an OpenAI-compatible endpoint: one call with its retries, within the endpoint's limits."""
+"""Questions to an OpenAI-compatible endpoint: one call with its retries, within the endpoint's limits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 from overmind_executors import strict_json
-from overmind_executors.calls import answers
-from overmind_executors.calls.answers import Answer, Kind
+from overmind_executors.calls import answers, embeddings
+from overmind_executors.calls.answers import Answer, Kind, Reading
 from overmind_executors.calls.breaker import Breaker
 from overmind_executors.calls.cluster import ClusterHttp, connect
 from overmind_executors.calls.gate import Gate, GateClosed, Health
@@ -18,7 +18,7 @@ from overmind_executors.calls.pacing import RetryBudget, RetryPolicy, next_wait_
 from overmind_executors.calls.refusals import Told, told
 from overmind_executors.calls.send_limits import SendLimits, Sent, Signal
 from overmind_executors.calls.timed_http import AnswerTooLarge, CallFailed, DeadlinePassed, TimedHttp
-from overmind_executors.contract import ModelEndpoint, Stop
+from overmind_executors.contract import ModelEndpoint, ModelKind, Stop
 
 _USER_AGENT: Final = f"overmind-agent/{version('overmind-agent')}"
 
@@ -46,6 +46,12 @@ _MEANINGS: Final[Mapping[Kind, tuple[Signal, Health]]] = {
     Kind.MEMORY_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
     Kind.PROCESS_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
     Kind.DISK_LIMIT: (Signal.NOTHING, Health.UNKNOWN),
+}
+
+# Where a model of each kind is asked, and how its answer is read.
+_WAYS: Final[Mapping[ModelKind, tuple[str, Reading]]] = {
+    "chat": ("/chat/completions", answers.completion),
+    "embeddings": ("/embeddings", embeddings.vectors),
 }
 
 # A row that is refused more often than that says something about itself, not about the limits of all.
@@ -105,7 +111,8 @@ class ModelClient:
             stop,
         )
         self._retries = RetryBudget(self._policy.budget)
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        path, self._reading = _WAYS[endpoint.kind]
+        self._url = endpoint.base_url.rstrip("/") + path
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -210,8 +217,7 @@ class ModelClient:
             return Answer(Kind.INVALID_RESPONSE, message=str(error)), nothing
         except CallFailed as error:
             return Answer(Kind.NETWORK_ERROR, message=str(error)), nothing
-        wants_json = str(_type_of(body.get("response_format"))).startswith("json")
-        answer = answers.read(reply, secret=self._endpoint.api_key, wants_json=wants_json)
+        answer = answers.read(reply, secret=self._endpoint.api_key, request=body, reading=self._reading)
         return answer, told(reply.headers, answer.message) if answer.kind.is_worth_retrying else nothing
 
     def _may_go_on(self, answer: Answer) -> bool:
@@ -223,7 +229,3 @@ class ModelClient:
     def _note_success(self, answer: Answer) -> None:
         if answer.kind.has_output:
             self._retries.give_back()
-
-
-def _type_of(response_format: Any) -> Any:
-    return response_format.get("type", "") if isinstance(response_format, dict) else ""

@@ -1,4 +1,4 @@
-"""A chat model as executors use it: every call journalled, within the budget, never asked twice for one thing."""
+"""A model as executors use it: every call journalled, within the budget, never asked twice for one thing."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class PaidModel:
         The answer to *body*, from the journal if it is there.
 
         Args:
-            body: of a chat completion; `model` is set here.
+            body: of a chat completion, or with the `input` of a model for embeddings; `model` is set here.
             is_shared: ask once for all equal requests of that *repetition*, whichever rows they are of.
 
         Raises:

@@ -38,8 +38,10 @@ def prices_of(endpoint: ModelEndpoint) -> Prices | None:
     Returns:
         None when neither the host's configuration nor the list of genai-prices (if installed) knows them: never 0.
     """
-    if endpoint.input_price is not None and endpoint.output_price is not None:
-        return endpoint.input_price, endpoint.output_price
+    writes_nothing = 0.0 if endpoint.kind == "embeddings" else None
+    output_price = writes_nothing if endpoint.output_price is None else endpoint.output_price
+    if endpoint.input_price is not None and output_price is not None:
+        return endpoint.input_price, output_price
     if endpoint.input_price is not None or endpoint.output_price is not None or _is_local(endpoint.base_url):
         return None
     return _published(endpoint)

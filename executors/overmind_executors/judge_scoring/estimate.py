@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from overmind_executors.calls.forecast import MESSAGE_TOKENS, TYPICAL, Calls, Estimate, Range, forecast, of_answers
@@ -74,9 +74,10 @@ def estimate(
     policy: RetryPolicy,
     *,
     may_be_known: bool = False,
+    embedding: Sequence[Calls] = (),
 ) -> Estimate:
     """
-    What the judges of a job over *selection* will need; nothing without judges.
+    What the judges of a job over *selection* will need, and *embedding*; nothing without either.
 
     Args:
         may_be_known: whether answers are kept from job to job here, so that none may be needed.
@@ -96,7 +97,7 @@ def estimate(
     kinds = of_judges(
         judge, models, outputs, may_be_shut=may_be_shut, said_tokens=said, most_bytes=_longest(judge, read.longest)
     )
-    return forecast(kinds, policy)
+    return forecast([*kinds, *embedding], policy)
 
 
 def _longest(judge: JudgeParameters | None, of_rows: int) -> int:

@@ -23,11 +23,16 @@ from overmind_executors.contract import (
     Result,
 )
 from overmind_executors.judge_scoring.drift import ANCHOR_FILE, JUDGE_DRIFTED, anchored, drift_figures
+from overmind_executors.judge_scoring.embedding import EMBEDDING_FILE, Embedding, embedding_figures, usage_with
 from overmind_executors.judge_scoring.estimate import estimate
 from overmind_executors.judge_scoring.figures import canary_figures, figures_of
 from overmind_executors.judge_scoring.lessons import Lessons
-from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of
-from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.lines import CANARY_FILE, SCORES, line_of, result_lines
+from overmind_executors.judge_scoring.parameters import (
+    TOO_MANY_ERRORS,
+    JudgeParameters,
+    JudgeScoringParameters,
+)
 from overmind_executors.judge_scoring.recounting import SUMMARY
 from overmind_executors.judge_scoring.report import report_of
 from overmind_executors.judge_scoring.scorer import Panel, RowScorer
@@ -37,12 +42,11 @@ from overmind_executors.parameters import check
 from overmind_executors.rows.engine import in_threads
 from overmind_executors.rows.rows import Row
 from overmind_executors.rows.source import RowPlace
-from overmind_executors.scoring.evaluator import NotInstalled
+from overmind_executors.scoring.evaluator import Evaluator, NotInstalled
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Outcome
 from overmind_executors.statistics.agreement import INSTALL_STATS
 
-TOO_MANY_ERRORS: Final = "too_many_errors"
 NO_SCORE: Final = "no_score"
 _ROWS_AHEAD: Final = 16
 _MOST_CODES: Final = 5
@@ -68,23 +72,28 @@ class JudgeScoringExecutor:
         """Score every row; see the contract for what is raised."""
         _prepare(task)
         endpoints = named_models({"judge.models": task.judge.models if task.judge else ()}, context, task.budget)
+        embedding = Embedding(task, context)
         selection = select(task, context)
         policy, is_kept = self._policy or RetryPolicy(), context.answers_kept is not None
-        needs = estimate(task, endpoints, selection, policy, may_be_known=is_kept).as_json()
+        expected = embedding.expected(selection, may_be_known=is_kept)
+        needs = estimate(task, endpoints, selection, policy, may_be_known=is_kept, embedding=expected).as_json()
         context.log.info("rows.surveyed", rows=selection.total, judges=len(endpoints), estimate=needs)
         with ExitStack() as stack:
             account = stack.enter_context(Account(context, task.budget, self._policy))
             models = [account.open(one) for one in endpoints.values()]
             work = _Scoring(task, context, selection, models, account)
             anchors = work.all_anchors()
+            cache = None
             if context.answers_kept is not None:
                 cache = stack.enter_context(AnswerCache(context.answers_kept))
                 for model in models:  # not before the anchors, which ask what the judges say now
                     model.cache = cache
-            work.all_rows()
+            work.all_rows(stack.enter_context(embedding.done(selection, account, cache)))
             canaries = work.all_canaries()
             lives, calls = account.calls.lives(), account.calls.spent().calls
         facts = figures_of(context.output / SCORES, task)
+        facts["embeddings"] = embedding_figures(result_lines(context.output, EMBEDDING_FILE))
+        facts["usage"] = usage_with(facts["usage"], facts["embeddings"])
         facts |= _about(task, canaries, work.learnt, account.halted_by) | {
             "drift": drift_figures(anchors),
             "estimate": needs,
@@ -100,7 +109,8 @@ class JudgeScoringExecutor:
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
         context.log.info("rows.finished", **facts["counts"], termination_reason=facts["termination_reason"])
         told = report_of(facts)
-        besides = [*([CANARY_FILE] if canaries else []), *([ANCHOR_FILE] if anchors else [])]
+        has = {CANARY_FILE: canaries, ANCHOR_FILE: anchors, EMBEDDING_FILE: facts["embeddings"]}
+        besides = [name for name, lines in has.items() if lines]
         files = [SCORES, *besides, SUMMARY, *report.write(told, context.output)]
         return Result(tuple(files), report.with_text(facts, told))
 
@@ -126,9 +136,9 @@ class _Scoring:
         self._first: Item | None = None
         self.learnt: dict[str, Any] = {"confidence_needed": None, "weights": None}
 
-    def all_rows(self) -> None:
+    def all_rows(self, evaluators: Sequence[Evaluator]) -> None:
         """Write a line for every row; then, where labels say how far the judges are believed, write it anew."""
-        scorer = RowScorer(self._task, self._panel, self._selection.judged)
+        scorer = RowScorer(self._task, evaluators, self._panel, self._selection.judged)
         gates = frozenset(one.title for one in self._task.evaluators if one.gate)
         lessons = Lessons(self._task.judge) if self._task.judge and self._task.judge.learns else None
         path = self._context.state / "first_scores.jsonl" if lessons else self._context.output / SCORES

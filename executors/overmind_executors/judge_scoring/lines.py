@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from overmind_executors.judge_scoring.labels import Label
@@ -136,6 +138,12 @@ def _broken_line(broken: BrokenRow | None) -> dict[str, Any]:
         "cost_usd": 0.0,
         "error": {"code": INVALID_ROW, "message": message},
     }
+
+
+def result_lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Those of the file *name* of a result; not every one has it."""
+    path = folder / name
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def withheld(line: dict[str, Any], needed: float | None) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from overmind_executors.judging.wording import AnswerForm, pair_bytes, shown_byt
 from overmind_executors.parameters import Parameters
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.dataset_metrics import Metrics
+from overmind_executors.scoring.embedding import EmbeddingCosine
 from overmind_executors.scoring.evaluators import Evaluators
 from overmind_executors.scoring.items import Item
 
 Criterion = Annotated[str, Field(min_length=1, max_length=4000)]
 Model = Annotated[str, Field(min_length=1, max_length=255)]
+RowEvaluators = Annotated[Evaluators | EmbeddingCosine, Field(discriminator="kind")]
 
 
 class JudgeParameters(Sampling):
@@ -166,13 +168,13 @@ class JudgeScoringParameters(RowPlace):
     One job.
 
     Attributes:
-        evaluators: deterministic ones, for each row; metrics: for all rows together.
+        evaluators: for each row, deterministic but for those that have a model; metrics: for all rows together.
         max_items: a sample of so many rows, drawn with *seed*; 0 for all.
         item_timeout_s: how long one call may take in all.
         stop_after_errors: that many rows in a row that no judge could score end the work.
     """
 
-    evaluators: Annotated[list[Evaluators], Field(max_length=50)] = Field(default_factory=list)
+    evaluators: Annotated[list[RowEvaluators], Field(max_length=50)] = Field(default_factory=list)
     metrics: Annotated[list[Metrics], Field(max_length=30)] = Field(default_factory=list)
     judge: JudgeParameters | None = None
     labels: Labels | None = None
@@ -201,3 +203,6 @@ class JudgeScoringParameters(RowPlace):
 
 JUDGE = "judge"
 """Under which the judges' scores are shown."""
+
+TOO_MANY_ERRORS = "too_many_errors"
+"""Why a model is asked no more after `stop_after_errors`."""

@@ -219,6 +219,7 @@ def _cost(facts: Facts) -> Section | None:
         ("tokens out", usage["completion_tokens"]),
         ("US dollars", usage["cost_usd"]),
         *((f"milliseconds for a row, {name}", value) for name, value in latency.items()),
+        *((f"texts embedded by {name}", one["texts"]) for name, one in (facts["embeddings"] or {}).items()),
     )
     columns = ("what", "low", "typical", "at most")
     told = Table("What was expected before the first call", columns, as_rows(facts["estimate"]))

@@ -18,6 +18,7 @@ from overmind_executors.judging.judges import Judge, PairwiseJudge, RubricJudge,
 from overmind_executors.judging.rubric import Route
 from overmind_executors.judging.votes import Opinion, panel_word
 from overmind_executors.rows.rows import BrokenRow, Row
+from overmind_executors.scoring.evaluator import Evaluator
 from overmind_executors.scoring.items import Item, item_of
 from overmind_executors.scoring.scores import Score, passed, skipped
 from overmind_executors.scoring.texts import as_text
@@ -69,13 +70,19 @@ class RowScorer:
     Scores one row after the other; called from the engine's threads, and keeps nothing between rows.
 
     Args:
+        evaluators: those of the task, ready for use.
         judged: the ids of the rows that the panel sees, None for all.
     """
 
     def __init__(
-        self, task: JudgeScoringParameters, panel: Panel | None, judged: frozenset[str] | None = None
+        self,
+        task: JudgeScoringParameters,
+        evaluators: Sequence[Evaluator],
+        panel: Panel | None,
+        judged: frozenset[str] | None = None,
     ) -> None:
         self._task = task
+        self._evaluators = evaluators
         self._panel = panel
         self._sample = judged
 
@@ -84,12 +91,12 @@ class RowScorer:
         if isinstance(row, BrokenRow):
             return Scored(None, row)
         item, task = item_of(row), self._task
-        scores: dict[str, Score] = {one.title: one.evaluate(item) for one in task.evaluators}
-        limits = {one.title: one.passes_at for one in task.evaluators}
+        scores: dict[str, Score] = {one.title: one.evaluate(item) for one in self._evaluators}
+        limits = {one.title: one.passes_at for one in self._evaluators}
         passes = {title: _passes(score, limits[title]) for title, score in scores.items()}
         judged = None
         if self._panel is not None:
-            is_shut = any(one.gate and passes[one.title] is False for one in task.evaluators)
+            is_shut = any(one.gate and passes[one.title] is False for one in self._evaluators)
             judged = self._judged(self._panel, item, row.id, is_shut=is_shut)
             scores[JUDGE], passes[JUDGE] = judged.score, judged.passes
         return Scored(

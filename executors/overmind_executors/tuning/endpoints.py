@@ -23,7 +23,8 @@ class Endpoints:
 
 def endpoints_of(task: PromptTuningParameters, context: Context) -> Endpoints:
     """Raises InvalidParameters naming every model that this host does not offer, or that has no price."""
-    only = next(iter(context.models), "") if len(context.models) == 1 else ""
+    chats = [name for name, model in context.models.items() if model.kind == "chat"]
+    only = chats[0] if len(chats) == 1 else ""
     target = task.target.model or only
     wanted = {
         "target.model": [target],

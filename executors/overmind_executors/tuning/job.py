@@ -179,7 +179,7 @@ class _Tuning:
             others=[model for name, model in self.models.items() if name != self.endpoints.target],
             target=task.target,
             prompt=task.prompt,
-            scorer=RowScorer(scoring, panel),
+            scorer=RowScorer(scoring, scoring.evaluators, panel),
             gates=frozenset(one.title for one in scoring.evaluators if one.gate),
             concurrency=task.concurrency,
             timeout_s=task.item_timeout_s,

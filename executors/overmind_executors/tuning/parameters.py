@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from overmind_executors.calls.budget import Limits
 from overmind_executors.inference.parameters import ModelTarget, TemplateMessage, Text
-from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters
+from overmind_executors.judge_scoring.parameters import JudgeParameters, JudgeScoringParameters, RowEvaluators
 from overmind_executors.parameters import Parameters
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
@@ -148,7 +148,7 @@ class PromptTuningParameters(RowPlace):
 
     def scoring(self) -> JudgeScoringParameters:
         """What an output is worth, as the scorer of rows takes it."""
-        evaluators = list(self.evaluators)
+        evaluators: list[RowEvaluators] = [*self.evaluators]
         if not evaluators and self.judge is None:
             evaluators = [ExactMatch(kind="exact_match")]
         return JudgeScoringParameters(
