@@ -39,7 +39,7 @@ def vectors(facts: Answer, body: dict[str, Any], request: Mapping[str, Any]) -> 
 
 
 def packed(vector: list[Any]) -> str | None:
-    """*vector* as single-precision numbers in base64, a quarter of its JSON; None when it is no vector."""
+    """*vector* as single-precision numbers in base64, less than half of its JSON; None when it is no vector."""
     if not all(type(number) in (int, float) for number in vector):
         return None
     try:
