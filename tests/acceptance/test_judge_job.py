@@ -22,6 +22,11 @@ base_url = "{url}"
 model = "judge"
 input_price = 1.0
 output_price = 1.0
+
+[models.vectors]
+base_url = "{url}"
+model = "vectors"
+kind = "embeddings"
 """
 
 
@@ -34,7 +39,7 @@ def zoo() -> Iterator[Zoo]:
 
 @pytest.fixture
 def judging_host(host: Host, zoo: Zoo) -> Host:
-    """A host with a judge, whose answers are kept for a day."""
+    """A host with a judge and a model for embeddings, whose answers are kept for a day."""
     host.config.write_text(host.config.read_text() + MORE.format(url=zoo.url))
     return host
 
@@ -44,7 +49,9 @@ def test_outputs_are_scored_once_and_the_figures_hold(
 ) -> None:
     rows = [{"id": f"r{n}", "input": "q", "output": f"{'fine' if n % 4 else 'poor'} {n}"} for n in range(12)]
     judge = {"models": ["judge"], "criteria": ["It is fine."], "pass_threshold": 0.5}
-    parameters = {"items": rows, "judge": judge, "evaluators": [{"kind": "json_schema_valid", "schema": {}}]}
+    rows[0]["expected_output"] = rows[0]["output"]
+    cosine = {"kind": "embedding_cosine", "model": "vectors"}
+    parameters = {"items": rows, "judge": judge, "evaluators": [cosine]}
     jobs = [submitter.submit(parameters, job_type="judge_scoring") for _ in range(2)]
 
     for _ in range(2):
@@ -54,8 +61,11 @@ def test_outputs_are_scored_once_and_the_figures_hold(
     records = [submitter.record(job_id) for job_id in jobs]
     assert [75.0, 75.0] == [record["best_score"] for record in records]
     used = [record["result"]["usage"] for record in records]
-    assert [(12, 0), (0, 12)] == [(one["model_calls"], one["cached_answers"]) for one in used]
-    assert 12 == zoo.total
+    assert [(13, 0), (0, 13)] == [(one["model_calls"], one["cached_answers"]) for one in used]
+    assert 13 == zoo.total
+    assert [(1, 1.0)] * 2 == [
+        (one["scored"], one["mean"]) for one in (r["result"]["evaluators"]["embedding_cosine"] for r in records)
+    ]
     assert records[0]["report_markdown"].startswith("# Scores")
     assert "Completed" == submitter.history(jobs[1])[-1]
     for name, content in submitter.files(jobs[1]).items():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from child_process import Child
 
+from overmind_executors.backtesting import BacktestingExecutor
 from overmind_executors.calls.answers import Answer, Kind
 from overmind_executors.calls.embeddings import vectors
 from overmind_executors.calls.pacing import RetryPolicy
@@ -33,6 +34,7 @@ from overmind_executors.judge_scoring.recounting import recounted
 from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.embedding import EmbeddingCosine, cosine
 from overmind_executors.stopping import StopFlag
+from overmind_executors.tuning import PromptTuningExecutor
 from zoo import Raw, Status, Zoo
 from zoo_embeddings import bag_of_words
 
@@ -312,13 +314,39 @@ def test_a_model_of_another_kind_is_refused_before_the_first_call(
     assert 0 == zoo.total
 
 
-def test_a_prompt_cannot_be_run_by_a_model_for_embeddings(zoo: Zoo, make: Make) -> None:
-    executor = InferenceExecutor()
-    task = executor.validate({"items": [{"input": "hi"}], "target": {"model": "vectors"}})
+CHATS: Mapping[str, tuple[Any, dict[str, Any], str]] = {
+    "inference": (InferenceExecutor(), {"target": {"model": "vectors"}}, "target.model"),
+    "tuning": (
+        PromptTuningExecutor(),
+        {"prompt": "Say it.", "target": {"model": "echo"}, "analyzer_model": "vectors"},
+        "analyzer_model",
+    ),
+    "backtesting": (
+        BacktestingExecutor(),
+        {
+            "current_model": "echo",
+            "models": ["vectors"],
+            "evaluators": [{"kind": "exact_match"}],
+        },
+        "models",
+    ),
+}
 
-    with pytest.raises(InvalidParameters, match=r"target\.model.*one for embeddings on this host"):
+
+@pytest.mark.parametrize("job_type", CHATS)
+def test_a_model_for_embeddings_cannot_be_chatted_with(zoo: Zoo, make: Make, job_type: str) -> None:
+    executor, parameters, field = CHATS[job_type]
+    task = executor.validate(
+        {"items": [{"input": f"hi {n}", "expected_output": "a"} for n in range(9)], **parameters}
+    )
+
+    with pytest.raises(InvalidParameters) as caught:
         executor.run(task, make())
 
+    (problem,) = caught.value.problems
+    assert (field, "model 'vectors' is one for embeddings on this host, and one for chat is needed") == (
+        problem.field, problem.message,
+    )  # fmt: skip
     assert 0 == zoo.total
 
 

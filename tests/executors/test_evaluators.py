@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from overmind_executors.contract import InvalidParameters
-from overmind_executors.judge_scoring import JudgeScoringExecutor
 from overmind_executors.rows.files import Line
 from overmind_executors.rows.rows import Row, rows_of
 from overmind_executors.scoring.evaluator import Evaluator
@@ -213,9 +211,3 @@ def test_a_batch_output_of_a_provider_is_an_item() -> None:
     assert called.tool_calls is not None
     assert [("search", {"q": "x"})] == [(c.name, c.arguments) for c in called.tool_calls]
     assert "missing_output" == neither.absence
-
-
-@pytest.mark.parametrize("where", ["evaluators", "metrics"])
-def test_similarity_by_embeddings_is_refused_since_no_host_has_any(where: str) -> None:
-    with pytest.raises(InvalidParameters, match=f"{where}.0"):
-        JudgeScoringExecutor().validate({"items": [{}], where: [{"kind": "embedding_cosine"}]})

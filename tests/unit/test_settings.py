@@ -139,6 +139,14 @@ def test_a_model_has_a_plain_name() -> None:
     assert "pattern" in _messages({"models": {"two words": model}})
 
 
+def test_a_model_is_for_chats_unless_it_says_otherwise() -> None:
+    model = {"base_url": "https://models.example/v1", "model": "m"}
+    settings = Settings.model_validate({"models": {"fast": model, "vectors": {**model, "kind": "embeddings"}}})
+
+    assert {"fast": "chat", "vectors": "embeddings"} == {name: one.kind for name, one in settings.models.items()}
+    assert "'chat' or 'embeddings'" in _messages({"models": {"fast": {**model, "kind": "images"}}})
+
+
 def test_secrets_do_not_show() -> None:
     settings = Settings.model_validate({"control_plane": {"token": "ovr_secret", "proxy": "http://u:pass@p:1"}})
 
