@@ -205,6 +205,66 @@ def test_a_key_that_is_under_way_twice_makes_one_thing(project: Project) -> None
     assert [repeated] == [made["id"] for made in project.agent.read("GET", path)["items"]]
 
 
+def begun(project: Project) -> tuple[dict[str, Any], str]:
+    """A job that somebody checks, and whose it is."""
+    job, agent_id = project.submit.make_job(), project.agent.register("lease", "fence")
+    assert 200 == project.agent.say(job["id"], "Claimed", agent_id, key="a").status_code
+    assert 200 == project.agent.say(job["id"], "Validating", agent_id, attempt=1, sequence=1).status_code
+    return job, agent_id
+
+
+def second_word(project: Project, job: dict[str, Any], status: str, *keys: str) -> dict[str, Any]:
+    """About that job, with a file under each of these keys."""
+    made = project.agent.upload(b"{}", "result.json", (job["file"]["revisions"][-1]["id"],))
+    word = {"job_id": job["id"], "attempt": 1, "sequence": 2, "status_name": status}
+    return {**word, "artifacts": [{**made, "key": key} for key in keys]}
+
+
+def report(project: Project, agent_id: str, word: dict[str, Any]) -> dict[str, Any]:
+    """What became of it."""
+    told = {"reports": [word]}
+    answer = project.agent.read("POST", f"/api/v2/agents/{agent_id}/reports", told)
+    (heard,) = answer["reports"]
+    return dict(heard)
+
+
+def test_a_word_with_two_files_under_one_key_is_refused_and_stops_nothing(project: Project) -> None:
+    job, agent_id = begun(project)
+
+    heard = report(project, agent_id, second_word(project, job, "Running", "same", "same"))
+
+    assert 422 == heard["http_status"]
+    assert ["body", "reports", 0, "artifacts"] == heard["error"]["detail"][0]["loc"]
+    good = second_word(project, job, "Running", "one", "other")
+    assert 200 == report(project, agent_id, good)["http_status"]
+
+
+def test_what_comes_with_the_word_that_a_job_was_canceled_is_kept_once(project: Project) -> None:
+    job, agent_id = begun(project)
+    project.submit.cancel(job["id"])
+
+    word = second_word(project, job, "Canceled", "partial")
+    heard = [report(project, agent_id, word) for _ in range(2)]
+
+    assert [200, 200] == [one["http_status"] for one in heard]
+    kept = project.submit.read("GET", f"/api/v2/models/{job['model_id']}/artifacts")["items"]
+    assert ["result.json"] == [made["file"]["revisions"][-1]["name"] for made in kept]
+
+
+def test_a_revision_of_more_sources_than_anything_has_is_refused_before_they_are_looked_up(
+    project: Project,
+) -> None:
+    """Each is a question to the database, asked while nobody else can write."""
+    job, _ = begun(project)
+    path, source = f"/api/v2/models/{job['model_id']}/artifacts", job["file"]["revisions"][-1]["id"]
+
+    most = project.agent.call("POST", path, project.agent.upload(b"{}", "a.json", (source,) * 100))
+    more = project.agent.call("POST", path, project.agent.upload(b"{}", "b.json", (source,) * 101))
+
+    assert [200, 422] == [most.status_code, more.status_code]
+    assert ["body", "sources"] == more.json()["detail"][0]["loc"]
+
+
 def test_a_key_of_another_project_opens_nothing(project: Project, plane: ControlPlaneProcess) -> None:
     other = Project(plane.url, plane.new_project())
     made: list[dict[str, Any]] = []

@@ -204,6 +204,7 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "another kind": (_by({**HEADER, "typ": "JWT"}), "its header is not one of a job's signature"),
     "a further header": (_by({**HEADER, "cty": "json"}), "its header is not one of a job's signature"),
     "a further claim": (_by(HEADER, nice=True), "what 'release' signed differs in nice"),
+    "a further claim of nothing": (_by(HEADER, nice=None), "what 'release' signed differs in nice"),
     "another version": (_by(HEADER, version=2), "it is not of version 1"),
     "no end": (_by(HEADER, expires_at=None), "it does not say until when it is good"),
     "an end that is none": (_by(HEADER, expires_at=True), "it does not say until when it is good"),

@@ -68,7 +68,9 @@ class Signatures:
             raise NotSigned(f"the signature by {key_name!r} has expired; sign the job again")
         offered = Work.of(job, input_file).claims()
         unlike = sorted(
-            name for name in {*offered, *claims} if name not in claims or offered.get(name) != claims[name]
+            name
+            for name in {*offered, *claims}
+            if name not in claims or name not in offered or offered[name] != claims[name]
         )
         if unlike:
             raise NotSigned(f"what {key_name!r} signed differs in {', '.join(map(_plain, unlike))}")

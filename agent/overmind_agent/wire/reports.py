@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from overmind_agent.wire.basis import Asked, Id, Wire
 from overmind_agent.wire.files import MOST_ENCLOSED, KeyedArtifact
@@ -22,6 +22,13 @@ class Report(StatusBody):
     attempt: Annotated[int, Field(ge=1)]
     sequence: Annotated[int, Field(ge=1)]
     artifacts: Annotated[list[KeyedArtifact], Field(max_length=MOST_ENCLOSED)] | None = None
+
+    @field_validator("artifacts")
+    @classmethod
+    def _each_once(cls, artifacts: list[KeyedArtifact] | None) -> list[KeyedArtifact] | None:
+        if len({artifact.key for artifact in artifacts or ()}) < len(artifacts or ()):
+            raise ValueError("two artifacts have one key; give each its own")
+        return artifacts
 
 
 class Reports(Asked):

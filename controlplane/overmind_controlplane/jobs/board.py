@@ -204,6 +204,8 @@ class Board:
         if word.attempt is not None and word.attempt != job.attempt:
             raise _superseded(job)
         if self._is_repeat(session, job, word):
+            if job.status is Status.CANCELED and (word.agent_id, word.attempt) == (job.holder, job.attempt):
+                self._add_artifacts(session, caller, job, word)  # the cancel was not its own, what it made is
             return
         if job.holder is None or word.agent_id not in (None, job.holder):
             raise _superseded(job)

@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +23,9 @@ from overmind_controlplane.record.appending import append
 from overmind_controlplane.record.tables import Artifact, File, Link, Model, Revision, new_id
 from overmind_controlplane.refusals import NotFound, wrong
 from overmind_controlplane.storage.blobs import Blobs, Measured
+
+MOST_SOURCES: Final = 100
+"""So many revisions may one have been made from."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def check(
 
     Raises:
         Invalid: a blob is missing or is not what its digest says, or the size differs. A blob that is wrong is
-            removed, so that it can be uploaded again.
+            removed, so that it can be uploaded again. Or it names too many sources.
     """
+    if len(told.sources or ()) > MOST_SOURCES:  # each is looked up while nobody else can write
+        raise wrong(f"a revision has up to {MOST_SOURCES} sources", "body", "sources", kind="too_long")
     known = known or {}
     content = known.get(told.content_token.sha) or _measure(blobs, project_id, told.content_token, "content_token")
     if told.properties_token.sha not in known:
