@@ -2,18 +2,20 @@
 The command line. Handlers are imported inside the commands, so that `--help` is quick.
 
 Exit codes: 0 done or nothing to do, 1 the job failed or was canceled (`--once`), 64 usage, 69 control plane out of
-reach, 70 a bug, 73 state folder in use or unusable, 77 credentials refused, 78 configuration wrong.
+reach, 70 a bug, 73 state folder in use or unusable, 77 credentials refused, 78 configuration wrong,
+141 nobody read on.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from overmind_agent import __version__
-from overmind_agent.command_line.exit_codes import OK
+from overmind_agent.command_line.exit_codes import OK, UNREAD
 from overmind_agent.command_line.grammar import parser
 
 
@@ -26,7 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from overmind_agent.control.commands import run as run_control
 
         return run_control(options)
-    return _COMMANDS[options.command](options)
+    if options.command == "run":
+        return _run(options)
+    try:
+        code = _COMMANDS[options.command](options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head`: whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    return code
 
 
 def _run(options: Namespace) -> int:
@@ -82,7 +92,6 @@ def _version(_options: Namespace) -> int:
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Namespace], int]]] = {
-    "run": _run,
     "check": _check,
     "support-bundle": _support_bundle,
     "health": _health,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from overmind_controlplane.administration import projects, serve, tokens
-from overmind_controlplane.administration.shared import CANNOT_LISTEN, CONFIG, USAGE, add_store, fail, show
+from overmind_controlplane.administration.shared import CANNOT_LISTEN, CONFIG, UNREAD, USAGE, add_store, fail, show
 from overmind_controlplane.command_line import grammar as jobs
 
 _EXAMPLES: Final = """\
@@ -37,16 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Its exit code: 0 done, 1 refused, 64 usage, 69 no such address or no database, 73 data folder in use,
-        78 the database was used by a newer version.
+        78 the database was used by a newer version, 141 nobody read its output to the end.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
         return fail("the control plane needs more: pip install 'overmind-agent[controlplane]'", CONFIG)
+    except BrokenPipeError:  # `… | head`: whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if (told := _about_database(error)) is None:
             raise

@@ -346,6 +346,28 @@ def test_a_type_that_no_agent_announces_is_said(project: Project, task: Path) ->
     assert "no agent of this project announces the type judge_scoring, only inference: the job waits" in slip.stderr
 
 
+def test_what_nobody_reads_to_its_end_is_no_bug(project: Project) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with started(project, "list", "--json", stdout=writer, stderr=subprocess.PIPE) as listing:
+        os.close(writer)
+        _, said = listing.communicate(timeout=60)
+
+    assert (141, "") == (listing.returncode, said)
+
+
+def test_a_job_that_has_ended_shows_no_way_that_is_left(project: Project, agent_id: str) -> None:
+    job_id = project.submit.make_job()["id"]
+    project.agent.walk(job_id, agent_id, "Running")
+    project.agent.heartbeat(agent_id, (job_id, 1), progress={"step": 1, "total_steps": 2, "step_name": "rows"})
+    at_work = run(project, "show", job_id)
+    project.submit.cancel(job_id)
+    ended = run(project, "show", job_id)
+
+    assert "1/2 rows" in at_work.stdout
+    assert "1/2 rows" not in ended.stdout
+
+
 def test_a_model_that_no_agent_announces_is_said(project: Project, tmp_path: Path) -> None:
     project.agent.register("lease", "job_type:inference", "model:fast")
     tasks = {name: tmp_path / f"{name}.json" for name in ("fast", "fsat")}

@@ -522,3 +522,23 @@ def test_bash_takes_its_script(capsys: pytest.CaptureFixture[str]) -> None:
     ended = subprocess.run([bash, "-c", script], capture_output=True, text=True, timeout=20, check=True)
 
     assert {"list", "retry"} <= set(ended.stdout.split())
+
+
+@pytest.mark.parametrize("words", [("version",), ("completion", "bash"), ("check", "--json")])
+def test_what_nobody_reads_to_its_end_is_no_bug(words: tuple[str, ...], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "overmind_agent.cli", *words],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+
+    assert (141, "") == (ended.returncode, ended.stderr)

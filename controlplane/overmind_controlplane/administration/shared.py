@@ -12,6 +12,7 @@ from typing import Any, Final
 REFUSED: Final = 1
 USAGE: Final = 64
 CANNOT_LISTEN: Final = 69
+UNREAD: Final = 141  # as a shell says of a program that SIGPIPE ended
 IN_USE: Final = 73
 CONFIG: Final = 78
 """Exit codes."""

@@ -94,7 +94,7 @@ def page(facts: Facts, files: Sequence[dict[str, Any]]) -> str:
     """All of a job, one fact a line."""
     told = [("id", facts.id), ("type", facts.job_type), ("status", facts.status.value), ("created", facts.created)]
     told += [("attempt", str(facts.attempt)), ("agent", facts.agent_id or "-")]
-    if facts.progress:
+    if facts.progress and not facts.is_final:  # what it said last is not where it ended
         now = facts.progress
         told.append(("progress", f"{now.get('step')}/{now.get('total_steps')} {now.get('step_name')}"))
     told += [("message", facts.message)] if facts.message else []
