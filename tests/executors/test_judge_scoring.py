@@ -169,6 +169,24 @@ def test_metrics_of_all_rows_are_those_of_their_library(make: Make) -> None:
     assert [0, 0, 0, 0, 0] == [values[kind] for kind in kinds[3:]]
 
 
+@pytest.mark.parametrize("is_in_output", [True, False])
+def test_calibration_is_how_far_stated_confidence_is_from_being_right(make: Make, is_in_output: bool) -> None:
+    """Four rows at 0.9, of which three are right, and a wrong one at 0.5: (4 x |0.9 - 0.75| + 0.5) / 5."""
+    stated = [(0.9, "a"), (0.9, "A "), ("0.9", "a"), (0.9, "b"), (0.5, "b"), (95, "a"), (True, "a"), (None, "a")]
+    items = [{"output": {"answer": answer, "sure": sure}, "expected_output": "a"} for sure, answer in stated]
+    if not is_in_output:
+        items = [{"output": {"answer": answer}, "sure": sure, "expected_output": "a"} for sure, answer in stated]
+    metrics = [{"kind": "calibration", "confidence": "sure", "field": "answer", "min_n": 5}]
+    context = make()
+
+    facts = _run(context, items=[*items, {"id": "none"}, {"output": "a"}], metrics=metrics).outcome
+
+    found = facts["metrics"]["calibration"]
+    assert ("scored", 0.22, 5) == (found["outcome"], found["value"], found["rows"])
+    said, again = recounted(context.output)
+    assert said == again
+
+
 def test_a_shut_gate_costs_no_call_and_counts_as_nothing(zoo: Zoo, make: Make) -> None:
     """Not as missing: leaving bad outputs out would raise the judge's mean."""
     items = [{"id": f"r{n}", "output": output} for n, output in enumerate(["fine", '{"a": 1}', "poor", "fine too"])]

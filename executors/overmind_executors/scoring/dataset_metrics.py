@@ -17,16 +17,19 @@ from pydantic import Field
 
 from overmind_executors import strict_json
 from overmind_executors.parameters import Parameters
-from overmind_executors.scoring.evaluator import INSTALL_SCORING, NotInstalled
+from overmind_executors.scoring.case_score import as_number
+from overmind_executors.scoring.evaluator import INSTALL_SCORING, NoField, NotInstalled, expected_of, field_of
 from overmind_executors.scoring.items import Item
 from overmind_executors.scoring.scores import Score, abstained, scored
 from overmind_executors.scoring.text_checks import rapidfuzz_distance
 from overmind_executors.scoring.texts import as_text, folded
+from overmind_executors.statistics.corrected_rate import calibration
 
 Parts = Sequence[tuple[Any, int]]
 """Different parts, and how many rows gave each."""
 
 MOST_CLASSES = 1000
+_TENTHS = tuple(n / 10 for n in range(10))
 _ENDS = {
     "strip": lambda text: text.strip(),
     "first_word": lambda text: (text.split() or [""])[0],
@@ -64,9 +67,15 @@ class Metric(Parameters):
         """What the row adds, as JSON; None when it adds nothing."""
         if item.absence or (self.needs_reference and item.expected is None):
             return None
-        fold = str.strip if self.case_sensitive else folded
-        said = fold(_ENDS[self.output_normalize](as_text(item.output)))
-        return self.of_texts(said, fold(as_text(item.expected)))
+        return self.of_texts(self.folded_output(item.output), self.folded(item.expected))
+
+    def folded(self, value: Any) -> str:
+        """*value* as the metric compares it."""
+        return (str.strip if self.case_sensitive else folded)(as_text(value))
+
+    def folded_output(self, output: Any) -> str:
+        """The same of an output, whose part is taken first."""
+        return self.folded(_ENDS[self.output_normalize](as_text(output)))
 
     def score(self, parts: Parts) -> Score:
         """The score of all *parts*."""
@@ -173,7 +182,43 @@ class DuplicateRate(Metric):
         return scored(1 - len(parts) / rows)
 
 
-Metrics = Annotated[Classification | MeanOfRows | Bleu | DuplicateRate, Field(discriminator="kind")]
+class Calibration(Metric):
+    """
+    The expected calibration error of what outputs say of themselves: the mean distance, over tenths, between the
+    stated confidence and the share that is right; 0 is good.
+
+    Attributes:
+        confidence: a field of the row, or of the JSON in its output, with a number from 0 to 1; a row without one
+            adds nothing.
+        field: of the output, and of what is expected if that has fields; None for the whole.
+    """
+
+    kind: Literal["calibration"] = "calibration"
+    confidence: Annotated[str, Field(min_length=1)] = "confidence"
+    field: str | None = None
+
+    def part(self, item: Item) -> Any:
+        if item.absence:
+            return None
+        try:
+            stated = item.source.get(self.confidence)
+            stated = as_number(field_of(item, self.confidence) if stated is None else stated)
+            said, wanted = field_of(item, self.field), expected_of(item, self.field)
+        except (NoField, RecursionError):
+            return None
+        if stated is None or not 0 <= stated <= 1:
+            return None
+        return [round(stated, 6), self.of_texts(self.folded_output(said), self.folded(wanted))]
+
+    def of_texts(self, said: str, wanted: str) -> Any:
+        return said == wanted
+
+    def of_parts(self, parts: Parts, rows: int) -> Score:  # noqa: ARG002 - what others need
+        pairs = [(stated, is_right) for (stated, is_right), count in parts for _ in range(count)]
+        return scored(calibration(pairs, _TENTHS)["ece"])
+
+
+Metrics = Annotated[Classification | MeanOfRows | Bleu | DuplicateRate | Calibration, Field(discriminator="kind")]
 """One of them, chosen by its `kind`."""
 
 
