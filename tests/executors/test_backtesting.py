@@ -514,6 +514,7 @@ def test_a_model_that_the_hosts_owner_keeps_from_such_jobs_is_not_asked(make: Ma
         ({"evaluators": []}, "nothing to score with"),
         ({"models": ["free"], "budget": {"max_usd": 1.0}}, "the price of model free is not known"),
         ({"rule": {"margin": 0.0}}, "rule.margin"),
+        ({"rule": {"confidence": 0.999999}}, "rule.confidence"),
         ({"items": [], "path": "x"}, "items"),
         ({"settings": {"x": {"model": "good"}}}, "settings.x is neither the current model nor a candidate"),
         (

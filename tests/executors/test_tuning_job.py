@@ -396,6 +396,7 @@ def test_unknown_models_are_all_named_at_once(make_context: Make, zoo: Zoo) -> N
         ({"target": {"model": "tuned", "system_prompt": "x"}}, "stands in prompt"),
         ({"holdout_share": 0.7, "validation_share": 0.4}, "leave no rows"),
         ({"alpha": 0.5}, "alpha"),
+        ({"alpha": 1e-7}, "alpha"),
         ({"iterations": 3}, "iterations: unknown key"),
         ({"drafts": ["x"], "prompt": TWO, "tune": ["system", "user"]}, "drafts are for one text; tune names 2"),
     ],

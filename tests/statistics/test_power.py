@@ -31,6 +31,14 @@ def test_what_cannot_be_shown_is_none() -> None:
     assert 0.0 == chance_to_show(0.5, 1, 0.4)
 
 
+@pytest.mark.parametrize("rows", [2, 3, 4, 20])
+@pytest.mark.parametrize("alpha", [1e-6, 1e-9, 1e-16, 1e-100])
+def test_a_proof_beyond_what_can_be_counted_is_no_gain_or_none(rows: int, alpha: float) -> None:
+    gain = smallest_gain(rows, 0.4, alpha=alpha)
+
+    assert gain is None or 0 < gain <= 1_000 * 0.4
+
+
 def test_without_noise_any_gain_shows() -> None:
     assert 0.0 == smallest_gain(10, 0.0)
     assert (1.0, 0.0) == (chance_to_show(0.01, 10, 0.0), chance_to_show(0.0, 10, 0.0))

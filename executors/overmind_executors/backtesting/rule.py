@@ -65,7 +65,7 @@ class Rule(Parameters):
         latency_slo_ms: what the 95th percentile must not exceed, None for no such promise.
     """
 
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(ge=0.5, le=0.99999)] = 0.95
     margin: Annotated[float, Field(gt=0, le=0.5)] = 0.02
     min_saving: Annotated[float, Field(gt=0, lt=1)] = 0.1
     min_rows: Annotated[int, Field(ge=2)] = 10

@@ -17,6 +17,8 @@ ALPHA: Final = 0.05
 POWER: Final = 0.8
 # Behind this many rows an answer is "more than can be had" and not a plan.
 MOST_ROWS: Final = 1_000_000
+# The same of a gain, in standard deviations; beyond some thousands the exact power is not a number any more.
+MOST_SPREADS: Final = 1_000
 
 
 def spread_of_difference(rate: float, *, repeats: int = 1, spread_of_rows: float = 0.0) -> float:
@@ -43,7 +45,10 @@ def chance_to_show(gain: float, rows: int, spread: float, *, alpha: float = ALPH
 
 
 def smallest_gain(rows: int, spread: float, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
-    """The smallest true gain that *rows* rows show with a chance of *power*; None for fewer than two rows."""
+    """
+    The smallest true gain that *rows* rows show with a chance of *power*; None for fewer than two rows, or where it
+    is larger than any.
+    """
     if rows < 2:
         return None
     if spread <= 0:
@@ -53,8 +58,10 @@ def smallest_gain(rows: int, spread: float, *, alpha: float = ALPHA, power: floa
         return chance_to_show(gain, rows, spread, alpha=alpha) - power
 
     high = spread
-    while missing(high) < 0:
+    while not missing(high) >= 0:
         high *= 2
+        if high > MOST_SPREADS * spread:
+            return None
     return float(brentq(missing, 0.0, high, xtol=1e-6))
 
 

@@ -97,7 +97,7 @@ class PromptTuningParameters(RowPlace):
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     max_holdout: Annotated[int, Field(ge=4, le=100_000)] = 400
     max_validation: Annotated[int, Field(ge=2, le=100_000)] = 100
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    alpha: Annotated[float, Field(ge=1e-6, le=0.2)] = 0.05
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     repeats: Annotated[int, Field(ge=1, le=20)] | None = None
     seed: int = 0
