@@ -346,6 +346,20 @@ def test_a_type_that_no_agent_announces_is_said(project: Project, task: Path) ->
     assert "no agent of this project announces the type judge_scoring, only inference: the job waits" in slip.stderr
 
 
+def test_an_executor_of_ones_own_is_known_by_the_name_under_which_it_runs(project: Project, tmp_path: Path) -> None:
+    """Without its scope a name is that of a host's function, and such a job would wait for ever."""
+    project.agent.register("lease", "job_type:word_count", "job_type:inference")
+    (tmp_path / "text.txt").write_text("a b a")
+
+    whole, ours, bare = (
+        run(project, "submit", "--type", name, "--input", str(tmp_path / "text.txt"))
+        for name in ("@overmind:word_count", "@overmind:inference", "word_count")
+    )
+
+    assert (0, "", "") == (whole.returncode, whole.stderr, ours.stderr)
+    assert "announces the type word_count, only @overmind:word_count, inference: the job waits" in bare.stderr
+
+
 def test_what_nobody_reads_to_its_end_is_no_bug(project: Project) -> None:
     reader, writer = os.pipe()
     os.close(reader)

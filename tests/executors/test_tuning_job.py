@@ -520,6 +520,9 @@ def test_a_candidate_that_is_too_long_is_not_named_however_good_it_is(
     assert (outcome["registration"] or {"constraints": None})["constraints"] == (
         constraints if outcome["promoted"] else None
     )
+    said = outcome["changes_summary"]
+    assert outcome["promoted"] is not ("no candidate that may win scored higher" in said)
+    assert outcome["promoted"] is not ("prompt tokens, more than 15" in said)
 
 
 def test_a_limit_of_money_needs_a_price(make_context: Make, zoo: Zoo) -> None:

@@ -60,6 +60,12 @@ class Announced:
     models: frozenset[str] | None
 
 
+def as_typed(job_type: str) -> str:
+    """How `--type` has it: the five types by themselves, that of any other executor with its scope."""
+    bare = job_type.removeprefix(FUNCTION_SCOPE)
+    return bare if bare in JOB_TYPES else FUNCTION_SCOPE + bare
+
+
 def _said(words: Collection[str], prefix: str) -> set[str]:
     return {word.removeprefix(prefix) for word in words if word.startswith(prefix)}
 
@@ -171,7 +177,8 @@ class JobClient:
             modules = agent["modules_history"][-1:]
             names = {version["module_name"] for latest in modules for version in latest["module_versions"]}
             of_host = {name for name in names if not name.startswith(FUNCTION_SCOPE)}
-            types.append(_said(words, _TYPE) and _said(words, _TYPE) | of_host)
+            of_executors = {as_typed(job_type) for job_type in _said(words, _TYPE)}
+            types.append(of_executors and of_executors | of_host)
             models.append(_said(words, _MODEL))
         return Announced(_all_of(types, is_all), _all_of(models, is_all))
 

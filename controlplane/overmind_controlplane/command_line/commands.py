@@ -13,13 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from overmind_agent.jobs import FUNCTION_SCOPE
 from overmind_agent.lifecycle import Status
 from overmind_agent.signing import jws
 from overmind_agent.signing.claims import Work
 from overmind_agent.signing.keys import UnusableKey, read_key
 from overmind_controlplane.command_line import display as job_display
 from overmind_controlplane.command_line import facts as job_facts
-from overmind_controlplane.command_line.client import JobClient, JobCommandError
+from overmind_controlplane.command_line.client import JobClient, JobCommandError, as_typed
 from overmind_controlplane.command_line.facts import Facts
 from overmind_controlplane.dialects import JOB_TYPES
 from overmind_controlplane.named_models import named_by
@@ -64,6 +65,7 @@ def _say_if_nobody_runs(client: JobClient, job_type: str, parameters: Mapping[st
     """A job that no agent takes waits without a word; its type or a model's name may be a slip of the pen."""
     has = client.announced()
     models = named_by(parameters) if job_type in JOB_TYPES else ()
+    job_type = as_typed(job_type) if job_type.startswith(FUNCTION_SCOPE) else job_type
     for kind, wanted, known in (("type", {job_type}, has.types), ("model", set(models), has.models)):
         for name in sorted(wanted - known) if known else ():
             others = ", ".join(sorted(known or ()))

@@ -12,13 +12,14 @@ from overmind_executors.tuning.texts import MAX_SUMMARY
 NO_HEADROOM = "no_headroom"
 
 
-def summary_of(facts: Mapping[str, Any], changed: str) -> str:
+def summary_of(facts: Mapping[str, Any], changed: str, barred: str = "") -> str:
     """
     At most `MAX_SUMMARY` characters.
 
     Args:
         facts: the outcome, without this.
         changed: what the best candidate changes.
+        barred: of a candidate that scored higher than all that may win, its name, mean and what it broke.
     """
     test = facts["test"]
     if facts["termination_reason"] == HOPELESS:
@@ -29,7 +30,8 @@ def summary_of(facts: Mapping[str, Any], changed: str) -> str:
     if facts["verdict"] == NO_HEADROOM:
         return f"Not changed: the prompt scores {facts['baseline_score']:.1f} of 100, which leaves nothing to gain."
     if facts["verdict"] == "no_better_candidate":
-        return "Not changed: no candidate scored higher than the prompt on the validation rows."
+        who, but = (" that may win", f"; {barred}") if barred else ("", "")
+        return f"Not changed: no candidate{who} scored higher than the prompt on the validation rows{but}."
     if test is None:
         return f"Not promoted: no test was asked for. The best candidate so far:\n{changed}"[:MAX_SUMMARY]
     seen = f"{test['compared']} held-out rows"

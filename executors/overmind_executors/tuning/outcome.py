@@ -132,7 +132,7 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "data_sources_used": dict(ended.sources),
     }
     changed = in_words(texts_of(ended.task.prompt), best.texts, ended.steps_to(best), most=_MOST_WORDS)
-    return {**told, "changes_summary": summary_of(told, changed)}
+    return {**told, "changes_summary": summary_of(told, changed, _barred(ended, best))}
 
 
 def _word(ended: Ended, best: Candidate) -> str:
@@ -141,6 +141,15 @@ def _word(ended: Ended, best: Candidate) -> str:
     if ended.termination_reason in (NO_HEADROOM, HOPELESS):
         return NO_HEADROOM
     return "untested" if best.order else "no_better_candidate"
+
+
+def _barred(ended: Ended, best: Candidate) -> str:
+    """The candidate that would have been the best, had it kept to gates and limits; empty without one."""
+    found = [one for one in ended.ledger.candidates if one.mean is not None and not one.may_win]
+    first = max(found, key=lambda one: one.mean or 0.0, default=None)
+    if first is None or first.mean is None or first.mean <= (best.mean or 0.0):
+        return ""
+    return f"{first.name} did ({100 * first.mean:.1f} of 100), but {first.message}"
 
 
 def _id(job_id: str, name: str) -> str:

@@ -128,7 +128,7 @@ def _search(facts: Mapping[str, Any], candidates: Sequence[Candidate]) -> Sectio
     tried = [one for one in candidates if one.mean is not None]
     best, points = 0.0, []
     for one in tried:
-        best = max(best, one.mean or 0.0)
+        best = max(best, one.mean or 0.0) if one.may_win else best
         points.append((one.order, one.mean, best))
     drawn = Table("Validation mean by candidate", ("candidate", "mean", "best so far"), tuple(points))
     rows = tuple((one.name, one.parent or None, one.code.value, one.mean, one.message) for one in candidates)
