@@ -157,7 +157,7 @@ def test_a_daemon_at_work_is_live_and_ready(seen: Seen) -> None:
         ('claim_to_start_seconds_count{job_type="inference"}', 1),
         ('job_phase_seconds_count{phase="running"}', 1),
         ('model_calls_total{kind="ok",model="local"}', ROWS),
-        ('control_plane_calls_total{outcome="ok",verb="claim"}', 1),
+        ('control_plane_calls_total{outcome="ok",verb="next_claim"}', 1),
         ("report_delay_seconds_count", 4),
         ("ready", 1),
         ("slots", 1),

@@ -25,6 +25,7 @@ from overmind_agent.testing.fault_proxy import FaultProxy, Scripted
 from server import ControlPlaneProcess
 
 LEASE_S = 3.0
+TOO_MUCH_FOR_THE_LAST_WORD = 300_000
 KEY = "OVERMIND_AGENT_CONTROL_PLANE__TOKEN"
 
 
@@ -76,9 +77,9 @@ def test_a_nothing_of_a_job_works_on_when_its_time_is_over(scene: Scene) -> None
 
 
 def test_b_a_report_that_met_an_error_is_made_again(scene: Scene) -> None:
-    """Five of five results are there, though the first report of a result was answered 502."""
+    """Five of five results are there, though the first report was answered 502."""
     job_ids = scene.submit(5)
-    scene.plan.next("status_name=Completed", "bad_gateway")
+    scene.plan.next("/reports", "bad_gateway")
     agent = scene.start()
 
     agent.wait_for("outbox.delivered", times=5, status="Completed")
@@ -93,7 +94,7 @@ def test_c_a_slow_call_holds_up_no_heartbeat(scene: Scene) -> None:
     scene.plane.lease_s = LEASE_S
     scene.plane.restart()
     scene.plan.next("/artifacts", "delayed")
-    (job_id,) = scene.submit()
+    (job_id,) = scene.submit(size_bytes=TOO_MUCH_FOR_THE_LAST_WORD)
 
     agent = scene.start("--once")
 

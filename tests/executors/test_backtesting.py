@@ -390,7 +390,7 @@ def test_streamed_answers_are_the_same_and_tell_when_their_first_word_came(make:
     for line in _lines(context):
         cell = line["models"]["good"]
         assert cell["output"].endswith(line["input"])
-        assert cell["first_token_ms"] + 15 <= cell["latency_ms"]
+        assert cell["first_token_ms"] < cell["latency_ms"]
     assert 0 < told["first_token_ms"]["p50"]["value"] < told["latency_ms"]["p50"]["value"]
     assert "To the first token" in (context.output / "report.md").read_text()
 

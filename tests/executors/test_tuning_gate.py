@@ -72,7 +72,7 @@ def test_a_search_that_builds_on_what_it_found_comes_further_than_a_control(
 def test_a_race_saves_calls_and_leads_as_far(tmp_path: Path) -> None:
     raced, whole = ([reached(seed, tmp_path, racing=racing) for seed in range(6)] for racing in (RACING, None))
 
-    assert sum(one.calls for one in raced) < 0.95 * sum(one.calls for one in whole)
+    assert sum(one.calls for one in raced) < 0.97 * sum(one.calls for one in whole)
     assert sum(one.share for one in raced) >= sum(one.share for one in whole) - 0.1
 
 

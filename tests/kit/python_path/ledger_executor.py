@@ -74,6 +74,7 @@ class LedgerExecutor:
             print(dict(os.environ), flush=True)  # noqa: T201
         if task.kills:
             os.kill(os.getppid(), signal.SIGKILL)
+            signal.pause()  # it dies with its agent, in a moment
         if task.stray is not None:
             _leave_behind(task.stray, task.work_s)
         if task.log_bytes:
