@@ -21,7 +21,8 @@ def test_the_hosts_limit_ends_a_job_that_may_spend_more(host: Host, submitter: S
 
     assert 0 == agent.exit_code(), agent.raw
     assert 5 == sum(zoo.calls.values())
-    assert b"budget" in submitter.files(job_id)["summary.json"]
+    summary = json.loads(submitter.files(job_id)["summary.json"])
+    assert ("budget_exhausted", 5) == (summary["termination_reason"], summary["counts"]["ok"])
 
 
 def test_a_model_that_is_not_for_this_type_of_job_is_not_there(host: Host, submitter: Submitter, zoo: Zoo) -> None:

@@ -156,6 +156,12 @@ def test_what_a_job_over_rows_came_to_is_four_figures() -> None:
     ] == [(one.name, one.value, one.beside) for one in headlines(WHOLE)]
 
 
+def test_a_comparison_of_models_counts_answers_and_not_rows() -> None:
+    told = headlines({"counts": {"total": 128, "ok": 128}, "pairs_total": 128})
+
+    assert [("Answers", "128 of 128", "none failed")] == [(one.name, one.value, one.beside) for one in told]
+
+
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [

@@ -29,18 +29,19 @@ def headlines(outcome: Mapping[str, Any]) -> list[Headline]:
             the types `inference` and `judge_scoring`.
     """
     return [
-        *_rows(_part(outcome, "counts")),
+        *_rows("Answers" if "pairs_total" in outcome else "Rows", _part(outcome, "counts")),
         *_correct(_part(outcome, "accuracy")),
         *_latency(_part(outcome, "latency_ms")),
         *_cost(_part(outcome, "usage")),
     ]
 
 
-def _rows(counts: Mapping[str, Any]) -> Iterator[Headline]:
+def _rows(name: str, counts: Mapping[str, Any]) -> Iterator[Headline]:
+    """A comparison of models counts each row once for each model: those are answers."""
     well, total = _number(counts, "ok"), _number(counts, "total")
     if well is not None and total is not None:
-        others = [f"{number:,} {name}" for name in ("failed", "skipped") if (number := _number(counts, name))]
-        yield Headline("Rows", f"{well:,} of {total:,}", ", ".join(others) or "none failed")
+        others = [f"{number:,} {what}" for what in ("failed", "skipped") if (number := _number(counts, what))]
+        yield Headline(name, f"{well:,} of {total:,}", ", ".join(others) or "none failed")
 
 
 def _correct(told: Mapping[str, Any]) -> Iterator[Headline]:

@@ -16,7 +16,7 @@ _EACH: Final[Mapping[str, str]] = {
     "avg_eval_score": "score",
     "avg_total": "points",
     "success_rate": "success rate",
-    "avg_latency_ms": "latency, ms",
+    "avg_latency_ms": "mean latency, ms",
     "avg_cost_per_request": "cost a request",
     "count": "rows",
     "error": "error",
