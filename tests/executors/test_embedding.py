@@ -258,6 +258,20 @@ def test_vectors_of_two_answers_may_differ_in_length_and_are_not_compared(zoo: Z
     assert ("scored", 0.8, "") == found["r16"]
 
 
+def test_a_text_that_was_not_there_when_vectors_were_made_is_an_error(zoo: Zoo, make: Make, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(item) + "\n" for item in ITEMS))
+    context = make(data_roots=(tmp_path,))
+
+    def report(_step: int, _steps: int, name: str) -> None:
+        if name == "texts":
+            rows.write_text(rows.read_text().replace("the cat ran", "the dog ran"))
+
+    _run(replace(context, report=report), path=str(tmp_path / "rows.jsonl"))
+
+    assert {"same": "", "near": "not_embedded", "far": ""} == {n: one[2] for n, one in _scores(context).items()}
+
+
 def test_a_text_that_is_refused_takes_no_other_with_it(zoo: Zoo, make: Make) -> None:
     zoo.fail("word1 x", Status(400))
     context = make()

@@ -36,6 +36,8 @@ MOST_TEXTS: Final = 32
 MOST_BYTES: Final = 256 << 10
 # A provider that refuses a batch so may mean one of its texts, such as one too long: each is asked by itself then.
 _ABOUT_A_TEXT: Final = frozenset({400, 413, 422})
+# A file under the host's data_roots may change between the look at its texts and the scoring of its rows.
+_NEVER_SEEN: Final = failed("not_embedded")
 
 
 def batches(ones: Sequence[EmbeddingCosine], rows: Iterable[Row | BrokenRow]) -> Iterator[list[str]]:
@@ -161,7 +163,7 @@ class Embedder:
 
     def vector(self, text: str) -> Sequence[float] | Score:
         """That of *text*, or the score that stands for it."""
-        place = self._places[_digest(text)]
+        place = self._places.get(_digest(text), _NEVER_SEEN)
         if isinstance(place, Score):
             return place
         return unpacked(os.pread(self._file.fileno(), place[1], place[0]))
