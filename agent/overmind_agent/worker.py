@@ -43,6 +43,8 @@ TURN_S: Final = 5.0
 DRAINING: Final = "draining"
 # What was granted before is settled, and the question with it.
 AGAIN: Final = NoJob("the next question is another")
+MOST_QUESTIONS: Final = 10
+"""Without a pause, when each is answered with what cannot be begun."""
 
 Interrupted = Claim | tuple[Job, str]
 
@@ -256,7 +258,9 @@ class Worker:
     def _take(self, seats: ExitStack, wait_s: float) -> HeldJob | NoJob:
         with self._turn():
             refused: set[str] = set()
-            while not self._is_draining():
+            for _ in range(MOST_QUESTIONS):
+                if self._is_draining():
+                    return NoJob(DRAINING)
                 if (refusal := self._refusal()) is not None:
                     return NoJob(refusal)
                 try:
@@ -271,7 +275,7 @@ class Worker:
                 held = self._seated(found, refused, seats)
                 if held is not None:
                     return held
-        return NoJob(DRAINING)
+        return NoJob("offered nothing that can be begun")
 
     def _seated(self, found: Job | HeldJob, refused: set[str], seats: ExitStack) -> HeldJob | NoJob | None:
         """*found* with room kept for it; None when it was not to be had, or the daemon drains."""

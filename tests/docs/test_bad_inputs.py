@@ -9,7 +9,7 @@ from doc_pages import ROOT
 
 PAGE: Final = (ROOT / "docs" / "bad-inputs.md").read_text(encoding="utf-8")
 KINDS: Final = {
-    "What the control plane answers an agent": 40,
+    "What the control plane answers an agent": 41,
     "What a job brings": 25,
     "What a job leaves to be uploaded": 14,
     "What clients send to the control plane": 32,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from daemon_parts import Daemon, down
-from overmind_agent.errors import BrokenJob, TransientError
+from overmind_agent.errors import BrokenJob, ClaimLost, TransientError
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, FakeServer
@@ -94,6 +94,22 @@ def test_a_grant_that_ran_out_before_it_was_heard_of_is_let_go(daemon: Daemon, s
     ended = daemon.job()
 
     assert (job_id, 2) == (ended.job_id, ended.attempt)
+
+
+LOST = ClaimLost("superseded", verb="next_claim", http_status=409)
+
+
+@pytest.mark.parametrize("answer", [LOST, BrokenJob("no job", job_id="nobody")])
+def test_a_server_that_grants_nothing_that_can_be_begun_is_not_asked_without_end(
+    daemon: Daemon, server: FakeServer, monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    monkeypatch.setattr(daemon.plane, "refuse", lambda *_, **__: None)
+    server.script("next_claim", *[answer] * 100)
+
+    step = daemon.step()
+
+    assert NoJob("offered nothing that can be begun") == step
+    assert 10 == server.calls.count("next_claim")
 
 
 def given_back(daemon: Daemon, server: FakeServer, job_id: str) -> list[str | None]:
