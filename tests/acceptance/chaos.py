@@ -126,7 +126,7 @@ class Machine:
 
     def write_log(self) -> None:
         """What all its starts have said, for whoever looks into a run that failed."""
-        lines = [line for agent in self._starts for line in agent.raw]
+        lines = [line for agent in self._starts for line in (*agent.out, *agent.raw)]
         (self.host.folder / "log.jsonl").write_text("\n".join(lines))
 
     def is_up(self) -> bool:

@@ -37,11 +37,23 @@ def _stale_words_were_refused(ran: Ran) -> bool:
     return ran.refused["superseded"] >= 1 and ran.done["freeze agent"] >= 3
 
 
+def _much_was_done_to_them(ran: Ran) -> bool:
+    did = ran.done
+    return (
+        did["kill agent"] >= 100
+        and did["freeze agent"] >= 25
+        and did["kill server"] >= 15
+        and sum(ran.faults.values()) >= 600
+        and len(ran.faults) >= 11
+    )
+
+
 GENERAL = Profile(
     agents=8,
     jobs=600,
-    faults=0.03,
-    every_s={"kill": 1.2, "freeze": 5.0, "kill server": 9.0},
+    lease_s=20.0,
+    faults=0.2,
+    every_s={"kill": 0.7, "freeze": 2.5, "kill server": 5.0},
     storm_s=150.0,
     patience_s=400.0,
 )
@@ -50,7 +62,7 @@ ZOMBIE = Profile(
 )
 
 WHOLE: dict[str, Try] = {
-    "general": Try(GENERAL, lambda ran: ran.done["kill agent"] >= 20 and len(ran.faults) >= 11),
+    "general": Try(GENERAL, _much_was_done_to_them),
     "zombie": Try(ZOMBIE, _stale_words_were_refused),
     "flaky": Try(Profile(agents=4, jobs=60, faults=0.3), lambda ran: sum(ran.faults.values()) >= 100),
     "server": Try(
@@ -77,6 +89,7 @@ SHARE: dict[str, Try] = {
         replace(
             GENERAL,
             agents=3,
+            lease_s=10.0,
             jobs=24,
             faults=0.12,  # a job makes few calls
             every_s={"kill": 2.5, "freeze": 4.0, "kill server": 5.0},
