@@ -49,6 +49,19 @@ def test_a_job_too_many_is_429_in_every_dialect_and_others_are_not(tmp_path: Pat
     assert 2 == listed
 
 
+def test_a_job_that_is_refused_takes_no_room(tmp_path: Path) -> None:
+    with start_control_plane(tmp_path, arguments=("--max-waiting-jobs", "2")) as plane:
+        project = filled(plane, 1)
+        body = project.submit.upload(b"{}", "parameters.json")
+        path = "/api/v2/models/nobody/jobs?function_name=@overmind:inference"
+        refused = [project.submit.call("POST", path, body).status_code for _ in range(3)]
+        granted = project.submit.make_job()
+        project.close()
+
+    assert [404] * 3 == refused
+    assert granted["id"]
+
+
 def test_jobs_are_counted_anew_when_the_room_is_used_up(tmp_path: Path) -> None:
     """What is done makes room; and who is refused has the jobs counted once a second."""
     project_id, now, counted = make_tokens(tmp_path).project_id, 0.0, []

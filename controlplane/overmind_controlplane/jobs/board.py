@@ -99,14 +99,12 @@ class Board:
         """
         if new.assigned_agent_id is not None:
             self._must_be_agent(session, caller, new.assigned_agent_id, "query", "assigned_agent_id")
+        named = None if new.model_id is None else files.get_model(session, caller, new.model_id)
+        # Last: what a job takes that is refused after this is gone until the next count.
         self._quota.take(session, caller.project_id)
         job_id = new_id()
         file = files.add_file(session, caller, ("Job", job_id), new.revision)
-        model = (
-            files.get_model(session, caller, new.model_id)
-            if new.model_id is not None
-            else files.add_model(session, caller, new.revision)
-        )
+        model = named or files.add_model(session, caller, new.revision)
         module_name, module_version = module_of(new.function_name, new.function_version)
         job = Job(
             id=job_id,
