@@ -71,7 +71,18 @@ class Heartbeat:
         """Beat until *closing*."""
         while not closing.is_set():
             is_due = self._held_jobs.wait_for_any(LEAST_GAP_S) or self.has_news()
-            self._clock.sleep(self.beat() if is_due else 0.0)
+            self._pause(self.beat() if is_due else 0.0)
+
+    def _pause(self, seconds: float) -> None:
+        """
+        Until the next beat is due, or a job is held that the last one did not name.
+
+        Its grant has ended that beat early, before the worker had read it; no cancel is heard of what is not named.
+        """
+        least_s = min(LEAST_GAP_S, seconds)
+        self._clock.sleep(least_s)
+        if seconds > least_s:
+            self._clock.wait(self._held_jobs.has_new, seconds - least_s)
 
     def has_news(self) -> bool:
         """Whether jobs are taken, or why not, is other than the control plane was told."""
@@ -79,6 +90,7 @@ class Heartbeat:
 
     def beat(self) -> float:
         """One exchange; returns how many seconds to wait before the next."""
+        self._held_jobs.has_new.clear()
         held = self._held_jobs.leased()
         shut = self._admission.shut
         wait_s = min(self._interval_s, MOST_HELD_S, *(h.claim.lease.ttl_s / 4 for h in held if h.claim.lease))

@@ -111,13 +111,19 @@ class HeldJob:
 
 
 class HeldJobs:
-    """All held jobs, by id. Safe to use from any thread."""
+    """
+    All held jobs, by id. Safe to use from any thread.
+
+    Attributes:
+        has_new: set when a job is held that was not before. Whoever looks at all of them clears it first.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[str, HeldJob] = {}
         self._kept: dict[str, HeldJob] = {}
         self._unwanted: dict[str, StopReason] = {}
         self._changed = threading.Condition()
+        self.has_new = threading.Event()
 
     @contextmanager
     def holding(self, held: HeldJob, *, is_said: Callable[[], bool] = lambda: True) -> Iterator[HeldJob]:
@@ -135,6 +141,7 @@ class HeldJobs:
                 held.ask_to_stop(reason)
             self._kept.pop(job_id, None)
             self._changed.notify_all()
+            self.has_new.set()
         try:
             yield held
         finally:
@@ -213,6 +220,7 @@ class HeldJobs:
         """End all waits."""
         with self._changed:
             self._changed.notify_all()
+            self.has_new.set()
 
     def ask_all_to_stop(self, reason: StopReason) -> None:
         """Wish that all work end."""

@@ -7,11 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from daemon_parts import Daemon, down, unauthorized
 from overmind_agent.errors import ProtocolError, RejectedError
+from overmind_agent.heartbeat import LEAST_GAP_S
 from overmind_agent.jobs import REPLACED, Held, Progress, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, Beat, FakeServer, VirtualClock
@@ -339,3 +341,39 @@ def test_that_no_job_is_taken_is_told_again_when_nobody_heard_it(start: Start, s
 
     assert (True, False) == (is_news, daemon.heartbeat.has_news())
     assert ["disk: 1 byte is free"] == [beat.not_accepting for beat in server.beats]
+
+
+class Meanwhile(VirtualClock):
+    """Something happens at its first sleep; after a few more it is over."""
+
+    def __init__(self, happens: Callable[[], object], closing: threading.Event) -> None:
+        super().__init__(0.0)
+        self._happens, self._closing = happens, closing
+
+    def sleep(self, seconds: float) -> bool:
+        """See Clock."""
+        if not self.slept:
+            self._happens()
+        ended = super().sleep(seconds)
+        if len(self.slept) >= 3:
+            self._closing.set()
+        return ended
+
+
+def test_a_job_that_is_taken_after_a_beat_is_named_by_the_next_one_without_delay(
+    tmp_path: Path, server: FakeServer
+) -> None:
+    """Its grant ended the beat before that, which came back before the worker had read it."""
+    server.submit()
+    server.submit()
+    closing = threading.Event()
+    with ExitStack() as held:
+        clock = Meanwhile(lambda: held.enter_context(daemon.held_jobs.holding(daemon.claimed("two"))), closing)
+        daemon = Daemon(tmp_path, server, clock)
+        held.enter_context(daemon.held_jobs.holding(daemon.claimed("one")))
+        held.callback(daemon.close)
+
+        daemon.heartbeat.run(closing)
+
+    assert [1, 2] == [len(beat.held) for beat in server.beats[:2]]
+    assert [LEAST_GAP_S, LEAST_GAP_S, 10.0 - LEAST_GAP_S] == clock.slept[:3]
