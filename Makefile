@@ -60,7 +60,7 @@ lint: venv
 	$(BIN)/mypy
 
 test: venv systemd browser tools lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
