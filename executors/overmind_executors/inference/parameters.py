@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -82,9 +83,9 @@ class ProgramTarget(Parameters):
     temperature: ClassVar[None] = None
 
     @property
+    @abstractmethod
     def model(self) -> str:
         """What results call it."""
-        raise NotImplementedError
 
     def sampling(self) -> dict[str, Any]:
         """A program has no such settings."""

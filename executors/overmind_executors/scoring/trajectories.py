@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -28,9 +29,9 @@ class _OfCalls(Evaluator):
             return abstained("no_tool_trace" if item.tool_calls is None else "no_calls")
         return self.score_calls(item.tool_calls, item)
 
+    @abstractmethod
     def score_calls(self, calls: tuple[ToolCall, ...], item: Item) -> Score:
         """The score of calls that there are."""
-        raise NotImplementedError
 
 
 class ToolSelection(_OfCalls):
