@@ -85,7 +85,7 @@ def attack(url: str, token: str, slow: int, flood: float, answered: Any) -> None
 
 
 def honest(project: Project, seconds: float) -> tuple[list[float], float]:
-    """Seconds of each update, and the part of the heartbeats that was answered within a second of when it was due."""
+    """Seconds of each update, and the part of the heartbeats that was answered within a second of its time."""
     beats_s: list[float] = []
     over = threading.Event()
     url, tokens = project.url, project.tokens
