@@ -16,6 +16,23 @@ from typing import Any
 CLEAN_ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
+def order_of(**changes: Any) -> bytes:
+    """An order as the agent writes it; what differs is given by name."""
+    fields: dict[str, Any] = {
+        "job_id": "job-1",
+        "attempt": 1,
+        "job_type": "inference",
+        "parameters": {},
+        "input_file": None,
+        "input_name": None,
+        "output": "output",
+        "state": "state",
+        "models": [],
+        "data_roots": [],
+    }
+    return json.dumps({**fields, **changes}).encode()
+
+
 class Child:
     """A started child. Its events come in a queue, its log is the file `job.log` of its workspace."""
 
@@ -65,19 +82,7 @@ class Child:
 
     def order(self, **changes: Any) -> Child:
         """Send an order."""
-        fields: dict[str, Any] = {
-            "job_id": "job-1",
-            "attempt": 1,
-            "job_type": "inference",
-            "parameters": {},
-            "input_file": None,
-            "input_name": None,
-            "output": "output",
-            "state": "state",
-            "models": [],
-            "data_roots": [],
-        }
-        return self.send(json.dumps({**fields, **changes}).encode())
+        return self.send(order_of(**changes))
 
     def send(self, raw: bytes) -> Child:
         """Send *raw* and the end of the file."""

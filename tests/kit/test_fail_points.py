@@ -60,3 +60,35 @@ def test_a_process_fails_at_the_boundary_that_was_named(tmp_path: Path, plan: st
 def test_a_plan_that_is_none_is_refused(plan: str) -> None:
     with pytest.raises(ValueError, match=r"plan|int|float"):
         fail_points.environment(plan)
+
+
+FORKING = """
+import os, sys
+def life():
+    if os.fork() == 0:
+        os.mkdir("made")
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.wait()[1])
+ends = [life()]
+os.rmdir("made")
+os.environ.update(eval(sys.argv[1]))
+ends.append(life())
+print(ends)
+"""
+
+
+def test_a_process_that_is_forked_is_armed_by_its_own_environment_and_no_other_is(tmp_path: Path) -> None:
+    """The second child of one that has been given the variables; the one before it and their parent are not."""
+    child = fail_points.environment("1=kill", whose="job", log=tmp_path / "boundaries")
+
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKING, repr(child)],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], **fail_points.nursery_environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"[0, {-signal.SIGKILL}]" == ended.stdout.strip()
+    assert ["1 os.mkdir made"] == (tmp_path / "boundaries").read_text().splitlines()

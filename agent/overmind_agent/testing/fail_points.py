@@ -20,6 +20,7 @@ standard library alone, so that a process which carries it starts as quickly as 
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import resource
@@ -36,9 +37,11 @@ from typing import Any, Final
 PLAN: Final = "OVERMIND_FAIL_POINTS"
 LOG: Final = "OVERMIND_FAIL_POINTS_LOG"
 WHOSE: Final = "OVERMIND_FAIL_POINTS_WHOSE"
+FORKED: Final = "forked"
 ARMED: Final = Path(__file__).with_name("armed")
 KILL: Final = "kill"
 
+_FAR_OFF: Final = 300
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _NOT_ON_DISK: Final = ("/dev/", "/proc/", "/sys/")
 # Python's audit events that are boundaries; each has the path, or what else tells one from another, at that place.
@@ -97,11 +100,30 @@ def environment(plan: str, *, whose: str = "agent", log: Path | None = None) -> 
     return found | ({LOG: str(log)} if log else {})
 
 
+def nursery_environment() -> dict[str, str]:
+    """
+    The variables with which a nursery of job processes is started whose children can be armed.
+
+    A child that it forks is armed from its first moment if its own environment has what `environment` makes; any
+    other one, and the nursery itself, is not.
+    """
+    return {"PYTHONPATH": str(ARMED), "PYTHONDONTWRITEBYTECODE": "1", WHOSE: FORKED}
+
+
 def arm(plan: Plan, log: Path | None = None) -> None:
     """Arm this process. There is no way back."""
-    gate = _Gate(plan, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else None)
+    gate = _Gate(plan, _opened(log) if log else None)
     sys.addaudithook(gate.on_event)
     sqlite3.connect = _connecting(gate)
+
+
+def _opened(log: Path) -> int:
+    """A descriptor beyond those that a process closes which was forked, and begins a work of its own."""
+    found = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, _FAR_OFF)
+    finally:
+        os.close(found)
 
 
 class _Gate:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 PREFIX = "OVERMIND_FAIL_POINTS"
+WHOSE = f"{PREFIX}_WHOSE"
 
 
 def _arm() -> None:
@@ -22,7 +23,15 @@ def _arm() -> None:
     fail_points.arm(fail_points.Plan.read(os.environ[PREFIX]), Path(log) if log else None)
 
 
+def _arm_if_told() -> None:
+    """By its own environment, which a process that forks another one has replaced before."""
+    if PREFIX in os.environ:
+        _arm()
+
+
 if PREFIX in os.environ:
     is_job = any("overmind_executors" in word for word in sys.orig_argv)
-    if os.environ.get(f"{PREFIX}_WHOSE") == ("job" if is_job else "agent"):
+    if os.environ.get(WHOSE) == ("job" if is_job else "agent"):
         _arm()
+elif os.environ.get(WHOSE) == "forked":
+    os.register_at_fork(after_in_child=_arm_if_told)
