@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -135,11 +135,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is; the three names of the prompt-optimisation dialect."""
+    """
+    How far a job is; the first three names are those of the prompt-optimisation dialect.
+
+    Attributes:
+        usd: US dollars spent so far; None where a price is unknown, or nothing is spent.
+        eta_s: seconds until the work is done, as far as can be told.
+    """
 
     step: int
     total_steps: int
     step_name: str
+    usd: float | None = None
+    eta_s: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known of it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

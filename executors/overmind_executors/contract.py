@@ -143,6 +143,8 @@ class Context:
         answers_kept: where judges' answers are kept from job to job; None when this host keeps none.
         report: `report(step, total_steps, step_name)`; cheap, call it for every row. Whole numbers from 0; anything
             else is not told.
+        report_pace: `report_pace(usd, eta_s)`: US dollars spent so far and seconds until the work is done, None for
+            not known; they go with the next `report`, and with those after it until they are said anew.
         tell_iteration: a step of a search as soon as it is known, for whoever watches: an object with
             `iteration_name` and `order`, such as a job's iterations have. It may be lost on its way, and told again
             after an interruption, so the outcome lists them all under `iterations`.
@@ -172,6 +174,7 @@ class Context:
     tally: CallTally = field(default_factory=CallTally)
     sandbox: Sandbox = field(default_factory=Sandbox)
     tell_iteration: Callable[[Mapping[str, Any]], None] = lambda _fields: None
+    report_pace: Callable[[float | None, float | None], None] = lambda _usd, _eta_s: None
 
 
 @dataclass(frozen=True)

@@ -190,13 +190,15 @@ def test_progress_and_outcome_are_read_in_every_dialect(project: Project, maker:
     project.agent.walk(job_id, agent_id, "Running")
     line = {"step": 2, "total_steps": 6, "step_name": "iteration 1 of 2"}
 
-    project.agent.heartbeat(agent_id, (job_id, 1), progress=line)
+    figures = {"usd": 0.41, "eta_s": 310.0}
+
+    project.agent.heartbeat(agent_id, (job_id, 1), progress=line | figures)
     running = see(project, job_id)
     project.agent.say(job_id, "Uploading", agent_id)
     project.agent.say(job_id, "Completed", agent_id, body={"detail": {"outcome": OUTCOME}})
     done = see(project, job_id)
 
-    assert (line, line) == (running.lab["result"]["progress"], running.optimisation["progress"])
+    assert (line | figures, line) == (running.lab["result"]["progress"], running.optimisation["progress"])
     assert line | {"step": 6} == done.optimisation["progress"]
     assert OUTCOME == done.pull["status_history"][-1]["detail"]["outcome"]
     scores = ("baseline_score", "best_score", "improvement")

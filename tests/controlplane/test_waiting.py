@@ -226,7 +226,7 @@ def test_progress_of_a_heartbeat_is_in_the_record(project: Project) -> None:
     agent_id = project.agent.register("lease")
     job_id = project.submit.make_job()["id"]
     project.agent.say(job_id, "Claimed", agent_id, key="a")
-    progress = {"step": 3, "total_steps": 64, "step_name": "rows"}
+    progress = {"step": 3, "total_steps": 64, "step_name": "rows", "usd": 0.41, "eta_s": 310.0}
 
     project.agent.heartbeat(agent_id, (job_id, 1), progress=progress)
 

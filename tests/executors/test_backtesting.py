@@ -348,11 +348,14 @@ def test_what_a_backtest_used_lies_within_what_was_expected(make: Make, more: di
 
 def test_progress_says_what_was_spent_and_how_long_it_will_take(make: Make) -> None:
     told: list[str] = []
+    paces: list[tuple[float | None, float | None]] = []
 
-    _run(make(report=lambda _step, _total, name: told.append(name)))
+    _run(make(report=lambda _step, _total, name: told.append(name), report_pace=lambda *of: paces.append(of)))
 
     assert re.fullmatch(r"rows \(\d+ calls, \$\d\.\d{4}, about \d+ s left\)", told[-2])
     assert re.fullmatch(r"rows \(60 calls, \$\d\.\d{4}\)", told[-1])
+    (spent, eta_s), (whole, nothing) = paces[-2:]
+    assert (True, None) == (0 < (spent or 0) < (whole or 0) and (eta_s or 0) > 0, nothing)
 
 
 def test_two_settings_of_one_model_are_two_candidates(make: Make, zoo: Zoo) -> None:

@@ -52,3 +52,28 @@ def test_a_progress_that_is_none_is_not_told_and_fails_nothing(odd: tuple[Any, A
 
 def test_a_step_is_named_in_text_that_can_be_sent() -> None:
     assert [(1, 3, "?" + "x" * 99)] == _told((1, 3, "\ud800" + "x" * 500))
+
+
+PACES: dict[str, tuple[Any, Any, dict[str, float]]] = {
+    "both": (0.41, 310.0, {"usd": 0.41, "eta_s": 310.0}),
+    "one": (None, 310, {"eta_s": 310}),
+    "none": (None, None, {}),
+    "no figures": ("much", float("nan"), {}),
+    "too many": (float("inf"), -1.0, {}),
+}
+
+
+@pytest.mark.parametrize(("usd", "eta_s", "told"), PACES.values(), ids=PACES.keys())
+def test_what_was_spent_goes_with_the_step(usd: Any, eta_s: Any, told: dict[str, float]) -> None:
+    reader, writer = os.pipe()
+    events = Events(writer, every_s=0.001)
+    events.start()
+    events.pace(usd, eta_s)
+    events.progress(2, 3, "rows")
+    events.close()
+    os.close(writer)
+
+    with os.fdopen(reader) as lines:
+        heard = [json.loads(line) for line in lines]
+
+    assert [{"event": "progress", "step": 2, "total_steps": 3, "step_name": "rows", **told}] == heard

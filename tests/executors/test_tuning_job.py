@@ -310,8 +310,9 @@ def test_every_iteration_says_how_sure_its_score_is_and_what_it_took(make_contex
 
 def test_progress_says_what_was_spent_and_how_long_it_will_take(make_context: Make, zoo: Zoo) -> None:
     told: list[tuple[int, int, str]] = []
+    paces: list[tuple[float | None, float | None]] = []
 
-    run(make_context, zoo, job(), report=lambda *of: told.append(of))
+    run(make_context, zoo, job(), report=lambda *of: told.append(of), report_pace=lambda *of: paces.append(of))
 
     steps, totals = [step for step, _, _ in told], {total for _, total, _ in told}
     assert (sorted(steps), {6}, 6) == (steps, totals, steps[-1])
@@ -320,6 +321,9 @@ def test_progress_says_what_was_spent_and_how_long_it_will_take(make_context: Ma
     spoken = re.compile(r"iteration 1 of 2 \(\d+ calls, \$\d\.\d{4}, about \d+ s left\)")
     assert [name for name in names if spoken.fullmatch(name)]
     assert max(map(len, names)) <= 100
+    spent = [usd for usd, _ in paces if usd is not None]
+    assert (True, sorted(spent)) == (len(paces) == len(told), spent)
+    assert max(eta_s for _, eta_s in paces if eta_s is not None) > 0
 
 
 def test_drafts_that_people_wrote_are_tried_first_and_cost_no_writer(

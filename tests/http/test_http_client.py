@@ -531,6 +531,22 @@ def test_a_heartbeat_says_what_is_held(site: Site, plane: HttpControlPlane) -> N
     } == site.body()
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_was_spent_is_told_to_a_server_that_asks_for_it(
+    site: Site, make_plane: Callable[..., HttpControlPlane], knows: bool
+) -> None:
+    """Another one would refuse the heartbeat of all jobs for a key that it does not know."""
+    known = [name for name in EXTENSIONS if knows or name != "pace"]
+    site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": known})
+    site.answers("POST", f"{AGENT}/heartbeat", {"jobs": []})
+    line = Held("b", 1, Progress(1, 2, "rows", usd=0.41, eta_s=310.0))
+
+    make_plane().heartbeat([line], draining=False, wait_s=0)
+
+    figures = {"usd": 0.41, "eta_s": 310.0} if knows else {}
+    assert {"step": 1, "total_steps": 2, "step_name": "rows"} | figures == site.body()["jobs"][0]["progress"]
+
+
 @pytest.mark.parametrize(("known", "said"), [(EXTENSIONS, "one"), (("lease", "heartbeat", "next_job"), None)])
 def test_the_start_of_an_agent_is_named_where_the_server_asks_for_it(
     site: Site, known: Sequence[str], said: str | None

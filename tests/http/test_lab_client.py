@@ -662,11 +662,12 @@ def test_progress_is_written_when_it_changed_and_not_too_often(
 
     for step, pause_s in ((1, 0), (2, 1), (3, 10), (3, 10)):
         agents.clock.advance(pause_s)
-        look(agent, claim, Progress(step, 9, "rows"))
+        look(agent, claim, Progress(step, 9, "rows", usd=0.41))
         shown.append((server.jobs[job_id]["result"]["progress"]["step"], len(server.written(job_id))))
 
     assert [(1, 2), (1, 2), (3, 3), (3, 3)] == shown
-    assert {"step": 3, "total_steps": 9, "step_name": "rows"} == server.jobs[job_id]["result"]["progress"]
+    line = {"step": 3, "total_steps": 9, "step_name": "rows", "usd": 0.41}
+    assert line == server.jobs[job_id]["result"]["progress"]
 
 
 def test_progress_undoes_no_last_word(server: LabServer, agent: LabControlPlane) -> None:

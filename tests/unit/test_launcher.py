@@ -807,6 +807,22 @@ def test_an_event_that_is_none_of_ours_is_ignored(line: str) -> None:
     assert [Progress(1, 2, "ok")] == read_events(line.encode() + b"\n" + GOOD.encode() + b"\n")
 
 
+FIGURES: Final = [
+    ({"usd": 0.41, "eta_s": 310}, (0.41, 310.0)),
+    ({"usd": 0, "eta_s": None}, (0.0, None)),
+    ({"usd": "0.41", "eta_s": -1}, (None, None)),
+    ({"usd": True, "eta_s": 1e300}, (None, None)),
+    ({"usd": [1], "eta_s": 10**30}, (None, None)),
+]
+
+
+@pytest.mark.parametrize(("told", "heard"), FIGURES)
+def test_a_figure_that_is_none_is_left_out_and_the_step_is_told(
+    told: Mapping[str, Any], heard: tuple[float | None, float | None]
+) -> None:
+    assert [Progress(1, 2, "ok", *heard)] == read_events(progress_line(**told).encode() + b"\n")
+
+
 def read_events(content: bytes) -> list[Progress]:
     found: list[Progress] = []
     reader, writer = os.pipe()

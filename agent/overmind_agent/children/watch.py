@@ -15,6 +15,8 @@ from overmind_executors import strict_json
 EVENT_BYTES: Final = 64 * 1024
 # A heartbeat puts what an event holds three levels deeper, and with one level too many all of it would be refused.
 MOST_LEVELS: Final = strict_json.MAX_DEPTH - 3
+# US dollars or seconds; beyond it somebody jests.
+_MOST_OF_A_FIGURE: Final = 1e12
 
 
 class ChildWatch:
@@ -96,10 +98,19 @@ class EventReader:
                 step, total = event["step"], event["total_steps"]
                 # Goes into the heartbeat of all jobs, which a number that is none would have refused.
                 if type(step) is type(total) is int and step >= 0 and total >= 0:
-                    self._on_progress(Progress(step, total, str(event["step_name"])[:255]))
+                    said = str(event["step_name"])[:255]
+                    self._on_progress(Progress(step, total, said, _figure(event, "usd"), _figure(event, "eta_s")))
             elif event["event"] == "iteration" and isinstance(event["fields"], dict):
                 self._on_iteration(event["fields"])
             elif event["event"] in ("calls", "call"):
                 self._on_calls(event)
         except (strict_json.NotJson, KeyError, TypeError):
             return
+
+
+def _figure(event: Mapping[str, Any], name: str) -> float | None:
+    """A number that is none says nothing, and the rest of the event is told all the same."""
+    told = event.get(name)
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return None
+    return float(told) if 0 <= told <= _MOST_OF_A_FIGURE else None

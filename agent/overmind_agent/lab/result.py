@@ -91,8 +91,7 @@ def unlisted(found: LabJob, told: Sequence[Any]) -> list[Body]:
 
 def at(found: LabJob, progress: Progress) -> Body:
     """What says how far the job is."""
-    line = {"step": progress.step, "total_steps": progress.total_steps, "step_name": progress.step_name}
-    return {"result": {**found.envelope, "progress": line}}
+    return {"result": {**found.envelope, "progress": progress.as_json()}}
 
 
 def refused(found: LabJob, reason: str, message: str) -> Body:

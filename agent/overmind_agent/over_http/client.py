@@ -175,7 +175,7 @@ class HttpControlPlane:
             "slots": self._offer.slots,
             "draining": draining,
             "wait_s": wait_s,
-            "jobs": [_held_line(line) | self._more(line) for line in held],
+            "jobs": [_held_line(line, has_pace=self._has("pace")) | self._more(line) for line in held],
             **self._which_start(),
             **({"not_accepting": why_not[:NOT_ACCEPTING_CHARS]} if why_not else {}),
         }
@@ -615,12 +615,9 @@ def _heard(line: wire.Heard) -> RejectedError | None:
     return refused
 
 
-def _held_line(line: Held) -> dict[str, Any]:
-    progress = line.progress and {
-        "step": line.progress.step,
-        "total_steps": line.progress.total_steps,
-        "step_name": line.progress.step_name[:255],
-    }
+def _held_line(line: Held, *, has_pace: bool) -> dict[str, Any]:
+    told = line.progress if has_pace or line.progress is None else replace(line.progress, usd=None, eta_s=None)
+    progress = told and {**told.as_json(), "step_name": told.step_name[:255]}
     return {"job_id": line.job_id, "attempt": line.attempt, "progress": progress}
 
 

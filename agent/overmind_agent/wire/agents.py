@@ -91,4 +91,5 @@ EXTENSIONS: Final = (
     "as_model",
     "signatures",
     "several_files",
+    "pace",
 )

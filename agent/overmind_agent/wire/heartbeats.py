@@ -12,11 +12,13 @@ from overmind_agent.wire.jobs import LeaseGrant
 
 
 class ProgressLine(Asked):
-    """Ours: how far a job is."""
+    """Ours: how far a job is; `usd` is what it has spent, `eta_s` how many seconds it will take from now on."""
 
     step: Annotated[int, Field(ge=0)]
     total_steps: Annotated[int, Field(ge=0)]
     step_name: Annotated[str, StringConstraints(max_length=255)]
+    usd: Annotated[float, Field(ge=0)] | None = None
+    eta_s: Annotated[float, Field(ge=0)] | None = None
 
 
 class HeldJob(Asked):

@@ -47,7 +47,7 @@ def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: w
     ]
     for job, line in going_on:
         if line.progress is not None:
-            board.progress(job, line.progress.model_dump())
+            board.progress(job, line.progress.model_dump(exclude_none=True))
         board.attach_iterations(session, job, outcomes.readable(line.iterations))
     timers.renew(session, [job.id for job, _ in going_on if job.is_leased], board.lease_s)
     return held(session, caller, agent)

@@ -19,7 +19,7 @@ from overmind_executors.backtesting.recounting import SUMMARY
 from overmind_executors.backtesting.report import PARETO, pareto_svg, report_of
 from overmind_executors.backtesting.results import backtest_results, recommendations, score_fields
 from overmind_executors.calls.forecast import refuse_beyond
-from overmind_executors.calls.pace import with_pace
+from overmind_executors.calls.pace import Pace, pace_of
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import Account, PaidModel
 from overmind_executors.contract import (
@@ -142,13 +142,13 @@ class _Asking:
             file.write(strict_json.dumps(line) + "\n")
             self._give_up(line)
             self._done += 1
-            self._context.report(self._done, total, self._step_name(total))
+            self._pace(total).tell(self._context, self._done, total, "rows")
 
-    def _step_name(self, total: int) -> str:
+    def _pace(self, total: int) -> Pace:
         spent = self._account.purse.spent()
         left = spent.calls * (total - self._done) / self._done
         is_priced = all(model.prices is not None for model in (*self._models.values(), *self._judges))
-        return with_pace("rows", spent, calls_left=left, is_priced=is_priced)
+        return pace_of(spent, calls_left=left, is_priced=is_priced)
 
     def _pieces(self, rows: Sequence[Row]) -> Iterator[Piece]:
         for row in rows:

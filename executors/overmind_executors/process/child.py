@@ -156,6 +156,7 @@ def _context(job: Order, events: Events, stop: StopFlag, log: FilteringBoundLogg
         spend_limits=job.spend_limits,
         answers_kept=job.answers_kept,
         report=events.progress,
+        report_pace=events.pace,
         tell_iteration=events.iteration,
         stop=stop,
         log=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import threading
@@ -40,6 +41,7 @@ class Events:
         self._descriptor = descriptor
         self._every_s = every_s
         self._latest: dict[str, Any] | None = None
+        self._pace: dict[str, float] = {}
         self._iterations: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._is_torn = False
         self._news = threading.Event()
@@ -70,8 +72,14 @@ class Events:
             return
         # Half a surrogate pair is no UTF-8, and would end the thread that sends.
         name = step_name[:_MAX_STEP_NAME].encode(errors="replace").decode()
-        self._latest = {"event": "progress", "step": step, "total_steps": total_steps, "step_name": name}
+        told = {"event": "progress", "step": step, "total_steps": total_steps, "step_name": name}
+        self._latest = {**told, **self._pace}
         self._news.set()
+
+    def pace(self, usd: float | None, eta_s: float | None) -> None:
+        """Note what was spent and how long it will take, for the progress to come; what is no figure is none."""
+        told = {"usd": usd, "eta_s": eta_s}
+        self._pace = {name: value for name, value in told.items() if value is not None and _is_figure(value)}
 
     def iteration(self, fields: Mapping[str, Any]) -> None:
         """Note a step of a search; cheap, from any thread. What is no JSON object is not told."""
@@ -136,3 +144,7 @@ class Events:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value <= _MAX_STEP
+
+
+def _is_figure(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]

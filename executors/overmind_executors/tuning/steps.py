@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from overmind_executors.calls.budget import Spent
 from overmind_executors.calls.forecast import Estimate
-from overmind_executors.calls.pace import with_pace
+from overmind_executors.calls.pace import NOTHING_YET, Pace, pace_of
 from overmind_executors.contract import Context
 from overmind_executors.tuning.parameters import PromptTuningParameters
 
@@ -39,14 +39,15 @@ class Steps:
 
     def again(self) -> None:
         """The step goes on."""
-        self.context.report(self._last[0], self.total, self._with_pace(self._last[1]))
+        step, name = self._last
+        self._pace().tell(self.context, step, self.total, name)
 
-    def _with_pace(self, name: str) -> str:
+    def _pace(self) -> Pace:
         if self.spent is None or self.estimate is None:
-            return name
+            return NOTHING_YET
         spent = self.spent()
         left = self.estimate.calls.typical - spent.calls
-        return with_pace(name, spent, calls_left=left, is_priced=self.estimate.cost_usd is not None)
+        return pace_of(spent, calls_left=left, is_priced=self.estimate.cost_usd is not None)
 
     def baseline(self) -> None:
         """The prompt as it was is tried."""
