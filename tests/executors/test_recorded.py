@@ -42,19 +42,20 @@ SPANS = [
     _span(5, failed=True, gen_ai__prompt="late"),
     "no span",
 ]
+TIMES = {"started_at": "2023-11-14T22:13:20+00:00", "latency_ms": 250.0}
 ROWS = [
-    {"id": "s1", "input": "2 + 2?", "model": "m", "output": "4", "latency_ms": 250.0},
-    {"id": "s2", "input": "hi", "output": "ho", "latency_ms": 250.0},
-    {"id": "s3", "input": "q", "output": "four", "latency_ms": 250.0},
+    {"id": "s1", "input": "2 + 2?", "model": "m", "output": "4", **TIMES},
+    {"id": "s2", "input": "hi", "output": "ho", **TIMES},
+    {"id": "s3", "input": "q", "output": "four", **TIMES},
     {
         "id": "s6",
         "input": "w",
         "output": "v",
         "operation": "backtest:m",
         "feedback_score": {"correctness": 0.2, "correctness_reason": "too long"},
-        "latency_ms": 250.0,
+        **TIMES,
     },
-    {"id": "s5", "input": "late", "error": "the span failed", "latency_ms": 250.0},
+    {"id": "s5", "input": "late", "error": "the span failed", **TIMES},
 ]
 
 

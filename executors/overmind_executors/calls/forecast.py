@@ -65,10 +65,14 @@ class Calls:
 
 
 def forecast(kinds: Sequence[Calls], policy: RetryPolicy) -> Estimate:
-    """All of *kinds* together; the ceilings have room for the retries that *policy* allows."""
+    """
+    All of *kinds* together; the ceiling of the calls has room for the retries that *policy* allows.
+
+    Those of tokens and money need none: what is tried again is what came without an answer, and so without usage.
+    """
     most = [math.ceil((one.number.ceiling or 0) * _again(one.model, kinds, policy)) for one in kinds]
-    tokens = [_times(one, _plus(one.asked, one.said), calls) for one, calls in zip(kinds, most, strict=True)]
-    money = [_money(one, calls) for one, calls in zip(kinds, most, strict=True)]
+    tokens = [_times(one, _plus(one.asked, one.said)) for one in kinds]
+    money = [_money(one) for one in kinds]
     return Estimate(
         Range(sum(one.number.low for one in kinds), round(sum(one.number.typical for one in kinds)), sum(most)),
         _total(tokens),
@@ -125,21 +129,30 @@ def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typic
         raise InvalidParameters(*problems)
 
 
+def within(limits: Limits, expected: Estimate) -> Limits:
+    """*limits*, and where they say nothing the ceilings of *expected*: a job is not to take more than it said."""
+    calls, tokens, usd = (one and one.ceiling for one in (expected.calls, expected.tokens, expected.cost_usd))
+    most = {"max_calls": calls, "max_tokens": tokens, "max_usd": usd}
+    own = limits.model_dump(exclude_none=True)
+    return Limits.model_validate({**{name: value for name, value in most.items() if value}, **own})
+
+
 def _again(model: ModelEndpoint, kinds: Sequence[Calls], policy: RetryPolicy) -> float:
     """Calls for each that is needed: a retry takes one from the budget, a good answer gives half a one back."""
     needed = sum(one.number.ceiling or 0 for one in kinds if one.model is model)
     return (needed + policy.budget + needed // 2) / needed if needed else 1.0
 
 
-def _money(one: Calls, most: float) -> Range | None:
+def _money(one: Calls) -> Range | None:
     prices = prices_of(one.model)
     if prices is None:
         return None
     dear, dearer = (price / 1_000_000 for price in prices)
-    return _times(one, _plus(_scaled(one.asked, dear), _scaled(one.said, dearer)), most)
+    return _times(one, _plus(_scaled(one.asked, dear), _scaled(one.said, dearer)))
 
 
-def _times(one: Calls, each: Range, most: float) -> Range:
+def _times(one: Calls, each: Range) -> Range:
+    most = one.number.ceiling or 0
     ceiling = 0.0 if not most else None if each.ceiling is None else most * each.ceiling
     return Range(one.number.low * each.low, one.number.typical * each.typical, ceiling)
 

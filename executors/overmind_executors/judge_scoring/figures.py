@@ -17,26 +17,13 @@ from overmind_executors.judge_scoring.agreement_figures import LabelledRows
 from overmind_executors.judge_scoring.kinship import Kinship
 from overmind_executors.judge_scoring.pair_figures import PairFigures
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeScoringParameters
+from overmind_executors.scoring.buckets import BUCKETS, bucket_of
 from overmind_executors.scoring.scores import Outcome, Score, Tally
 from overmind_executors.statistics.agreement import NoStatistics, score_interval
-
-BUCKETS: Final[Mapping[str, float]] = {
-    "poor": 0.0,
-    "below_average": 0.2,
-    "average": 0.4,
-    "good": 0.6,
-    "excellent": 0.8,
-}
-"""The lower ends of the buckets that scores are counted in."""
 
 _MOST_ERRORS: Final = 10
 _MOST_MODELS: Final = 100
 _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
-
-def bucket_of(value: float) -> str:
-    """The name of the bucket that *value* falls into."""
-    return next(name for name, edge in reversed(list(BUCKETS.items())) if value >= edge)
 
 
 class _Evaluator:

@@ -19,6 +19,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ _OPERATIONS: Final = ("operation", "overmind.operation")
 _SCORES: Final = ("feedback_score.correctness", "overmind.feedback_score.correctness")
 _REASONS: Final = ("feedback_score.correctness_reason", "overmind.feedback_score.correctness_reason")
 _VALUES: Final = ("stringValue", "intValue", "doubleValue", "boolValue")
+# The end of the year 9999, which is the last one that has a name here.
+_MOST_NS: Final = 253_402_300_800 * 10**9
 _ERROR: Final = (2, "STATUS_CODE_ERROR")
 
 Row = dict[str, Any]
@@ -64,6 +67,8 @@ def _row_of_span(span: Mapping[str, Any]) -> Row | None:
     }
     row |= {"error": "the span failed"} if output is None else {"output": _text_of(output)}
     began, ended = (_whole(span.get(name)) for name in ("startTimeUnixNano", "endTimeUnixNano"))
+    if began is not None and began < _MOST_NS:
+        row["started_at"] = datetime.fromtimestamp(began // 10**9, UTC).isoformat()
     if began is not None and ended is not None:
         row["latency_ms"] = round((ended - began) / 1e6, 3)
     return {name: value for name, value in row.items() if value is not None}

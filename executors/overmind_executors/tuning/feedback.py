@@ -9,10 +9,13 @@ from typing import Any, Final
 from overmind_executors.rows.rows import Row
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.parameters import PromptTuningParameters
+from overmind_executors.tuning.traffic import recorded_score
 
 MOST_SAID: Final = 20
 """Of what evaluators and judges said of one output, as it is shown; lines."""
 _MOST_LETTERS: Final = 600
+# Of what one evaluator or judge says, as it is expected.
+_OF_A_LINE: Final = 200
 
 
 @dataclass
@@ -67,11 +70,19 @@ class Feedback:
         }
 
 
+def most_letters(task: PromptTuningParameters, row: Row) -> int:
+    """What may be said of *row* in a question, letters: what it says itself, and all evaluators and judges."""
+    judge = task.judge
+    questions = sum(len(rubric) for rubric in judge.rubrics().values()) * len(judge.models) if judge else 0
+    said = min(MOST_SAID, len(task.evaluators) + 1 + questions) * _OF_A_LINE
+    own = Feedback(task).lines(row, (), is_bad=True)
+    return said + sum(map(len, own))
+
+
 def _scores(row: Row, fields: Sequence[str]) -> Iterator[str]:
     for name in fields:
         value: Any = row.source.get(name)
-        score = value.get("correctness") if isinstance(value, dict) else value
-        if isinstance(score, bool) or not isinstance(score, int | float):
+        if (score := recorded_score(value)) is None:
             continue
         reason = value.get("correctness_reason") if isinstance(value, dict) else None
         yield f"{score:.2f} of 1" + (f": {as_text(reason)[:_MOST_LETTERS]}" if reason else "")

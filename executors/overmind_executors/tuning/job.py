@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Any, Final
 
 from overmind_executors import strict_json
-from overmind_executors.calls.forecast import refuse_beyond
+from overmind_executors.calls.budget import Limits
+from overmind_executors.calls.forecast import refuse_beyond, within
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED, Account, PaidModel
 from overmind_executors.contract import Context, ExecutionFailed, Result
@@ -36,6 +37,7 @@ from overmind_executors.tuning.splitting import Split, counts
 from overmind_executors.tuning.step_log import StepLog
 from overmind_executors.tuning.steps import Steps
 from overmind_executors.tuning.texts import Texts, digest, texts_of
+from overmind_executors.tuning.traffic import selected
 from overmind_executors.tuning.trials import ModelBench, NoMoreCalls, Piece, Trial
 
 NO_SCORE: Final = "no_score"
@@ -49,10 +51,10 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
     prepare_evaluators(task)
     endpoints, steps = endpoints_of(task, context), Steps(task, context)
     steps.say(1, "validate the inputs")
-    rows = rows_of(task, context)
+    rows, traffic = selected(task, rows_of(task, context))
     parts = parts_of(task, rows)
     expected = estimate(task, parts, endpoints, policy or RetryPolicy())
-    limits = task.budget.within(context.spend_limits)
+    limits = within(task.budget, expected).within(context.spend_limits)
     fewest = least(task, parts, endpoints, policy or RetryPolicy())
     refuse_beyond(limits, fewest, "low", "the baseline, a candidate and the test take at least")
     context.log.info("job.estimated", rows=counts(parts), estimate=expected.as_json())
@@ -60,13 +62,13 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
     sealed.seal(parts.held_out)
     leaks, sizes = leaks_of(task, parts), counts(parts)
     with ExitStack() as stack:
-        account = stack.enter_context(Account(context, task.budget, policy))
+        account = stack.enter_context(Account(context, limits, policy))
         models = {name: account.open(one) for name, one in endpoints.named.items()}
         steps.spent, steps.estimate = account.purse.spent, expected
         log = stack.enter_context(StepLog(context.state / "search.log"))
         # Nobody from here on has a reference to a held-out row.
         searched = replace(parts, held_out=())
-        work = _Tuning(task, context, searched, sealed, endpoints, models, account, log, leaks, steps)
+        work = _Tuning(task, context, searched, sealed, endpoints, models, account, limits, log, leaks, steps)
         work.run(search, sizes)
         spent = account.calls.spent()
     ended = Ended(
@@ -77,7 +79,9 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
         termination_reason=work.ended,
         outlook=work.outlook,
         estimate=expected,
+        limits=limits,
         spent=spent,
+        traffic=traffic,
         sources={**work.feedback.counts(), "rows_total": len(rows), **sizes, "sha256": digest_of_rows(rows)},
         resumed_steps=log.replayed,
         total_steps=steps.total,
@@ -97,6 +101,7 @@ class _Tuning:
     endpoints: Endpoints
     models: Mapping[str, PaidModel]
     account: Account
+    limits: Limits
     log: StepLog
     leaks: LeakScan
     steps: Steps
@@ -111,8 +116,7 @@ class _Tuning:
         self.iterations: list[dict[str, Any]] = []
         self.bench = self._bench()
         self.test = HeldOutTest(task, self.sealed, self.bench)
-        limits = task.budget.within(self.context.spend_limits)
-        self.reserve = Reserve(limits, self.account.calls.spent, self.test.trials)
+        self.reserve = Reserve(self.limits, self.account.calls.spent, self.test.trials)
 
     # ------------------------------------------------------------------------------------ the three parts
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from overmind_executors import report, strict_json
-from overmind_executors.calls.budget import Spent
+from overmind_executors.calls.budget import Limits, Spent
 from overmind_executors.calls.forecast import Estimate
 from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED
 from overmind_executors.contract import Context, Result
@@ -43,7 +43,9 @@ class Ended:
     Attributes:
         iterations: as the control plane was told of them.
         outlook: what the held-out rows could show, before they were paid for.
+        traffic: what was counted of recorded traffic; None where the job asked for nothing of it.
         sources: what was used of the rows, by source.
+        limits: of the budget that the job was held to.
         total_steps: of the job's progress.
         validation_ids: of the rows that chose, in their order.
     """
@@ -55,7 +57,9 @@ class Ended:
     termination_reason: str
     outlook: Mapping[str, Any]
     estimate: Estimate
+    limits: Limits
     spent: Spent
+    traffic: Mapping[str, Any] | None
     sources: Mapping[str, Any]
     resumed_steps: int
     total_steps: int
@@ -110,6 +114,7 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "registration": asdict(registration) if registration else None,
         "outlook": dict(ended.outlook),
         "estimate": ended.estimate.as_json(),
+        "budget": ended.limits.model_dump(exclude_none=True),
         "search": {
             "kind": ended.task.search,
             **search,
@@ -130,6 +135,7 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         # A short job ends before any heartbeat has told how far it is.
         "progress": {"step": ended.total_steps, "total_steps": ended.total_steps, "step_name": "report"},
         "data_sources_used": dict(ended.sources),
+        "traffic": ended.traffic,
     }
     changed = in_words(texts_of(ended.task.prompt), best.texts, ended.steps_to(best), most=_MOST_WORDS)
     return {**told, "changes_summary": summary_of(told, changed, _barred(ended, best))}

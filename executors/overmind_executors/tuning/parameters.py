@@ -16,6 +16,7 @@ from overmind_executors.scoring.text_checks import ExactMatch
 from overmind_executors.tuning.merits import CandidateLimits, Objective
 from overmind_executors.tuning.racing import Racing
 from overmind_executors.tuning.texts import Prompt, guiding, texts_of
+from overmind_executors.tuning.traffic_parameters import Traffic, WorstFirst
 
 FieldName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -56,6 +57,9 @@ class PromptTuningParameters(RowPlace):
     One job.
 
     Attributes:
+        traffic: how much recorded traffic there has to be; None for a person who decides that.
+        worst_first: of recorded traffic the rows that did worst; None takes all rows.
+        time_field: when a row was, ISO 8601 or a number since 1970; where rows have none the later one is newer.
         prompt: a system prompt, or the messages of a template.
         tune: the names of the texts that may change: `prompt`, or roles such as `system`; None for the system's.
         fixed: spans of the prompt that stay, letter by letter.
@@ -75,6 +79,9 @@ class PromptTuningParameters(RowPlace):
     """
 
     max_items: Annotated[int, Field(ge=0)] = 0
+    traffic: Traffic | None = None
+    worst_first: WorstFirst | None = None
+    time_field: FieldName = "started_at"
     prompt: Text | Annotated[list[TemplateMessage], Field(min_length=1, max_length=100)]
     target: TunedTarget = Field(default_factory=TunedTarget)
     tune: Annotated[list[FieldName], Field(min_length=1, max_length=100)] | None = None

@@ -191,7 +191,21 @@ def _listed(found: Mapping[str, Any]) -> str:
 def _data(facts: Mapping[str, Any]) -> Section:
     used: Mapping[str, Any] = facts["data_sources_used"]
     rows = tuple((name.replace("_", " "), value) for name, value in used.items() if isinstance(value, int))
-    return Section("Data", (Table("Rows", ("what", "rows"), rows),))
+    return Section("Data", (Table("Rows", ("what", "rows"), rows), *_traffic(facts["traffic"])))
+
+
+def _traffic(found: Mapping[str, Any] | None) -> Iterator[str | Table]:
+    """Where the rows are not all that there were."""
+    if found is None or "selected" not in found:
+        return
+    yield (
+        "The rows are those of the recorded traffic that had done worst, the newest of each bucket. The prompt as "
+        "it was is asked about them anew, so the gain is no return to the mean; it is a gain on rows like these."
+    )
+    rows = tuple(
+        (name.replace("_", " "), found["buckets"][name], taken) for name, taken in found["selected"].items()
+    )
+    yield Table("Recorded scores", ("bucket", "rows", "taken"), rows)
 
 
 def _cost(facts: Mapping[str, Any]) -> Section:
