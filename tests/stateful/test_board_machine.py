@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import select
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import LIFECYCLE, Status
@@ -29,6 +30,7 @@ from overmind_controlplane.jobs.reports import Reports
 from overmind_controlplane.jobs.words import NewJob, Word
 from overmind_controlplane.record.database import Database
 from overmind_controlplane.record.stores import SqliteStore
+from overmind_controlplane.record.tables import Job
 from overmind_controlplane.refusals import Conflict, Invalid
 from overmind_controlplane.storage.blobs import Blobs
 from overmind_controlplane.storage.files import NewRevision
@@ -43,6 +45,7 @@ SAID = st.sampled_from(
     [Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.UPLOADING, Status.COMPLETED, Status.PENDING]
 )
 ORDER = (Status.VALIDATING, Status.RUNNING, Status.UPLOADING, Status.COMPLETED)
+FACTS = (Job.id, Job.status, Job.attempt, Job.sequence, Job.lost_attempts, Job.ends, Job.holder)
 OTHERWISE = st.sampled_from([Status.PENDING, Status.CANCELED, Status.CREATED, *Status])
 
 
@@ -275,20 +278,19 @@ def machine(plane: Plane) -> type[RuleBasedStateMachine]:
         @invariant()
         def the_board_is_as_the_model_says(self) -> None:
             with plane.database.read() as session:
-                found = plane.board.get_all(session, list(self.known))
                 there = {
-                    job_id: (job.status, job.attempt, job.sequence, job.lost_attempts, job.ends, job.holder)
-                    for job_id, job in found.items()
+                    job_id: facts
+                    for job_id, *facts in session.execute(select(*FACTS).where(Job.id.in_(self.known)))
                 }
             expected = {
-                job_id: (
+                job_id: [
                     job.status,
                     job.attempt,
                     job.sequence,
                     job.lost,
                     job.ends,
                     None if job.holder is None else self.agents[job.holder],
-                )
+                ]
                 for job_id, job in self.known.items()
             }
             assert expected == there
