@@ -18,14 +18,15 @@ from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.over_http.deadline import deadline
 from overmind_agent.over_http.refusals import Verb
 
-TOTAL_S = 0.5
-# What the slowest machine may take on top of the deadline.
-SLACK_S = 1.5
+TOTAL_S = 0.3
+# What an exchange may take on top of its deadline.
+SLACK_S = 0.5
 PROBE = Verb("probe", TOTAL_S, max_bytes=100_000)
 UPLOAD = Verb("upload", TOTAL_S, accepts=frozenset({200}))
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 ENDLESS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
 
 
@@ -71,6 +72,7 @@ BROKEN: dict[str, Script] = {
     "declares a length of 5,000 digits": says(OK + b"Content-Length: %b\r\n\r\n{}" % (b"9" * 5000)),
     "floods with chunks": says(ENDLESS, then=floods(CHUNK)),
     "sends a gzip bomb": says(zipped(bomb(50))),
+    "redirects with an endless body": says(REDIRECT, then=floods(CHUNK)),
     "sends a gzip bomb in a gzip bomb": says(zipped(gzip.compress(bomb(50)), b"gzip, gzip")),
     "says gzip and sends none": says(zipped(b"this is not gzip")),
     "sends junk": says(b"\x16\x03\x01\x02\x00 hello\r\n\r\n"),
@@ -108,6 +110,14 @@ def test_a_call_to_a_server_that_breaks_off_or_lies_is_one_to_try_again(name: st
 
     assert str(error).startswith("probe: ")
     assert took_s < TOTAL_S + SLACK_S
+
+
+@pytest.mark.parametrize("name", ["floods with chunks", "redirects with an endless body", "sends a gzip bomb"])
+def test_of_an_answer_without_end_no_more_is_read_than_the_call_takes(name: str) -> None:
+    with rude_server(BROKEN[name]) as server, closing(HttpCalls(server.url, lambda: "t")) as calls:
+        error, _ = ended(lambda: calls.call(Verb("probe", 30, max_bytes=100_000), "GET", "/x"))
+
+    assert "probe: an answer of more than 100000 bytes" == str(error)
 
 
 def test_a_handshake_that_never_comes_ends_in_time() -> None:

@@ -60,6 +60,14 @@ class Answer:
     token_expires_at: datetime | None = None
 
 
+class _Session(requests.Session):
+    """Follows nothing: requests would read a redirect to its end, however long it is, to say where it leads."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """A redirect is an answer like any other."""
+        return
+
+
 class HttpCalls:
     """
     Calls to one control plane from one thread.
@@ -97,7 +105,7 @@ class HttpCalls:
         self._limit: Deadline | None = None
         self._gives_way = False
         self._is_cut_short = False
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False
         self._network = network
         for scheme in ("http://", "https://"):
