@@ -1,7 +1,8 @@
 """
-What leaving the host costs: masking a log, and a large file over connections that are cut.
+What leaving the host costs: masking a log, a large file over connections that are cut, one whose agent is killed,
+and ten thousand small files.
 
-    .venv/bin/python benchmarks/transfers.py [--size-mb 200] [--cuts 20]
+    .venv/bin/python benchmarks/transfers.py [--size-mb 200] [--cuts 20] [--killed-mb 1074] [--files 9998]
 
 Masking: lines of a service's log, a URL in each, six keys of 47 letters known; pieces of 256 KiB, as they are sent.
 CPU seconds of this thread, the best of five.
@@ -9,6 +10,12 @@ Upload: a real control plane on loopback in a process of its own, a proxy that c
 parts of 16 MiB. The upload is made by a process of its own, which has all of the daemon's modules in its memory and
 neither the proxy nor a server; its peak (VmHWM) is what is told. What was sent again is all that went through the
 proxy, requests too, without the file's size.
+Killed: the installed agent does one job whose output is as large as is said; when between a third and two thirds of
+it, drawn at random, have gone through the proxy, it is ended with SIGKILL and started again.
+Small files: the installed agent does one job with so many files of a few bytes, beside its output and its manifest.
+Counted is every request that comes through the proxy from the agent's start to its end: registration, question,
+statuses, heartbeats, log and files.
+Ends with 1 when a killed agent sends more than two parts again, or when there are more than 150 requests.
 """
 
 from __future__ import annotations
@@ -18,22 +25,25 @@ import base64
 import hashlib
 import multiprocessing
 import random
+import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+TESTS: Final = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "acceptance")]
 
-import overmind_agent.service  # noqa: F401 - what the daemon has in its memory
-from overmind_agent.errors import TransientError
-from overmind_agent.logs.pieces import next_piece
-from overmind_agent.over_http.blob_store import PART_BYTES, BlobStore
-from overmind_agent.over_http.calls import HttpCalls
-from overmind_agent.over_http.uploads import ForgetfulLedger
-from overmind_config.redaction import Redactor
+import overmind_agent.service  # noqa: E402, F401 - what the daemon has in its memory
+from overmind_agent.errors import TransientError  # noqa: E402
+from overmind_agent.logs.pieces import next_piece  # noqa: E402
+from overmind_agent.over_http.blob_store import PART_BYTES, BlobStore  # noqa: E402
+from overmind_agent.over_http.calls import HttpCalls  # noqa: E402
+from overmind_agent.over_http.uploads import ForgetfulLedger  # noqa: E402
+from overmind_config.redaction import Redactor  # noqa: E402
 
 MB: Final = 1_000_000
 LOG_BYTES: Final = 16 * MB
@@ -42,6 +52,10 @@ LINE: Final = (
     b'text="The quick brown fox jumps over it"\n'
 )
 SALT: Final = b"0" * 32
+MOST_PARTS_AGAIN: Final = 2
+MOST_CALLS: Final = 150
+AGENT: Final = 'job_types = ["ledger"]\njob_env = ["PYTHONPATH"]\nmin_free_bytes = 0\n'
+PYTHON_PATH: Final = str(TESTS / "kit" / "python_path")
 
 
 def masking() -> None:
@@ -112,6 +126,77 @@ def _upload(url: str, token: str, path: Path, key: str, sha256: bytes) -> tuple[
             return tries, _peak_bytes(), before
 
 
+def killing(folder: Path, size_bytes: int) -> bool:
+    """Whether an agent that is killed in the midst of its upload sends at most MOST_PARTS_AGAIN again."""
+    from host import Host, Submitter, wait_until
+    from plane_files import make_job
+
+    from cutting_proxy import CuttingProxy
+    from server import start_control_plane
+
+    kill_at = random.Random(3).randrange(size_bytes // 3, 2 * size_bytes // 3)  # noqa: S311 - not a secret
+    with start_control_plane(folder) as plane, CuttingProxy(plane.url, []) as proxy:
+        host = Host(folder / "host", proxy.url, plane.agent_token, "http://127.0.0.1:9", more=AGENT)
+        submitter = Submitter(plane.url, plane.submit_token)
+        told = {"ledger": str(folder / "ledger"), "size_bytes": size_bytes}
+        job_id = make_job(plane.url, plane.submit_token, b"", "input.txt", told, job_type="ledger")
+        try:
+            first = host.start("--once", PYTHONPATH=PYTHON_PATH)
+            wait_until(lambda: proxy.sent_bytes >= kill_at, timeout_s=600)
+            first.signal(signal.SIGKILL)
+            code = first.exit_code()
+            host.start("--once", PYTHONPATH=PYTHON_PATH).exit_code()
+            end = submitter.history(job_id)[-1]
+        finally:
+            host.stop_all()
+            submitter.close()
+    parts = (proxy.sent_bytes - size_bytes) / PART_BYTES
+    print(
+        f"killed ({code}) when {kill_at / MB:.0f} of {size_bytes / MB:.0f} MB were sent: "
+        f"{parts:.2f} parts of {PART_BYTES >> 20} MiB sent again; the job is {end}"
+    )
+    return parts <= MOST_PARTS_AGAIN and end == "Completed"
+
+
+def small_files(folder: Path, number: int) -> bool:
+    """Whether *number* small files of one job come with at most MOST_CALLS requests."""
+    from host import Host, Submitter
+    from plane_files import make_job
+
+    from overmind_agent.testing.fault_proxy import FaultProxy
+    from server import start_control_plane
+
+    with start_control_plane(folder) as plane, FaultProxy(plane.url) as proxy:
+        host = Host(folder / "host", proxy.url, plane.agent_token, "http://127.0.0.1:9", more=AGENT)
+        submitter = Submitter(plane.url, plane.submit_token)
+        told = {"ledger": str(folder / "ledger"), "small_files": number}
+        job_id = make_job(plane.url, plane.submit_token, b"", "input.txt", told, job_type="ledger")
+        try:
+            agent = host.start("--once", PYTHONPATH=PYTHON_PATH)
+            began_s = time.monotonic()
+            agent.process.wait(1200)
+            took_s = time.monotonic() - began_s
+            agent.exit_code()
+            end = submitter.history(job_id)[-1]
+            model = submitter.call("GET", f"/api/v2/models/{submitter.job(job_id)['model_id']}")
+        finally:
+            host.stop_all()
+            submitter.close()
+    calls = Counter(_route(line) for _, line, _ in proxy.passed)
+    print(
+        f"small files: {len(model['artifacts']):,} files in {sum(calls.values())} requests and {took_s:.0f} s; "
+        f"the job is {end}; {dict(calls.most_common())}"
+    )
+    return sum(calls.values()) <= MOST_CALLS and end == "Completed"
+
+
+def _route(line: str) -> str:
+    """Verb and path of a request without what differs from job to job."""
+    verb, path = line.split()
+    places = path.partition("?")[0].strip("/").split("/")
+    return f"{verb} {'/'.join(place for place in places if '-' not in place or place == 'upload-url')}"
+
+
 def _peak_bytes() -> int:
     """Of this program alone: `ru_maxrss` has in it what the process was before it became this program."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -119,15 +204,22 @@ def _peak_bytes() -> int:
     return int(peak) * 1024
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size-mb", type=int, default=200)
     parser.add_argument("--cuts", type=int, default=20)
+    parser.add_argument("--killed-mb", type=int, default=1074, help="1 GiB")
+    parser.add_argument("--files", type=int, default=9998, help="with output and manifest 10,000")
     told = parser.parse_args()
     masking()
     with tempfile.TemporaryDirectory() as folder:
         uploading(Path(folder), told.size_mb * MB, told.cuts)
+    with tempfile.TemporaryDirectory() as folder:
+        is_well = killing(Path(folder), told.killed_mb * MB)
+    with tempfile.TemporaryDirectory() as folder:
+        is_well &= small_files(Path(folder), told.files)
+    return 0 if is_well else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -187,7 +187,13 @@ class Crew:
         if not (hooks.before or hooks.after):
             return made
         return HookedLauncher(
-            made, before=hooks.before, after=hooks.after, settings=now.children, clock=clock, log=log
+            made,
+            before=hooks.before,
+            after=hooks.after,
+            settings=now.children,
+            is_hurried=lambda: self._supervisor.gives_back,
+            clock=clock,
+            log=log,
         )
 
     def _worker(

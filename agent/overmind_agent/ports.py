@@ -407,6 +407,7 @@ class Workspace:
         state: survives an interruption.
         log: what the child wrote to its standard output.
         result: the child's last word; there as soon as, and only when, the work is done.
+        temporary: for what is of no use to anybody after the job's processes: it is there as long as they are.
     """
 
     folder: Path
@@ -416,6 +417,7 @@ class Workspace:
     state: Path
     log: Path
     result: Path
+    temporary: Path
 
 
 class Workspaces(Protocol):

@@ -38,6 +38,7 @@ class State:
         self._left: frozenset[str] = frozenset()
         self.journal = journal
         self.workspaces = DiskWorkspaces(folder / "jobs")
+        self.workspaces.forget_temporary()
         self.disk = Disk(
             folder,
             min_free_bytes=standing.settings.agent.min_free_bytes,

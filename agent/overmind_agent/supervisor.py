@@ -54,6 +54,9 @@ class Supervisor:
         pulses: of the loops to look after.
         on_reload: called for a SIGHUP.
         on_tick: called every few seconds.
+
+    Attributes:
+        gives_back: whether the present jobs have been asked to end.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Supervisor:
         self._clock = clock
         self._log = log
         self._heard = 0
+        self.gives_back = False
         self._stop_at_s: float | None = None
         self._fatal: BaseException | None = None
         self._looked_at_s = clock.now_s()
@@ -161,6 +165,7 @@ class Supervisor:
             self._while_draining()
         is_late = self._stop_at_s is not None and self._clock.now_s() >= self._stop_at_s
         if self._heard >= 2 or is_late or self._fatal is not None:
+            self.gives_back = True
             self._held_jobs.ask_all_to_stop(StopReason.AGENT_STOPPING)
 
     def _in_words(self) -> str:

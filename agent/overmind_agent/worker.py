@@ -34,7 +34,7 @@ from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Clock, ControlPlane, Journal
 
 CLAIM_TRIES: Final = 3
-# So many times three answers to one claim may be nonsense, before the job is left to whoever can read them.
+# So many times a key may be answered with nonsense, before what it brings is left to whoever can read it.
 UNREADABLE_TRIES: Final = 3
 # So many times a job may meet a bug of ours; then its lease runs out, and the control plane counts the attempt.
 BROKEN_TRIES: Final = 3
@@ -81,13 +81,10 @@ class InterruptedWork:
         """It could not be resolved now."""
         self._waiting.append(piece)
 
-    def put_unreadable(self, job: Job, key: str) -> bool:
-        """As `put`, after an answer that could not be read; False when that was so too often."""
+    def may_ask_again(self, key: str) -> bool:
+        """Whether under *key*, which was answered with what cannot be read; False when that was so too often."""
         self._unreadable[key] += 1
-        if self._unreadable[key] >= UNREADABLE_TRIES:
-            return False
-        self.put((job, key))
-        return True
+        return self._unreadable[key] < UNREADABLE_TRIES
 
     def put_broken(self, claim: Claim) -> bool:
         """As `put`, after a bug of ours; False when that was so too often."""
@@ -344,9 +341,19 @@ class Worker:
         What the control plane grants in one exchange; None where it does not.
 
         The key is on disk before it is sent, and stays the same until its grant is known: an answer that is lost is
-        heard when the next question is asked, by this start or another one.
+        heard when the next question is asked, by this start or another one. A key that is answered with nonsense
+        again and again is given up, and a grant that may be behind it runs out: nothing else could be asked for.
         """
         key = self._journal.claim_key()
+        try:
+            return self._ask_under(key, wait_s, job_types)
+        except ProtocolError as error:
+            if not self._interrupted.may_ask_again(key):
+                self._journal.spend(key)
+                self._log.error("claim.given_up", error=str(error))
+            raise
+
+    def _ask_under(self, key: str, wait_s: float, job_types: Collection[str] | None) -> HeldJob | NoJob | None:
         sent_at_s = self._clock.now_s()
         try:
             found = self._control_plane.next_claim(key=key, wait_s=wait_s, job_types=job_types)
@@ -409,7 +416,9 @@ class Worker:
             self._interrupted.put(piece)
             return
         job, key = piece
-        if not self._interrupted.put_unreadable(job, key):
+        if self._interrupted.may_ask_again(key):
+            self._interrupted.put(piece)
+        else:
             self._journal.not_granted(job.id)
             self._log.error("job.not_granted", job_id=job.id, error=str(error))
 

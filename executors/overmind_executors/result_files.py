@@ -14,6 +14,8 @@ from overmind_executors import durable, strict_json
 from overmind_executors.contract import ExecutionFailed
 
 MANIFEST: Final = "manifest.json"
+# The manifest is one of them; a control plane takes no status that declares more.
+MOST_FILES: Final = 10_000
 MAX_OUTCOME_BYTES: Final = 64 * 1024
 # `result.json`, the job's status and the record that a client reads put it into objects of their own.
 MAX_OUTCOME_LEVELS: Final = strict_json.MAX_DEPTH // 2
@@ -73,8 +75,11 @@ def seal(folder: Path, names: Sequence[str], head: Mapping[str, Any]) -> tuple[F
         The facts of every file in the order of *names*, the manifest last.
 
     Raises:
-        ExecutionFailed: a name is not plain or comes twice, or a file is not a regular one in *folder*.
+        ExecutionFailed: a name is not plain or comes twice, a file is not a regular one in *folder*, or there are
+            too many.
     """
+    if len(names) >= MOST_FILES:
+        raise ExecutionFailed(f"{len(names):,} result files; make at most {MOST_FILES - 1:,}, or pack them")
     for name in names:
         _refuse_bad_name(name)
     if len(set(names)) != len(names):

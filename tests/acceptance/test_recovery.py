@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime
 
 from host import Host, Submitter, inference, jsonl, reviews, wait_until
 
@@ -158,7 +159,10 @@ def test_the_first_signal_lets_the_job_end(host: Host, submitter: Submitter, zoo
 
 
 def test_the_second_signal_gives_the_job_back(host: Host, submitter: Submitter, zoo: Zoo) -> None:
-    """The job is released, not failed; the agent that takes it next, here the same one, goes on with its rows."""
+    """
+    The job is released, not failed, and to be had a second later at most; the agent that takes it next, here the
+    same one, goes on with its rows.
+    """
     zoo.close_gate(after=4)
     job_id = submitter.submit(inference(reviews(10)))
     agent = host.start()
@@ -168,10 +172,13 @@ def test_the_second_signal_gives_the_job_back(host: Host, submitter: Submitter, 
     agent.signal(signal.SIGTERM)
 
     code = agent.exit_code()
+    released = _moment(agent.wait_for("job.released")["timestamp"])
+    waits_again = _moment(submitter.job(job_id)["status_history"][-1]["created"])
     zoo.open_gate()
     after = host.once()
 
     assert 0 == code
+    assert (waits_again - released).total_seconds() < 1
     assert ["Pending", "Claimed"] == _around_release(submitter.history(job_id))
     assert ("completed", 2) == (after.summary["outcome"], after.summary["attempt"])
     assert len([text for text, calls in zoo.calls.items() if calls > 1]) <= IN_FLIGHT
@@ -214,6 +221,11 @@ def test_a_new_token_is_used_without_a_restart(
     agent.wait_for("outbox.delivered", job_id=job_id, status="Completed")
 
     assert "completed" == submitter.record(job_id)["status"]
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _around_release(history: list[str]) -> list[str]:

@@ -76,6 +76,18 @@ def test_projects_take_turns_however_many_jobs_one_of_them_has(projects: list[Pr
     assert [many[0], few[0], many[1], few[1], many[2], many[3]] == taken
 
 
+def test_an_agent_that_names_projects_is_offered_no_jobs_of_others(projects: list[Project], shared: Api) -> None:
+    """Its host would give them back, and be granted them again, for ever."""
+    first, second, _ = projects
+    first.submit.make_job()
+    wanted = second.submit.make_job()["id"]
+    agent_id = shared.register("lease", f"project:{second.tokens.project_id}", "project:of-nobody")
+
+    taken = [shared.next_claim(agent_id, key).json() for key in ("a", "b")]
+
+    assert (wanted, {"message": "no job"}) == (taken[0]["id"], taken[1])
+
+
 def test_a_higher_priority_goes_before_a_turn(projects: list[Project], shared: Api) -> None:
     first, second, _ = projects
     urgent = [first.submit.make_job(priority=1)["id"] for _ in range(2)]

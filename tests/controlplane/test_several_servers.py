@@ -20,7 +20,7 @@ from postgres import Postgres
 from server import ControlPlaneProcess, start_control_plane
 
 # Generous beside what it takes (see benchmarks/control_plane.py), small beside the wait it cuts short.
-AT_ONCE_S = 2.0
+AT_ONCE_S = 1.0
 WAIT_S = 20.0
 WHOLE_LIFE = ["Pending", "Claimed", "Validating", "Running", "Uploading", "Completed"]
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from plane_calls import Api, Project
 
 # Generous beside what it takes (a few milliseconds), small beside the wait that it cuts short.
-AT_ONCE_S = 2.0
+AT_ONCE_S = 1.0
 WAIT_S = 20.0
 
 

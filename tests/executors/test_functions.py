@@ -227,8 +227,8 @@ def test_a_function_gets_the_hosts_credential_and_leaves_no_copy(
     made = json.loads((context.output / "made.json").read_text())
     assert {"key": "sk-secret", "type": "auth_info", "mode": 0o600} == made
     assert (("made.json",), ("made.json",)) == (result.files, result.as_models)
-    folder = context.output.parent / "function"
-    assert [] == [path for path in (folder / "in").iterdir() if b"sk-secret" in path.read_bytes()]
+    files = [path for path in context.output.parent.rglob("*") if path.is_file() and path.name != "made.json"]
+    assert [tmp_path / "key"] == [path for path in files if b"sk-secret" in path.read_bytes()]
 
 
 def test_without_a_credential_the_job_is_refused_before_anything_is_started(

@@ -282,11 +282,11 @@ def test_before_it_is_registered_an_agent_cannot_ask(make_plane: Callable[..., H
         make_plane(None).next_job(wait_s=0)
 
 
-@pytest.mark.parametrize(("models", "named"), [(2, ["model:0", "model:1"]), (61, [])])
-def test_an_agent_says_what_else_it_has_and_all_of_its_models_or_none(
+@pytest.mark.parametrize(("models", "named"), [(2, ["model:0", "model:1", "project:ours"]), (61, [])])
+def test_an_agent_says_what_else_it_has_and_all_of_its_models_and_projects_or_none(
     site: Site, models: int, named: list[str]
 ) -> None:
-    """One that names some is offered no jobs for the others."""
+    """One that names some is offered no jobs of the others."""
     site.answers("GET", f"{API}/capabilities", {"protocol": "1", "extensions": list(EXTENSIONS)})
     site.answers("PUT", AGENT, {"id": sample.AGENT_ID, "created": sample.NOW})
     accept_an_agent(site)
@@ -297,7 +297,7 @@ def test_an_agent_says_what_else_it_has_and_all_of_its_models_or_none(
         display_name="host-1",
         slots=2,
         agent_id=lambda: sample.AGENT_ID,
-        capabilities=["label:gpu", *(f"model:{number}" for number in range(models))],
+        capabilities=["label:gpu", *(f"model:{number}" for number in range(models)), "project:ours"],
     )
 
     plane.register(sample.AGENT_ID)

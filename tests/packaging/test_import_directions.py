@@ -180,7 +180,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "journal.file": VALUES,
     "children.launcher": VALUES
     | FAULTS
-    | frozenset({"overmind_executors.process.given"})
+    | frozenset({"overmind_executors.process.given", "overmind_executors.removal"})
     | _names(
         "children.processes",
         "children.order",

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from daemon_parts import Daemon, down
-from overmind_agent.errors import BrokenJob, ClaimLost, TransientError
+from overmind_agent.errors import BrokenJob, ClaimLost, ProtocolError, TransientError
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, FakeServer
+from overmind_agent.worker import UNREADABLE_TRIES
 
 Start = Callable[..., Daemon]
 
@@ -110,6 +111,36 @@ def test_a_server_that_grants_nothing_that_can_be_begun_is_not_asked_without_end
 
     assert NoJob("offered nothing that can be begun") == step
     assert 10 == server.calls.count("next_claim")
+
+
+def test_a_key_that_is_answered_with_nonsense_is_given_up_and_others_are_served(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    """What it brought, if anything, runs out with its lease; the worker would ask for it alone for ever."""
+    job_id = server.submit()
+    server.script("next_claim", *[ProtocolError("not a Job: a list")] * UNREADABLE_TRIES)
+    key = daemon.journal.claim_key()
+    for _ in range(UNREADABLE_TRIES):
+        assert key == daemon.journal.claim_key()
+        with pytest.raises(ProtocolError):
+            daemon.step()
+
+    ended = daemon.job()
+
+    assert (job_id, COMPLETED) == (ended.job_id, ended.status)
+    assert key != daemon.journal.claim_key()
+
+
+def test_a_job_that_cannot_be_read_and_is_not_taken_back_is_given_up_as_well(
+    daemon: Daemon, server: FakeServer
+) -> None:
+    server.script("next_claim", *[BrokenJob("no job", job_id="nobody")] * UNREADABLE_TRIES)
+    key = daemon.journal.claim_key()
+    for _ in range(UNREADABLE_TRIES):
+        with pytest.raises(ProtocolError):
+            daemon.step()
+
+    assert key != daemon.journal.claim_key()
 
 
 def given_back(daemon: Daemon, server: FakeServer, job_id: str) -> list[str | None]:

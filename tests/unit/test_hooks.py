@@ -14,7 +14,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from agent_parts import a_claim
-from overmind_agent.children.hooks import HOOK_S, HookedLauncher
+from overmind_agent.children.hooks import HOOK_S, HURRIED_S, HookedLauncher
 from overmind_agent.children.order import ChildSettings
 from overmind_agent.configuration import checked
 from overmind_agent.errors import ExecutorError, JobError, Stopped
@@ -36,6 +36,15 @@ class Hurried(VirtualClock):
     def now_s(self) -> float:
         """See Clock."""
         self.sleep(HOOK_S / 3)
+        return super().now_s()
+
+
+class Slow(VirtualClock):
+    """Each look at it takes less than what a hook has when the daemon wants to end."""
+
+    def now_s(self) -> float:
+        """See Clock."""
+        self.sleep(HURRIED_S * 0.6)
         return super().now_s()
 
 
@@ -69,6 +78,7 @@ class Host:
     work: Work = field(default_factory=Work)
     clock: Clock = field(default_factory=VirtualClock)
     stop: StopReason | None = None
+    is_hurried: Callable[[], bool] = lambda: False
     told: list[str] = field(default_factory=list)
     warnings: list[Any] = field(default_factory=list)
 
@@ -81,6 +91,7 @@ class Host:
             settings=ChildSettings(
                 models=[], data_roots=[], environment={"ALLOWED": "yes"}, grace_s=1, nice=0, owner=str(self.folder)
             ),
+            is_hurried=self.is_hurried,
             clock=self.clock,
             log=structlog.get_logger(),
         )
@@ -179,6 +190,24 @@ def test_a_wish_to_stop_cuts_the_hook_before_off(tmp_path: Path) -> None:
         host.run()
 
     assert (StopReason.USER_REQUEST, 0) == (stopped.value.reason, host.work.runs)
+
+
+def test_a_daemon_that_gives_its_jobs_back_waits_for_no_hook_after_them(tmp_path: Path) -> None:
+    """Seen while the hook runs: two of its three looks at the clock are within what it still has."""
+    looks = iter([False, True])
+    host = Host(tmp_path, after="exec sleep 600", clock=Slow(), is_hurried=lambda: next(looks, True))
+
+    assert DONE is host.run()
+    assert ["was cut off"] == [line["error"] for line in host.warnings]
+
+
+def test_a_hook_after_work_that_was_stopped_has_its_time(tmp_path: Path) -> None:
+    """It cleans up: a job that was canceled, or is given back, needs that as well."""
+    host = Host(tmp_path, after="echo after", stop=StopReason.USER_REQUEST, is_hurried=lambda: True)
+
+    host.run()
+
+    assert ["work", "after"] == host.told
 
 
 def test_work_that_is_done_already_has_no_hook_before_it(tmp_path: Path) -> None:

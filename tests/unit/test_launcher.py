@@ -42,7 +42,7 @@ PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 # An executor of a third party, as an installed package has it. Each job says which of its deeds it wants.
 EXECUTOR: Final = '''
-import json, os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys, tempfile, time
 from overmind_executors.contract import ExecutionFailed, InvalidParameters, Problem, Result, WorkStopped
 
 
@@ -83,6 +83,13 @@ class Rude:
             text = "x" * task["letters"] + chr(0xD800)
             context.tell_iteration({"iteration_name": f"i{number}", "order": number, "agent_code": text})
         context.tell_iteration({"iteration_name": "odd", "order": object()})
+
+    def aside(self, task, context):
+        """Puts a copy of something where temporary files go, and dies of it."""
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(b"a copy of a secret")
+        (context.state / "place").write_text(file.name)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def fail(self, task, context):
         raise ExecutionFailed("no luck", reason=task["reason"])
@@ -171,6 +178,18 @@ class Rude:
         pid = subprocess.Popen(["sleep", "600"], env={}, start_new_session=True).pid
         return Result((), {"pid": pid})
 
+    def evade(self, task, context):
+        """Whatever does not want to go, at once."""
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self.stray(task, context)
+        self.hidden(task, context)
+        self.family(task, context)
+        self.hundred(task, context)
+        self.multiply(task, context)
+        frozen = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        os.kill(frozen.pid, signal.SIGSTOP)
+        self.ignore(task, context)
+
     def stop(self, task, context):
         raise WorkStopped
 
@@ -242,6 +261,7 @@ class Host:
         self.progress: list[Progress] = []
         self.begun = threading.Event()
         self.stop: StopReason | None = None
+        self.asked_at_s = 0.0
         self.steps: list[Mapping[str, Any]] = []
         self.memory_kills: Iterator[int | None] = repeat(None)
 
@@ -272,7 +292,7 @@ class Host:
 
     def _on_progress(self, progress: Progress) -> None:
         self.progress.append(progress)
-        self.stop = self._wish
+        self.stop, self.asked_at_s = self._wish, time.monotonic()
 
     def set(self, **changes: Any) -> None:
         """Other settings."""
@@ -353,7 +373,7 @@ def test_the_environment_is_exactly_what_it_should_be(either_host: Host, monkeyp
         "PYTHONPATH": either_host.settings.environment["PYTHONPATH"],
         "EXTRA": "yes",
         "HOME": str(either_host.workspace.folder),
-        "TMPDIR": str(either_host.workspace.folder),
+        "TMPDIR": str(either_host.workspace.temporary),
         "OVERMIND_JOB_ID": a_claim().job.id,
         "OVERMIND_JOB_ATTEMPT": "1",
         "TRACEPARENT": str(tracing.of_claim(a_claim())),
@@ -550,8 +570,13 @@ def test_a_result_whose_files_cannot_be_so_is_none(host: Host, line: dict[str, o
 
 def test_a_result_of_more_files_than_can_be_declared_is_none(host: Host) -> None:
     """The control plane would refuse to hear of them, and nobody would learn why."""
-    lines = [{"name": f"{number}.txt", "size_bytes": 0, "sha256": "0" * 64} for number in range(10_001)]
-    host.workspace.output.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"name": f"{number:07}.json", "size_bytes": 0, "sha256": "0" * 64, "is_required": True, "is_model": False}
+        for number in range(10_001)
+    ]
+    host.workspace.result.write_text(json.dumps({"status": "done", "files": lines[1:], "outcome": {}}))
+    assert 10_000 == len(read_result(host.workspace).files)
+
     host.workspace.result.write_text(json.dumps({"status": "done", "files": lines, "outcome": {}}))
 
     assert (ExecutorError, "invalid_result") == failure(lambda: read_result(host.workspace))
@@ -586,16 +611,29 @@ def test_work_that_closes_its_output_or_leaves_it_open_elsewhere_ends_when_it_en
     assert {"did": "hush"} == host.run("hush").outcome
 
 
-@pytest.mark.parametrize("deed", ["ignore", "freeze"])
-def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host, deed: str) -> None:
-    """Nor does what has stopped itself."""
+def test_work_that_does_not_listen_is_killed_after_its_grace(host: Host) -> None:
+    """It has stopped itself."""
     host.set(grace_s=0.8)
     host.stopping(StopReason.USER_REQUEST)
 
     with pytest.raises(Stopped) as caught:
-        host.run(deed)
+        host.run("freeze")
 
     assert StopReason.USER_REQUEST is caught.value.reason
+
+
+def test_of_eight_kinds_that_will_not_go_none_is_left_two_seconds_after_the_grace(host: Host) -> None:
+    """With the ten seconds that work has by default, all is gone twelve seconds after its time was over."""
+    host.set(grace_s=0.5)
+    host.stopping(StopReason.TIMEOUT)
+
+    with pytest.raises(Stopped) as caught:
+        host.run("evade")
+    took_s = time.monotonic() - host.asked_at_s
+
+    assert StopReason.TIMEOUT is caught.value.reason
+    assert [] == [pid for pid in processes_of(host.workspace.folder) if is_alive(pid)]
+    assert took_s < 0.5 + 2
 
 
 def test_work_whose_lease_is_lost_is_gone_before_the_lease_ends_whatever_its_grace(host: Host) -> None:
@@ -693,6 +731,15 @@ def test_what_a_job_started_in_its_group_is_killed(either_host: Host) -> None:
     pids = either_host.run("family").outcome["pids"]
 
     assert [False] * 3 == [is_alive(pid) for pid in pids]
+
+
+def test_temporary_files_go_with_the_processes_that_made_them(either_host: Host) -> None:
+    """However these end: a copy of a secret among them, and files that would fill the disk."""
+    assert (ExecutorError, "killed_by_signal") == failure(lambda: either_host.run("aside"))
+
+    place = Path((either_host.workspace.state / "place").read_text())
+    assert either_host.workspace.temporary == place.parent
+    assert not either_host.workspace.temporary.exists()
 
 
 def test_processes_of_others_are_left_alone(either_host: Host) -> None:

@@ -204,12 +204,12 @@ def test_what_follows_from_the_settings_is_made_anew_with_them(host: Host) -> No
     host.change(
         "slots = 2", 'slots = 3\nlabels = ["gpu"]\njob_env = ["LICENCE"]\njob_types = ["inference"]\nnice = 7'
     )
-    host.change("[logging]", "[policy]\nmax_calls = 7\nmax_input_bytes = 9\n[logging]")
+    host.change("[logging]", "[policy]\nmax_calls = 7\nmax_input_bytes = 9\nprojects = ['ours']\n[logging]")
 
     host.reload()
     after = _follows(host.in_force, {"LICENCE": "x"})
 
-    assert (("label:gpu", "model:small"), 3) == (after.offer.capabilities, after.offer.slots)
+    assert (("label:gpu", "model:small", "project:ours"), 3) == (after.offer.capabilities, after.offer.slots)
     assert ("inference",) == after.job_types == after.offer.job_types
     assert ({"LICENCE": "x"}, 7) == (after.children.environment, after.children.nice)
     assert {"max_calls": 7} == after.children.spend_limits

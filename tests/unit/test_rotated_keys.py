@@ -30,7 +30,7 @@ def test_a_job_gets_the_key_that_its_file_has_when_it_begins(tmp_path: Path) -> 
         owner="test",
         key_of=lambda name: key.current() if name == "fast" else "",
     )
-    workspace = Workspace(tmp_path, tmp_path / "in", None, *[tmp_path / "x"] * 4)
+    workspace = Workspace(tmp_path, tmp_path / "in", None, *[tmp_path / "x"] * 5)
 
     before = json.loads(settings.order_for(a_claim(), {}, workspace))["models"]
     file.write_text("the-second-key-of-it")

@@ -29,9 +29,21 @@ def test_a_new_folder_has_a_place_for_everything(workspaces: DiskWorkspaces, tmp
     assert folder / "in" / "input.jsonl" == made.input_file
     assert "rows.jsonl" == made.input_name
     assert (folder / "out", folder / "state") == (made.output, made.state)
-    assert (folder / "log.txt", folder / "result.json") == (made.log, made.result)
+    assert (folder / "log.txt", folder / "result.json", folder / "tmp") == (made.log, made.result, made.temporary)
     assert all(part.is_dir() for part in (made.input_file.parent, made.output, made.state))
     assert not made.result.exists()
+
+
+def test_a_start_forgets_what_was_for_processes_of_an_earlier_one(workspaces: DiskWorkspaces) -> None:
+    with workspaces.open(a_job(), None) as workspace:
+        workspace.temporary.mkdir()
+        (workspace.temporary / "copy").write_text("a secret")
+        (workspace.state / "paid").write_text("calls")
+
+    workspaces.forget_temporary()
+
+    assert not workspace.temporary.exists()
+    assert (workspace.state / "paid").exists()
 
 
 def test_folders_are_for_their_owner_only(workspaces: DiskWorkspaces, tmp_path: Path) -> None:

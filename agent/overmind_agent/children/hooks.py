@@ -6,12 +6,16 @@ before   the input is there, no work has begun   fails or hangs: the job fails w
 after    the work is over, no file is sent yet   fails or hangs: hook.failed in the log, and nothing else
 ```
 
+A wish that the job end cuts a *before* off. An *after* is there for the time when the job has ended: it is cut
+short only when the daemon gives its jobs back, to end itself.
+
 The owner of the host names them, never a job; they run as the agent's user. Neither their home nor their working
 folder is one that a job can write to. What they print is in the job's log, and what they start ends with them.
 """
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -28,13 +32,11 @@ from overmind_agent.logs import job_log
 from overmind_agent.ports import Clock, Launcher, Workspace
 
 HOOK_S: Final = 30.0
+# What one *after* the work still gets when the daemon gives its jobs back: enough to unmount something.
+HURRIED_S: Final = 2.0
 TICK_S: Final = 0.1
 
 StopAsked = Callable[[], StopReason | None]
-
-
-def never() -> None:
-    """Nobody asks for an end."""
 
 
 class HookedLauncher:
@@ -44,6 +46,7 @@ class HookedLauncher:
     Args:
         before, after: words of a command line; none for no hook.
         settings: what children get; hooks have the same variables, but for those of folders.
+        is_hurried: whether the daemon gives its jobs back, and wants to end.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class HookedLauncher:
         before: Sequence[str],
         after: Sequence[str],
         settings: ChildSettings,
+        is_hurried: Callable[[], bool],
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -60,6 +64,7 @@ class HookedLauncher:
         self._before = before
         self._after = after
         self._settings = settings
+        self._is_hurried = is_hurried
         self._clock = clock
         self._log = log
 
@@ -95,7 +100,7 @@ class HookedLauncher:
             self._end(claim, workspace, outcome)
 
     def _begin(self, claim: Claim, workspace: Workspace, stop_reason: StopAsked) -> None:
-        why = self._done(self._before, claim, workspace, stop_reason, hook="before")
+        why = self._done(self._before, claim, workspace, lambda: stop_reason() is not None, hook="before")
         if (reason := stop_reason()) is not None:
             raise Stopped(reason)
         if why is not None:
@@ -104,12 +109,25 @@ class HookedLauncher:
     def _end(self, claim: Claim, workspace: Workspace, outcome: str) -> None:
         if not self._after:
             return
-        why = self._done(self._after, claim, workspace, never, hook="after", outcome=outcome)
+        why = self._done(self._after, claim, workspace, self._hurry(), hook="after", outcome=outcome)
         if why is not None:
             self._log.warning("hook.failed", job_id=claim.job.id, error=why)
 
+    def _hurry(self) -> Callable[[], bool]:
+        """Whether HURRIED_S are over since the daemon was first seen to want to end."""
+        ends_at_s = math.inf
+
+        def is_over() -> bool:
+            nonlocal ends_at_s
+            now_s = self._clock.now_s()
+            if self._is_hurried():
+                ends_at_s = min(ends_at_s, now_s + HURRIED_S)
+            return now_s >= ends_at_s
+
+        return is_over
+
     def _done(
-        self, words: Sequence[str], claim: Claim, workspace: Workspace, stop_reason: StopAsked, **facts: str
+        self, words: Sequence[str], claim: Claim, workspace: Workspace, is_cut: Callable[[], bool], **facts: str
     ) -> str | None:
         """Run one to its end; why it did not go well, None when it did."""
         environment = self._settings.environment_of(claim, workspace, self._mark(claim))
@@ -130,17 +148,17 @@ class HookedLauncher:
         except (OSError, ValueError) as error:
             return f"cannot be started: {getattr(error, 'strerror', None) or error}"
         try:
-            why = self._watched(process, workspace, stop_reason)
+            why = self._watched(process, workspace, is_cut)
         finally:
             processes.end_tree(process, environment[processes.MARK], pause=self._clock.sleep)
         return why or (f"ended with {process.returncode}" if process.returncode else None)
 
-    def _watched(self, process: processes.Process, workspace: Workspace, stop_reason: StopAsked) -> str | None:
+    def _watched(self, process: processes.Process, workspace: Workspace, is_cut: Callable[[], bool]) -> str | None:
         """Until it has ended, which is for others to wait for; why it must not go on, None when it has ended."""
         ends_at_s = self._clock.now_s() + HOOK_S
         while not processes.has_ended(process, within_s=TICK_S):
             job_log.trim(workspace.log)
-            if stop_reason() is not None:
+            if is_cut():
                 return "was cut off"
             if self._clock.now_s() >= ends_at_s:
                 return f"took longer than {HOOK_S:g} s"

@@ -29,6 +29,7 @@ from overmind_agent.logs import job_log
 from overmind_agent.ports import Clock, Workspace
 from overmind_executors.process.given import in_memory
 from overmind_executors.process.host_faults import NO_ROOM, reason_of
+from overmind_executors.removal import remove
 
 # How often a wish to stop, the time and the log are looked at; the child's end and its events come by themselves.
 TICK_S: Final = 0.1
@@ -112,12 +113,14 @@ class ProcessLauncher:
                     in_memory(self._settings.order_for(claim, parameters, workspace))
                 )
                 log = until_started.enter_context(_open_log(workspace))
+                _make_temporary(workspace)
                 child = self._start(environment, workspace.folder, (order, log.fileno(), events_in_child))
             try:
                 with ChildWatch(child, reader, on_progress, on_iteration, partial(self._on_calls, claim)) as watch:
                     reason = self._watch(child, watch, workspace, stop_reason)
             finally:
                 strays = processes.end_tree(child, mark, pause=self._clock.sleep)
+                remove(workspace.temporary)
                 if strays:
                     self._log.warning("job.strays_killed", job_id=claim.job.id, processes=strays)
         if reason is None and not workspace.result.exists():
@@ -178,6 +181,14 @@ def _open_log(workspace: Workspace) -> IO[bytes]:
         return open_plain(workspace.log, append=True)
     except OSError as error:
         raise ExecutorError(f"the job's log cannot be written: {error}", reason=reason_of(error)) from error
+
+
+def _make_temporary(workspace: Workspace) -> None:
+    remove(workspace.temporary)
+    try:
+        workspace.temporary.mkdir(mode=0o700)
+    except OSError as error:
+        raise ExecutorError(f"the job's folder cannot be written: {error}", reason=reason_of(error)) from error
 
 
 def _how_it_died(returncode: int | None, *, was_for_memory: bool) -> JobError:

@@ -76,7 +76,7 @@ class ChildSettings:
         return {
             **self.common_environment(),
             "HOME": str(workspace.folder),
-            "TMPDIR": str(workspace.folder),
+            "TMPDIR": str(workspace.temporary),
             "OVERMIND_JOB_ID": claim.job.id,
             "OVERMIND_JOB_ATTEMPT": str(claim.attempt),
             processes.MARK: mark,

@@ -12,7 +12,9 @@ from overmind_agent.jobs import Result, ResultFile, StopReason, is_plain_name
 from overmind_agent.ports import Workspace
 from overmind_executors import strict_json
 
-RESULT_BYTES: Final = 1024 * 1024
+# What is said of as many files as a status may declare.
+MOST_FILES: Final = 10_000
+RESULT_BYTES: Final = 4 * 1024 * 1024
 OUTCOME_BYTES: Final = 64 * 1024
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -45,6 +47,8 @@ def read_result(workspace: Workspace) -> Result:
             found = strict_json.loads(file.read(RESULT_BYTES + 1))
         match found["status"]:
             case "done":
+                if len(found["files"]) > MOST_FILES:
+                    raise ValueError("too many files")
                 files = tuple(_result_file(workspace, line) for line in found["files"])
                 if len({file.name for file in files}) < len(files):
                     raise ValueError("a name twice")

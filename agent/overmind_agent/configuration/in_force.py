@@ -78,6 +78,7 @@ class InForce:
             capabilities=(
                 *(f"label:{label}" for label in self.settings.agent.labels),
                 *(f"model:{name}" for name in self.settings.models),
+                *(f"project:{name}" for name in self.settings.policy.projects or ()),
             ),
         )
 

@@ -20,6 +20,7 @@ from overmind_agent.ports import Workspace
 from overmind_executors.removal import remove
 
 BASIS: Final = "basis.json"
+TEMPORARY: Final = "tmp"
 BASIS_BYTES: Final = 4096
 # What jobs that did not end well may leave on the disk, all together, for whoever wants to know why.
 KEPT_BYTES: Final = 10 << 30
@@ -57,11 +58,18 @@ class DiskWorkspaces:
             state=folder / "state",
             log=self.log(job.id),
             result=folder / "result.json",
+            temporary=folder / TEMPORARY,
         )
 
     def log(self, job_id: str) -> Path:
         """Where a job's log is."""
         return self._root / job_id / "log.txt"
+
+    def forget_temporary(self) -> None:
+        """Remove what was for processes that ended together with an earlier agent. No job may run."""
+        for folder in self._root.iterdir():
+            if os.path.lexists(folder / TEMPORARY):
+                remove(folder / TEMPORARY)
 
     def sweep(
         self,

@@ -63,7 +63,7 @@ class Answer:
 class _Session(requests.Session):
     """Follows nothing: requests would read a redirect to its end, however long it is, to say where it leads."""
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the name is requests' own
         """A redirect is an answer like any other."""
         return
 

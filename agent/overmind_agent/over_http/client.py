@@ -41,7 +41,8 @@ from overmind_executors import strict_json
 
 MODULE: Final = {"module_name": "@overmind:executors", "module_version": "1.0.0"}
 JOB_TYPE_CAPABILITY: Final = "job_type:"
-MODEL_CAPABILITY: Final = "model:"
+# Who says some of these is offered nothing else: what is left out would never come.
+NARROWING: Final = ("model:", "project:")
 MOST_CAPABILITIES: Final = 64  # what a registration may say
 MESSAGE_CHARS: Final = 4096
 NOT_ACCEPTING_CHARS: Final = 255
@@ -130,8 +131,8 @@ class HttpControlPlane:
         if self._has("lease"):
             types = [name for name in self._offer.job_types if name not in self._offer.functions]
             said = ["lease", "fence", *(JOB_TYPE_CAPABILITY + name for name in types), *self._offer.capabilities]
-            if len(said) > MOST_CAPABILITIES:  # jobs for a model that is left out would never come: none is named
-                said = [word for word in said if not word.startswith(MODEL_CAPABILITY)]
+            if len(said) > MOST_CAPABILITIES:
+                said = [word for word in said if not word.startswith(NARROWING)]
             about["capabilities"] = said[:MOST_CAPABILITIES]
         about |= self._which_start()
         agent_id = known_id

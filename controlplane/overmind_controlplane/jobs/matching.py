@@ -26,6 +26,9 @@ LABEL_CAPABILITY: Final = "label:"
 MODEL_CAPABILITY: Final = "model:"
 """An agent that says `model:fast`, and the like, is offered no jobs that name other chat models."""
 
+PROJECT_CAPABILITY: Final = "project:"
+"""An agent that says `project:<id>`, and the like, is offered jobs of no other projects."""
+
 
 def job_type(function_name: str) -> str | None:
     """Which of the five job types a function is, None for any other function."""
@@ -79,7 +82,7 @@ def met_by(
 ) -> list[int]:
     """The numbers of the demands of these projects that *agent* meets: for jobs of *job_types*, None for all."""
     demands = select(Demand).where(
-        Demand.project_id.in_(project_ids),
+        Demand.project_id.in_(_welcome(agent.capabilities, project_ids)),
         or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == agent.id),
     )
     return [
@@ -104,6 +107,12 @@ def meets(modules: Sequence[Sequence[str]], capabilities: Sequence[str], demand:
         and said.issuperset(LABEL_CAPABILITY + label for label in demand.labels)
         and _has_models(said, demand)
     )
+
+
+def _welcome(capabilities: Sequence[str], project_ids: Collection[str]) -> Collection[str]:
+    """Those of *project_ids* whose jobs the agent takes."""
+    named = {said.removeprefix(PROJECT_CAPABILITY) for said in capabilities if said.startswith(PROJECT_CAPABILITY)}
+    return named.intersection(project_ids) if named else project_ids
 
 
 def _has_module(modules: Sequence[Sequence[str]], demand: Demand) -> bool:

@@ -5,6 +5,8 @@ What a function is given and what it gives back, in the files of the module cont
 in/<input>.<extension>, in/input.json ─▶ the command ─▶ tmp/output.json, and what it names below tmp/
 ```
 
+Copies of the host's credentials lie elsewhere, in a folder that nobody keeps.
+
 What a function writes is not to be trusted: its paths are followed to where they lead, and that has to be in its
 folder.
 """
@@ -27,7 +29,6 @@ from overmind_executors.functions.manifest import Function, Input
 from overmind_executors.removal import remove
 
 INVALID_OUTPUT: Final = "function_invalid_output"
-_CREDENTIAL: Final = ".credential"
 _MAX_LIST_BYTES: Final = 1 << 20
 _MOST_FILES: Final = 10_000
 _EXTENSION: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
@@ -41,9 +42,15 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True)
 class Folders:
-    """A function's own folder and what is in it."""
+    """
+    A function's own folder and what is in it.
+
+    Attributes:
+        secret: a folder for what must not outlive the function.
+    """
 
     root: Path
+    secret: Path
 
     @property
     def given(self) -> Path:
@@ -130,7 +137,7 @@ def lay_out(
         shutil.copyfile(model, place)
         inputs[key] = {"type": kind.type, "value": str(place)}
     for number, (key, path) in enumerate(function.credentials.items()):
-        place = folders.given / f"credential-{number}{_CREDENTIAL}"
+        place = folders.secret / f"credential-{number}"
         try:
             place.touch(mode=0o600)
             place.write_bytes(path.read_bytes())
@@ -139,12 +146,6 @@ def lay_out(
             raise ExecutionFailed(what, reason="function_not_started") from error
         inputs[key] = {"type": "auth_info", "value": str(place)}
     folders.input_file.write_text(strict_json.dumps(inputs), encoding="utf-8")
-
-
-def forget_credentials(folders: Folders) -> None:
-    """Remove them: the function has ended, and its folder is kept for a while."""
-    for path in folders.given.glob(f"*{_CREDENTIAL}"):
-        path.unlink(missing_ok=True)
 
 
 def collect(function: Function, folders: Folders, output: Path) -> Collected:

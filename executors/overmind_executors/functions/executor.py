@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from overmind_executors.contract import Context, ExecutionFailed, Result
-from overmind_executors.functions.exchange import Folders, collect, forget_credentials, lay_out, parameters_for
+from overmind_executors.functions.exchange import Folders, collect, lay_out, parameters_for
 from overmind_executors.functions.manifest import Function, values_of
 from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
 from overmind_executors.sandbox.bubblewrap import View
@@ -41,12 +42,14 @@ class FunctionExecutor:
 
     def run(self, task: dict[str, Any], context: Context) -> Result:
         """See the contract. Success is an exit code of 0 and an output file with every required output."""
-        function, folders = self._function, Folders(context.output.parent / "function")
-        folders.make()
-        try:
+        function = self._function
+        # Where the agent removes everything with the job's processes, however they end.
+        temporary = context.output.parent / "tmp"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=temporary) as secret:
+            folders = Folders(context.output.parent / "function", Path(secret))
+            folders.make()
             enclosed = self._carry_out(task, folders, context)
-        finally:
-            forget_credentials(folders)
         made = collect(function, folders, context.output)
         context.report(1, 1, "function")
         facts = {"function": function.name, "module_version": function.module_version}
@@ -79,7 +82,8 @@ def _view(function: Function, command: list[str], folders: Folders) -> View:
     shown = files_among([word for word in command if not Path(word).is_relative_to(folders.root)])
     if function.folder is not None:
         shown[function.folder] = function.folder
-    return View({**shown, folders.given: folders.given}, (folders.temp,), folders.temp)
+    given = {folder: folder for folder in (folders.given, folders.secret)}
+    return View({**shown, **given}, (folders.temp,), folders.temp)
 
 
 def _limits(function: Function, enclosed: Enclosure) -> CommandLimits:

@@ -21,6 +21,7 @@ from typing import Any
 from overmind_executors.contract import Context, InvalidParameters, Problem, Result, WorkStopped
 
 OUTPUT = "output.bin"
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Task:
         ledger: the file to write to.
         work_s: how long the work takes.
         size_bytes: of the output.
+        small_files: how many of a few bytes there are beside it.
         stray: the file that a process which the job leaves behind writes after *work_s*; None for no such process.
         tells: whether the job prints its environment.
         kills: whether the job kills its agent.
@@ -41,6 +43,7 @@ class Task:
     ledger: Path
     work_s: float
     size_bytes: int
+    small_files: int
     stray: Path | None
     tells: bool
     kills: bool
@@ -61,6 +64,7 @@ class LedgerExecutor:
             Path(parameters["ledger"]),
             float(parameters.get("work_s", 0)),
             int(parameters.get("size_bytes", 64)),
+            int(parameters.get("small_files", 0)),
             Path(parameters["stray"]) if "stray" in parameters else None,
             bool(parameters.get("tells")),
             bool(parameters.get("kills")),
@@ -81,17 +85,24 @@ class LedgerExecutor:
             _toil(task, context)
         elif task.work_s and context.stop.wait(task.work_s):
             raise WorkStopped
-        content = content_of(context.job_id, task.size_bytes)
-        (context.output / OUTPUT).write_bytes(content)
+        digest = _make(context.output / OUTPUT, context.job_id, task.size_bytes)
+        small = [f"small-{number:05}.txt" for number in range(task.small_files)]
+        for name in small:
+            (context.output / name).write_text(name)
         print(f"worked on {context.job_id}", flush=True)  # noqa: T201 - the job's log
-        digest = hashlib.sha256(content).hexdigest()
         _write(task, context, what="ended", sha256=digest)
-        return Result((OUTPUT,), {"sha256": digest})
+        return Result((OUTPUT, *small), {"sha256": digest})
 
 
-def content_of(job_id: str, size_bytes: int) -> bytes:
-    """The output of a job."""
-    return (hashlib.sha256(job_id.encode()).digest() * (size_bytes // 32 + 1))[:size_bytes]
+def _make(path: Path, job_id: str, size_bytes: int) -> str:
+    """Write the output of a job, which may be larger than memory; returns its digest."""
+    piece, sha256 = hashlib.sha256(job_id.encode()).digest() * (PIECE_BYTES // 32), hashlib.sha256()
+    with path.open("wb") as file:
+        for at in range(0, size_bytes, PIECE_BYTES):
+            part = piece[: size_bytes - at]
+            file.write(part)
+            sha256.update(part)
+    return sha256.hexdigest()
 
 
 def _toil(task: Task, context: Context) -> None:
