@@ -220,10 +220,10 @@ DEFECTS = (
         "a heartbeat waits until nobody else speaks to the control plane",
         "agent/overmind_agent/over_http/calls.py",
         "    @contextmanager\n    def _within(self, total_s: float) -> Iterator[Deadline]:\n"
-        "        self._on_exchange(total_s)\n        with deadline(total_s) as limit:\n",
+        "        self._on_wait(total_s)\n        with deadline(total_s) as limit:\n",
         "    _one = __import__('threading').Lock()\n\n"
         "    @contextmanager\n    def _within(self, total_s: float) -> Iterator[Deadline]:\n"
-        "        self._on_exchange(total_s)\n        with self._one, deadline(total_s) as limit:\n",
+        "        self._on_wait(total_s)\n        with self._one, deadline(total_s) as limit:\n",
         ("tests/http/test_misbehaving_servers.py",),
     ),
     Defect(

@@ -66,7 +66,7 @@ class Crew:
         self._another: Callable[[], threading.Thread] | None = None
         self._shipping = standing.pulses.add("logs")
         self._logs = LogShipping(
-            control_plane=planes.make(self._shipping.turn),
+            control_plane=planes.make(self._shipping),
             open_log=state.log_of,
             ledger=state.journal,
             clock=LoopClock(standing.clock, self._shipping),
@@ -80,7 +80,7 @@ class Crew:
         us = self._standing
         shared: dict[str, Any] = {"held_jobs": us.held_jobs, "on_refused": on_refused, "log": us.log}
         beating, delivering = map(us.pulses.add, ("heartbeat", "delivery"))
-        beating_plane = self._planes.make(beating.turn, pause=Pause(us.clock, most_s=PATIENCE_S))
+        beating_plane = self._planes.make(beating, pause=Pause(us.clock, most_s=PATIENCE_S))
         heartbeat = Heartbeat(
             control_plane=beating_plane,
             register=lambda: self._membership.register(beating_plane, 0),
@@ -92,7 +92,7 @@ class Crew:
             **shared,
         )
         delivery = Delivery(
-            control_plane=self._planes.make(delivering.turn),
+            control_plane=self._planes.make(delivering),
             clock=LoopClock(us.clock, delivering),
             outbox=self._state.journal,
             **shared,
@@ -129,7 +129,7 @@ class Crew:
 
         def another() -> threading.Thread:
             pulse = self._standing.pulses.add(f"worker-{len(self._threads) + 1}")
-            plane = self._planes.make(pulse.turn)
+            plane = self._planes.make(pulse)
             self._slot_planes.append(plane)
             job_run = self._job_run(plane, pulse, nursery)
             worker = self._worker(plane, pulse, job_run, interrupted, poll_turn, only)
@@ -157,7 +157,7 @@ class Crew:
     def _job_run(self, plane: ControlPlane, pulse: Pulse, nursery: Nursery | None) -> Callable[[HeldJob], Ended]:
         us = self._standing
         clock = LoopClock(us.clock, pulse)
-        lanes = Lanes(lambda: self._planes.make(lambda _s: None), clock)
+        lanes = Lanes(self._planes.make, clock)
 
         def run(held: HeldJob) -> Ended:
             now = us.in_force  # all of one job is under one configuration

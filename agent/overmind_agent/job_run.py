@@ -205,7 +205,12 @@ class _Run:
     def _check(self, parameters: Mapping[str, Any]) -> None:
         limit_s = self._room.limits.validating_s
         try:
-            within(limit_s, lambda: self._room.validate(self._job.job_type, parameters), "validating")
+            within(
+                limit_s,
+                lambda: self._room.validate(self._job.job_type, parameters),
+                "validating",
+                clock=self._room.clock,
+            )
         except InvalidParameters as error:
             raise InvalidInput(str(error)) from error
 
@@ -383,7 +388,7 @@ class _Run:
             return len(list(self._room.lanes.each(files, send)))
 
         try:
-            sent = within(PARTIAL_S, send_all, "sending partial files")
+            sent = within(PARTIAL_S, send_all, "sending partial files", clock=self._room.clock)
         except (OvermindAgentError, OSError) as error:
             self._log.warning("job.partial_files_left", error=str(error))
         else:

@@ -195,7 +195,7 @@ class Service:
             duties = Duties(us.clock, self._log)
             wall_clock = WallClock(us.clock, duties.again, self._log)
             self._planes = self._make_planes(wall_clock)
-            first_plane, offer_plane = (self._planes.make(lambda _s: None) for _ in range(2))
+            first_plane, offer_plane = (self._planes.make() for _ in range(2))
             notifier = Notifier(us.outside.notify_socket)
             reload = Reload(
                 read_again=us.outside.read_again,
@@ -209,7 +209,7 @@ class Service:
             self._tell_what_is_in_the_way()
             at_end.enter_context(closing(self._control(supervisor, reload)))
             supervisor.watch([threading.Thread(target=self._membership.return_to, args=[first_plane, reach_s])])
-            notifier.tell(READY="1", STATUS="0 jobs")
+            notifier.tell(READY="1", STATUS="jobs: 0")
             duties.start(*self._duties())
             at_end.callback(duties.stop)
             at_end.callback(self._membership.leave, first_plane)

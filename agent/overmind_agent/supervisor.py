@@ -23,9 +23,9 @@ from overmind_agent.notify import Notifier
 from overmind_agent.ports import Clock
 from overmind_agent.signals import DUMP, ENDING, RELOAD, Signals
 
-TICK_S: Final = 5.0
+TICK_S: Final = 2.0
 # A busy host delays a tick; a watchdog that allows for fewer than so many would end a daemon that is well.
-TICKS_TO_A_WATCHDOG: Final = 4
+TICKS_TO_A_WATCHDOG: Final = 10
 STALLED: Final = 70  # the exit code of a bug, after which service managers start again
 HINT: Final = "present jobs may end; a second signal gives them back, a third ends at once"
 
@@ -90,6 +90,7 @@ class Supervisor:
         self._stop_at_s: float | None = None
         self._fatal: BaseException | None = None
         self._looked_at_s = clock.now_s()
+        self._late: list[str] = []
         self._lock = threading.Lock()
 
     def fail(self, error: BaseException) -> None:
@@ -142,10 +143,13 @@ class Supervisor:
     def _look_after_the_loops(self) -> None:
         now_s = self._clock.now_s()
         # More than a tick was not lived through: the host was suspended, or this process was frozen.
-        late = self._pulses.late(min(TICK_S, now_s - self._looked_at_s))
+        self._pulses.look(min(TICK_S, now_s - self._looked_at_s))
         self._looked_at_s = now_s
-        if late:
-            self._log.error("loop.stalled", loops=late, stacks=stacks(), exit_code=STALLED)
+        before, self._late = self._late, self._pulses.late()
+        if set(self._late) - set(before):
+            self._log.warning("loop.late", loops=self._late, stacks=stacks())
+        if stalled := self._pulses.stalled():
+            self._log.error("loop.stalled", loops=stalled, stacks=stacks(), exit_code=STALLED)
             os._exit(STALLED)
 
     def _hear(self, heard: Sequence[int]) -> None:
@@ -169,5 +173,4 @@ class Supervisor:
             self._held_jobs.ask_all_to_stop(StopReason.AGENT_STOPPING)
 
     def _in_words(self) -> str:
-        jobs = len(self._held_jobs.all())
-        return f"{'draining, ' if self._stop_at_s is not None else ''}{jobs} jobs"
+        return f"jobs: {len(self._held_jobs.all())}{', draining' if self._stop_at_s is not None else ''}"

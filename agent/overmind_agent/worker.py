@@ -39,7 +39,7 @@ UNREADABLE_TRIES: Final = 3
 # So many times a job may meet a bug of ours; then its lease runs out, and the control plane counts the attempt.
 BROKEN_TRIES: Final = 3
 # Between two signs of life of a worker whose turn to ask has not come.
-TURN_S: Final = 5.0
+TURN_S: Final = 1.0
 DRAINING: Final = "draining"
 # What was granted before is settled, and the question with it.
 AGAIN: Final = NoJob("the next question is another")

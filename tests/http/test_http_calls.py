@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from overmind_agent import __version__
 from overmind_agent.errors import AuthError, ClaimLost, ControlPlaneError, RejectedError, TransientError
-from overmind_agent.over_http.calls import Answer, HttpCalls, segment
+from overmind_agent.over_http.calls import MIN_BYTES_PER_S, STALL_S, Answer, HttpCalls, segment
 from overmind_agent.over_http.pause import Pause
 from overmind_agent.over_http.refusals import Verb, read_retry_after, refusal
 from overmind_agent.testing import VirtualClock
@@ -245,6 +245,45 @@ def test_a_temporary_url_never_sees_the_token(web: responses.RequestsMock, calls
     for call in list(web.calls)[1:]:
         assert "Authorization" not in call.request.headers
         assert "ovr_secret" not in str(call.request.headers) + str(call.request.url)
+
+
+def test_each_call_says_how_long_its_thread_may_wait_and_when_it_does_not_any_more(
+    web: responses.RequestsMock,
+) -> None:
+    """Of a transfer the first byte has all of its time; then each piece has the time in which one must move."""
+    answer(web, "GET", f"{BASE}/x")
+    answer(web, "GET", f"{BASE}/away", status=503)
+    answer(web, "PUT", BLOB, content_type="text/plain")
+    answer(web, "GET", BLOB, body=b"content", content_type="application/octet-stream")
+    waits: list[float] = []
+    stall_s = min(STALL_S, TO_BLOB.total_s, FROM_BLOB.total_s)
+    body = b"x" * MIN_BYTES_PER_S
+
+    with closing(HttpCalls(BASE, lambda: "t", on_wait=waits.append)) as calls:
+        calls.call(ON_AGENT, "GET", "/x", extra_s=20)
+        with pytest.raises(TransientError):
+            calls.call(ON_AGENT, "GET", "/away")
+        calls.put_blob(TO_BLOB, BLOB, body)
+        calls.get_blob(FROM_BLOB, BLOB, lambda _: None, MIN_BYTES_PER_S)
+
+    called, away, sent, got = (list(waited) for waited in split(waits))
+    assert [ON_AGENT.total_s + 20] == called
+    assert [ON_AGENT.total_s] == away
+    assert TO_BLOB.total_s + 1 == sent[0]
+    assert {stall_s} == set(sent[1:]) | set(got[1:])
+    assert FROM_BLOB.total_s + 1 == got[0]
+
+
+def split(waits: Sequence[float]) -> Iterator[list[float]]:
+    """What was told before each end of a wait."""
+    told: list[float] = []
+    for seconds in waits:
+        if seconds:
+            told.append(seconds)
+        else:
+            yield told
+            told = []
+    assert [] == told
 
 
 def test_the_environment_has_no_say(

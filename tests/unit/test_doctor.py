@@ -72,12 +72,12 @@ def test_a_host_on_which_the_agent_works_is_no_reason_to_warn(tmp_path: Path) ->
         parked = found(state)["journal"]
         journal.close()
 
-    assert ("ok", "an agent works on it: 1 jobs, 1 statuses to send") == (
+    assert ("ok", "an agent works on it; jobs: 1; statuses to send: 1") == (
         findings["journal"].grade,
         findings["journal"].message,
     )
     assert "the agent that is running answers" == findings["control"].message
-    assert ("warning", True) == (parked.grade, "1 parked" in parked.message)
+    assert ("warning", True) == (parked.grade, "parked: 1" in parked.message)
 
 
 def test_root_may_look_at_the_journal_of_a_services_agent(tmp_path: Path) -> None:
@@ -87,4 +87,4 @@ def test_root_may_look_at_the_journal_of_a_services_agent(tmp_path: Path) -> Non
 
     checks = dict(HostChecks(settings, user=os.geteuid() + 1).checks())
 
-    assert f"of user {os.geteuid()}: 0 jobs, 0 statuses to send" == checks["journal"]()
+    assert f"of user {os.geteuid()}; jobs: 0; statuses to send: 0" == checks["journal"]()

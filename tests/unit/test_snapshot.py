@@ -20,7 +20,7 @@ from overmind_agent.host.capacity import Capacity
 from overmind_agent.jobs import Progress, StopReason
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
-from overmind_agent.loops import LIMIT_S, Pulses
+from overmind_agent.loops import STILL_S, Pulses
 from overmind_agent.testing import VirtualClock
 from overmind_config.settings import Agent, ControlPlane, Settings
 
@@ -76,7 +76,7 @@ def test_an_idle_daemon_that_nobody_answers_says_so(parts: Parts) -> None:
     )
     assert expected == seen.contact
     assert (2, 2, ()) == (seen.slots, seen.free_slots, seen.jobs)
-    assert (LoopView("heartbeat", False, LIMIT_S),) == seen.loops
+    assert (LoopView("heartbeat", False, STILL_S),) == seen.loops
     assert OutboxView(0, None, 0) == seen.outbox
 
 

@@ -237,7 +237,7 @@ def test_the_third_signal_ends_the_process_at_once() -> None:
 STALLED_LOOP = """
 import structlog, sys, threading
 from overmind_agent.held_jobs import HeldJobs
-from overmind_agent.loops import LIMIT_S, Pulses
+from overmind_agent.loops import PATIENCE_S, STILL_S, Pulses
 from overmind_agent.notify import Notifier
 from overmind_agent.signals import Signals
 from overmind_agent.supervisor import TICK_S, Supervisor
@@ -256,7 +256,7 @@ def hang():
     stop.wait(60)
 
 def pass_time():
-    for _ in range(3 * int(LIMIT_S / TICK_S)):
+    for _ in range(3 * int((STILL_S + PATIENCE_S) / TICK_S)):
         clock.advance(TICK_S)
         signals.wake()
         stop.wait(0.01)
@@ -273,7 +273,9 @@ def test_a_loop_that_stands_still_ends_the_process_and_says_where_it_stood() -> 
     ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
     assert STALLED == ended.returncode, ended.stderr
-    assert "loop.stalled" in ended.stdout
+    late, stalled = ended.stdout.find("loop.late"), ended.stdout.find("loop.stalled")
+    assert 0 <= late < stalled
+    assert 1 == ended.stdout.count("loop.late")
     assert " hang" in ended.stdout
 
 

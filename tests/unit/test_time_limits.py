@@ -92,20 +92,20 @@ def test_an_outage_does_not_count(clock: VirtualClock) -> None:
     assert not time.is_over(busy())
 
 
-def test_what_ends_in_time_is_handed_on() -> None:
+def test_what_ends_in_time_is_handed_on(clock: VirtualClock) -> None:
     def refuse() -> None:
         raise RejectedError("no", verb="?")
 
-    assert 7 == within(20, lambda: 7, "validating")
+    assert 7 == within(20, lambda: 7, "validating", clock=clock)
     with pytest.raises(RejectedError):
-        within(20, refuse, "validating")
+        within(20, refuse, "validating", clock=clock)
 
 
-def test_what_does_not_end_is_left_behind() -> None:
+def test_what_does_not_end_is_left_behind(clock: VirtualClock) -> None:
     over = threading.Event()
 
     with pytest.raises(OutOfTime, match=r"^validating took longer than 0.05 s$"):
-        within(0.05, lambda: over.wait(60), "validating")
+        within(0.05, lambda: over.wait(60), "validating", clock=clock)
 
     over.set()
 

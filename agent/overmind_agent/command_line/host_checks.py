@@ -98,7 +98,7 @@ class HostChecks:
             raise Failed(str(error), "look at the disk and at who owns the folder") from error
         if aside:
             raise Failed(f"it was damaged and is now {aside[0]}", "look there for results that were not sent")
-        return f"{held} jobs to go on with, {waiting} with statuses to send"
+        return f"jobs to go on with: {held}; statuses to send: {waiting}"
 
     def _journal_as_read(self, whose: str) -> str:
         """It is another's, so it is only read."""
@@ -108,10 +108,10 @@ class HostChecks:
         except journal_reader.NoJournal as error:
             raise Failed(str(error), "look at the disk and at who owns the folder") from error
         parked = sum(line.why is not None for line in known.outbox)
-        found = f"{whose}: {len(known.jobs)} jobs, {len(known.outbox) - parked} statuses to send"
+        found = f"{whose}; jobs: {len(known.jobs)}; statuses to send: {len(known.outbox) - parked}"
         if parked:
             hint = "overmind-agent outbox list says why, outbox retry sends them"
-            raise Failed(f"{found}, {parked} parked", hint, grade="warning")
+            raise Failed(f"{found}; parked: {parked}", hint, grade="warning")
         return found
 
     def _control(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -12,6 +13,7 @@ from overmind_agent.ports import Clock
 
 T = TypeVar("T")
 
+TICK_S: Final = 1.0
 VALIDATING_S: Final = 60.0
 UPLOADING_S: Final = 900.0
 # On top of that for each byte of a file: a megabit a second.
@@ -88,11 +90,14 @@ class UploadTime:
         return now_s >= self._began_s + self.limit_s
 
 
-def within(seconds: float, do: Callable[[], T], phase: str) -> T:
+def within(seconds: float, do: Callable[[], T], phase: str, *, clock: Clock) -> T:
     """
     What *do* returns or raises.
 
     A thread cannot be ended, so one that takes longer is left behind.
+
+    Args:
+        clock: asked for the time while the caller waits, which is its sign of life.
 
     Raises:
         OutOfTime: *do* took longer than *seconds* seconds; the message begins with *phase*.
@@ -108,7 +113,10 @@ def within(seconds: float, do: Callable[[], T], phase: str) -> T:
 
     thread = threading.Thread(target=run, name=phase, daemon=True)
     thread.start()
-    thread.join(seconds)
+    ends_at_s = time.monotonic() + seconds
+    while thread.is_alive() and (left_s := ends_at_s - time.monotonic()) > 0:
+        thread.join(min(TICK_S, left_s))
+        clock.now_s()
     if failed:
         raise failed[0]
     if not done:

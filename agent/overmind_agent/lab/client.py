@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,7 @@ from overmind_agent.over_http.refusals import ANY_2XX, MIB, Verb
 from overmind_agent.ports import Clock, Offer
 
 SETTLE_S: Final = 1.0
+WRITING_TICK_S: Final = 1.0
 # By then a holder whose id was written over has looked at the record and been told.
 LONG_SETTLE_S: Final = 2 * LOOK_EVERY_S + 1.0
 
@@ -223,11 +225,21 @@ class LabControlPlane:
 
     def refuse(self, job_id: str, *, key: str, reason: str, message: str) -> None:  # noqa: ARG002 - the port's
         """See ControlPlane."""
-        with self._shared.writing:
+        with self._writing():
             found = self._read(READ, job_id)
             if found.stage is not Status.PENDING:
                 raise _lost("refuse", f"the job is {found.status}")
             self._write(REPORT, job_id, lab_result.refused(found, reason, message))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Alone from the read of a record to its write; who has to wait for that gives signs of life."""
+        while not self._shared.writing.acquire(timeout=WRITING_TICK_S):
+            self._clock.now_s()
+        try:
+            yield
+        finally:
+            self._shared.writing.release()
 
     # ------------------------------------------------------------------------------------- holding it
 
@@ -237,7 +249,7 @@ class LabControlPlane:
 
     def report(self, update: StatusUpdate) -> None:
         """See ControlPlane. A record that is final already was decided by somebody else."""
-        with self._shared.writing:
+        with self._writing():
             found = self._read(READ, update.job_id)
             if found.run_id != self._run_id(update.job_id, update.attempt):
                 raise _lost("report", "another run has the job")
@@ -303,7 +315,7 @@ class LabControlPlane:
         return Directive.CONTINUE
 
     def _say_steps(self, line: Held) -> None:
-        with self._shared.writing:  # read again, so that the last word lists none of them twice
+        with self._writing():  # read again, so that the last word lists none of them twice
             found = self._read(READ, line.job_id)
             if self._is_held(found, line.attempt):
                 self._list_iterations(lab_result.unlisted(found, line.iterations))
@@ -313,7 +325,7 @@ class LabControlPlane:
         last, due_s = self._progress.get(line.job_id, (None, 0.0))
         if progress == last or now_s < due_s:
             return
-        with self._shared.writing:
+        with self._writing():
             found = self._read(READ, line.job_id)
             if not self._is_held(found, line.attempt):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,26 @@ class _Session(requests.Session):
         return
 
 
+class _Telling:
+    """*body*; each piece of it that is asked for says that the one before it went."""
+
+    def __init__(self, body: bytes | SizedBody, on_piece: Callable[[], object]) -> None:
+        self._body = io.BytesIO(body) if isinstance(body, bytes) else body
+        self._size_bytes = len(body)
+        self._on_piece = on_piece
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read(CHUNK_BYTES):
+            yield piece
+
+    def read(self, size: int = -1) -> bytes:
+        self._on_piece()
+        return self._body.read(size)
+
+
 class HttpCalls:
     """
     Calls to one control plane from one thread.
@@ -76,7 +97,7 @@ class HttpCalls:
         base_url: scheme, host and port.
         token: gives the bearer token; asked for each call, so that a new one is used at once.
         network: the way of all calls, those to temporary URLs too.
-        on_exchange: told before each call how many seconds it may take.
+        on_wait: told how many seconds this thread may now wait for the server, and 0 when it does not any more.
         on_date: told the server's time of day, when a successful answer says it.
         on_expiry: told when the token ends with each successful answer, None for never as far as is known.
         on_end: told how each call to the API ended, None for well; not of one that `stop_waiting` cut short.
@@ -89,7 +110,7 @@ class HttpCalls:
         token: Callable[[], str],
         *,
         network: Network = DIRECT,
-        on_exchange: Callable[[float], object] = lambda _total_s: None,
+        on_wait: Callable[[float], object] = lambda _seconds: None,
         on_date: Callable[[datetime], object] = lambda _date: None,
         on_expiry: Callable[[datetime | None], object] = lambda _at: None,
         on_end: Callable[[ControlPlaneError | None], object] = lambda _error: None,
@@ -97,7 +118,7 @@ class HttpCalls:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
-        self._on_exchange = on_exchange
+        self._on_wait = on_wait
         self._on_date = on_date
         self._on_expiry = on_expiry
         self._on_end = on_end
@@ -145,13 +166,14 @@ class HttpCalls:
 
     @contextmanager
     def _within(self, total_s: float) -> Iterator[Deadline]:
-        self._on_exchange(total_s)
+        self._on_wait(total_s)
         with deadline(total_s) as limit:
             self._limit = limit
             try:
                 yield limit
             finally:
                 self._limit = None
+                self._on_wait(0.0)
 
     @contextmanager
     def _telling_how_it_ends(self) -> Iterator[None]:
@@ -240,13 +262,13 @@ class HttpCalls:
         self, verb: Verb, url: str, content: bytes | SizedBody, *, headers: Mapping[str, str] | None = None
     ) -> str:
         """Send *content* to a temporary URL, without the token; returns its tag, empty when it was given none."""
+        stall_s = min(STALL_S, verb.total_s)
         request = requests.Request(
             "PUT",
             url,
-            data=content if len(content) else b"",
+            data=_Telling(content, lambda: self._on_wait(stall_s)) if len(content) else b"",
             headers={"Content-Type": "application/octet-stream", **(headers or {})},
         )
-        stall_s = min(STALL_S, verb.total_s)
         with self._within(verb.total_s + len(content) / MIN_BYTES_PER_S) as limit:
             try:
                 with self._send(request, connect_s=stall_s, read_s=stall_s) as response:
@@ -262,9 +284,10 @@ class HttpCalls:
         """Read a temporary URL, without the token, and hand its bytes to *write* as they come."""
         most = verb.max_bytes if size_bytes is None else size_bytes
         request = requests.Request("GET", url)
+        stall_s = min(STALL_S, verb.total_s)
         with self._within(verb.total_s + most / MIN_BYTES_PER_S) as limit:
             try:
-                with self._send(request, read_s=min(STALL_S, verb.total_s)) as response:
+                with self._send(request, read_s=stall_s) as response:
                     if response.status_code not in verb.accepts:
                         answer = _read(verb, response, limit)
                         raise blob_refusal(verb, response.status_code, response.headers, answer)
@@ -275,6 +298,7 @@ class HttpCalls:
                         if got > most:
                             raise RejectedError(f"{verb.name}: more than {most} bytes", verb=verb.name)
                         write(chunk)
+                        self._on_wait(stall_s)
                     _check_whole(limit)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 why = "stalled" if limit.has_passed else _in_words(error)

@@ -11,6 +11,7 @@ from overmind_agent.errors import ControlPlaneError
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lab.client import LabControlPlane, Shared
 from overmind_agent.lab.host_results import HostResults
+from overmind_agent.loops import LoopClock, Pulse
 from overmind_agent.over_http.calls import HttpCalls
 from overmind_agent.over_http.client import HttpControlPlane
 from overmind_agent.over_http.network import Network, is_this_host
@@ -69,12 +70,12 @@ class Planes:
         self.results = HostResults(settings.agent.state_dir / "results", settings.agent.name)
         self._lab = Shared(self.results)
 
-    def make(self, on_exchange: Callable[[float], object], *, pause: Pause | None = None) -> ControlPlane:
+    def make(self, pulse: Pulse | None = None, *, pause: Pause | None = None) -> ControlPlane:
         """
         One for one thread.
 
         Args:
-            on_exchange: told before each call how many seconds it may take.
+            pulse: of the loop that it is for; None where nobody looks after the thread.
             pause: its own budget of patience; None for the one that all others share.
         """
         settings = self._settings.control_plane
@@ -82,13 +83,14 @@ class Planes:
             settings.url,
             self._token,
             network=network_of(settings),
-            on_exchange=on_exchange,
+            on_wait=pulse.turn if pulse else lambda _seconds: None,
             on_date=self._on_date,
             on_expiry=self._on_expiry,
             on_end=self._on_end,
             pause=pause or self._pause,
         )
-        plane = _ADAPTERS[settings.adapter](self, calls)
+        clock = LoopClock(self._clock, pulse) if pulse else self._clock
+        plane = _ADAPTERS[settings.adapter](self, calls, clock)
         self._made.append(plane)
         return watched(plane, self._on_call, self._traces)
 
@@ -103,7 +105,7 @@ class Planes:
         for plane in self._made:
             plane.stop_waiting()
 
-    def overmind(self, calls: HttpCalls) -> HttpControlPlane:
+    def overmind(self, calls: HttpCalls, clock: Clock) -> HttpControlPlane:
         """The agent-pull dialect."""
         return HttpControlPlane(
             calls,
@@ -111,21 +113,21 @@ class Planes:
             display_name=self._settings.agent.name,
             slots=self._offer.slots,
             agent_id=self._journal.agent_id,
-            clock=self._clock,
+            clock=clock,
             functions=self._offer.functions,
             instance=self._instance,
             capabilities=self._offer.capabilities,
             ledger=self._journal,
         )
 
-    def overmind_lab(self, calls: HttpCalls) -> LabControlPlane:
+    def overmind_lab(self, calls: HttpCalls, clock: Clock) -> LabControlPlane:
         """Overmind Lab's jobs REST."""
         return LabControlPlane(
             calls,
             job_types=self._offer.job_types,
             agent_id=self._journal.agent_id,
             shared=self._lab,
-            clock=self._clock,
+            clock=clock,
         )
 
 
@@ -148,7 +150,7 @@ def network_of_model(settings: Settings, name: str) -> Network:
     return Network(ca_file=model.ca_file, proxy=proxy, no_proxy=here.no_proxy)
 
 
-_ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls], HttpControlPlane | LabControlPlane]]] = {
+_ADAPTERS: Final[Mapping[str, Callable[[Planes, HttpCalls, Clock], HttpControlPlane | LabControlPlane]]] = {
     "overmind": Planes.overmind,
     "overmind-lab": Planes.overmind_lab,
 }

@@ -19,8 +19,8 @@ from overmind_agent.contact import Contact
 from overmind_agent.loops import Pulses
 from overmind_agent.ports import Clock
 
-# The main thread turns every five seconds; after three turns that did not come it hangs.
-MAIN_LATE_S: Final = 15.0
+# The main thread turns every two seconds; after three turns that did not come it hangs.
+MAIN_LATE_S: Final = 8.0
 # At the end it waits for the last statuses and for its threads.
 ENDING_S: Final = 90.0
 
@@ -141,7 +141,7 @@ class Health:
         if late_s > self._good_for_s:
             yield Reason("main_thread_late", f"no sign of life for {late_s:.0f} s")
         for pulse in self._pulses.all():
-            if pulse.is_running and pulse.left_s < 0:
+            if pulse.is_late:
                 yield Reason("loop_late", f"{pulse.name}: no sign of life for {pulse.quiet_s:.0f} s")
             if pulse.is_broken:
                 yield Reason("loop_ended", pulse.name)
