@@ -8,13 +8,14 @@ is over, with `times`: how many there were since the line before, that one inclu
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 EVERY_S: Final = 60.0
 # So many different errors are told apart at a time; what comes beyond is said as it comes.
@@ -31,7 +32,8 @@ _IN_WORDS: Final = frozenset({"error", "message", "why", "hint"})
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+(?:\.\d+)?")
 _WORDS_CHARS: Final = 300
 
-Kind = tuple[Any, ...]
+Kind = bytes
+"""A digest: what a line says may be long, and is not kept for that."""
 
 
 @dataclass
@@ -97,13 +99,17 @@ def kind_of(record: logging.LogRecord) -> Kind | None:
     if record.levelno < logging.WARNING:
         return None
     if not isinstance(record.msg, Mapping):
-        return record.levelno, record.name, str(record.msg), _class_of(record.exc_info)
+        return _digest(record.levelno, record.name, str(record.msg), _class_of(record.exc_info))
     event = record.msg
     if event.get("event") in ANSWERS:
         return None
     named = ((key, value) for key, value in event.items() if key not in _VARIES and not key.endswith(_MEASURES))
     said = sorted((key, _told(value) if key in _IN_WORDS else repr(value)) for key, value in named)
-    return record.levelno, *said, _class_of(event.get("exc_info"))
+    return _digest(record.levelno, *said, _class_of(event.get("exc_info")))
+
+
+def _digest(*told: object) -> Kind:
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()
 
 
 def _told(words: object) -> str:

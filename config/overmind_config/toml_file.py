@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -29,6 +30,8 @@ def text_of(path: Path) -> str:
     """
     What the file *path* holds; a link to one is as good. Never waits for a writer, reads a MiB at most.
 
+    A byte order mark of UTF-8, which some editors write, is not part of it.
+
     Raises:
         NoConfiguration: it is not there, no regular file, unreadable, too long, or not UTF-8.
     """
@@ -46,7 +49,9 @@ def text_of(path: Path) -> str:
         raise NoConfiguration(f"cannot be read: {why[:1].lower()}{why[1:]}") from error
     if len(found) > MOST_BYTES:
         raise NoConfiguration(f"has more than {MOST_BYTES:,} bytes", "name a configuration file with --config")
+    if found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NoConfiguration("is UTF-16, as its byte order mark says", "save it as UTF-8")
     try:
-        return found.decode("utf-8")
+        return found.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NoConfiguration(f"not UTF-8 (byte {error.start})", "save it as UTF-8") from error

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_ROWS: Final = 50
 MAX_DIFF_LINES: Final = 600
+# difflib looks at each pair of equal lines for each stretch that it finds: what is compared is in their hands.
+MOST_LOOKS: Final = 300_000
 _CHOICES: Final = ("best_overall", "top_performer", "fastest", "cheapest")
 _EACH: Final[Mapping[str, str]] = {
-    "avg_eval_score": "score",
-    "avg_total": "points",
-    "success_rate": "success rate",
+    "avg_eval_score": "score, 0 to 100",
+    "avg_total": "score, 0 to 100",
+    "success_rate": "success rate, %",
     "avg_latency_ms": "mean latency, ms",
     "avg_cost_per_request": "cost a request",
     "count": "rows",
@@ -28,6 +31,9 @@ _BESIDE: Final[Mapping[str, str]] = {
     "reasons": "reasons",
 }
 """What is shown of a model, alone and beside the present one, and how it is called."""
+
+
+_SHARES: Final = frozenset({"avg_eval_score", "success_rate"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def backtest(told: Any) -> Backtest | None:
 def _table(title: str, found: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> list[Table]:
     """The table of what is *known* and any model has; none when there is nothing."""
     columns = [key for key in known if any(key in metrics for metrics in found.values())]
-    rows = [(name, [_plain(metrics.get(key)) for key in columns]) for name, metrics in found.items()]
+    rows = [(name, [_shown(key, metrics.get(key)) for key in columns]) for name, metrics in found.items()]
     return [Table(title, [known[key] for key in columns], rows[:MAX_ROWS])] if columns else []
 
 
@@ -103,13 +109,18 @@ def _beside(pair: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _points(share: Any) -> str | None:
-    is_share = isinstance(share, int | float) and not isinstance(share, bool) and abs(share) <= 1
-    return f"{100 * share:+.1f}" if is_share else None
+    return f"{100 * share:+.1f}" if _is_share(share) else None
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1
 
 
 def changes(before: Any, after: str) -> list[tuple[str, str]]:
     """
     How *after* differs from *before*, in lines: a word (`added`, `removed`, `same`, `place`) and the line.
+
+    Texts that would take too long to compare are not: one `place` says so.
 
     Args:
         before: a text, or a list of messages, `[{"role", "content"}, …]`; nothing else has a difference.
@@ -118,10 +129,30 @@ def changes(before: Any, after: str) -> list[tuple[str, str]]:
     old, new = _text(before), _said(after) if isinstance(before, list) else after
     if old is None or not new or old == new:
         return []
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=3)
+    was, now = old.splitlines(), new.splitlines()
+    if _looks(*_between_ends(was, now)) > MOST_LOOKS:
+        return [
+            ("place", f"too different to compare line by line: {len(was):,} lines before, {len(now):,} now")
+        ]
+    lines = difflib.unified_diff(was, now, lineterm="", n=3)
     words = {"+": "added", "-": "removed", "@": "place"}
     shown = itertools.islice(lines, 2, MAX_DIFF_LINES)  # the first two name files
     return [(words.get(line[:1], "same"), line) for line in shown]
+
+
+def _between_ends(was: Sequence[str], now: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Both without the lines that they begin with and end with together."""
+    most = min(len(was), len(now))
+    head = next((place for place in range(most) if was[place] != now[place]), most)
+    tail = next((place for place in range(most - head) if was[-1 - place] != now[-1 - place]), most - head)
+    return was[head : len(was) - tail], now[head : len(now) - tail]
+
+
+def _looks(was: Sequence[str], now: Sequence[str]) -> int:
+    """How many pairs of equal lines difflib looks at, at worst: all of them for each stretch that it finds."""
+    counts = Counter(now)
+    pairs = sum(counts[line] for line in was)
+    return (pairs + len(was)) * (1 + min(len(was), len(now), pairs))
 
 
 def _said(messages: str) -> str:
@@ -142,6 +173,11 @@ def _text(told: Any) -> str | None:
 
 def _mapping(told: Any) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A share of 0 to 1 as points of 0 to 100, which is what scores are in everywhere else on the page."""
+    return 100 * value if key in _SHARES and _is_share(value) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

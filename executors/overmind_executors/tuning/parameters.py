@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -132,6 +133,8 @@ class PromptTuningParameters(RowPlace):
         if self.judge and self.judge.mode != "rubric":
             raise ValueError("judge.mode must be 'rubric' here: each output is scored by itself")
         texts = texts_of(self.prompt)
+        if twice := [name for name, times in Counter(self.tune or ()).items() if times > 1]:
+            raise ValueError(f"tune names {twice[0]!r} twice")
         if unknown := [name for name in self.tune or () if name not in texts]:
             raise ValueError(f"tune names no text of the prompt: {unknown[0]!r}; it has {', '.join(texts)}")
         if self.drafts and len(self.tuned) != 1:
