@@ -131,9 +131,8 @@ def changes(before: Any, after: str) -> list[tuple[str, str]]:
         return []
     was, now = old.splitlines(), new.splitlines()
     if _looks(*_between_ends(was, now)) > MOST_LOOKS:
-        return [
-            ("place", f"too different to compare line by line: {len(was):,} lines before, {len(now):,} now")
-        ]
+        counts = f"{len(was):,} lines before, {len(now):,} now"
+        return [("place", f"too different to be compared line by line: {counts}")]
     lines = difflib.unified_diff(was, now, lineterm="", n=3)
     words = {"+": "added", "-": "removed", "@": "place"}
     shown = itertools.islice(lines, 2, MAX_DIFF_LINES)  # the first two name files
