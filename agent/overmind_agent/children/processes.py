@@ -21,6 +21,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -32,6 +33,9 @@ _SWEEPS: Final = 50
 # A process that goes on as its own child may slip through one look at /proc, and hardly through several.
 _EMPTY: Final = 2
 _EMPTY_AFTER_STRAYS: Final = 6
+# Among the fields of /proc/PID/stat that follow the program's name.
+_STATE, _PARENT = 0, 1
+_PIECE_BYTES: Final = 64 * 1024
 
 _lock = threading.Lock()
 _started: set[int] = set()
@@ -95,7 +99,7 @@ def adopt(pid: int) -> Adopted:
         OSError: it is none.
     """
     with _lock:
-        if pid not in _children(os.getpid()):
+        if _fields_of(pid)[_PARENT] != str(os.getpid()).encode():
             raise ChildProcessError(f"process {pid} is no child of this one")
         _started.add(pid)
     return Adopted(pid)
@@ -197,9 +201,9 @@ def _reap(ended: Process) -> None:
 
 def _strays(mark: str) -> Iterator[int]:
     """What is left of a job among our descendants: nothing of anybody else is ever signalled."""
-    me = os.getpid()
-    orphans = set(_children(me)) - _started
-    for pid in _descendants(me):
+    ours = _children(os.getpid())
+    orphans = set(ours) - _started
+    for pid in _with_descendants(ours):
         found = None if pid in _started else _mark_of(pid)
         if found == mark or (found == "" and pid in orphans):
             yield pid
@@ -208,7 +212,7 @@ def _strays(mark: str) -> Iterator[int]:
 def _mark_of(pid: int) -> str | None:
     """The mark of a living process, empty when it has or shows none; None when it has ended."""
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        environment = _read(f"/proc/{pid}/environ")
     except PermissionError:
         return ""
     except OSError:
@@ -222,9 +226,14 @@ def _mark_of(pid: int) -> str | None:
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"Z"
+        return _fields_of(pid)[_STATE] == b"Z"
     except OSError:
         return True
+
+
+def _fields_of(pid: int) -> list[bytes]:
+    """What `/proc/PID/stat` says behind the name of the program, which may hold anything."""
+    return _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
 
 
 def _all() -> Iterator[int]:
@@ -233,18 +242,26 @@ def _all() -> Iterator[int]:
             yield int(entry.name)
 
 
-def _descendants(root: int) -> Iterator[int]:
-    waiting = [root]
-    while waiting:
-        children = _children(waiting.pop())
-        yield from children
-        waiting += children
+def _with_descendants(pids: list[int]) -> list[int]:
+    found = list(pids)
+    for pid in found:  # which grows meanwhile
+        found += _children(pid)
+    return found
 
 
 def _children(parent: int) -> list[int]:
     found: list[int] = []
     with suppress(OSError):
-        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+        for thread in os.scandir(f"/proc/{parent}/task"):
             with suppress(OSError):
-                found += map(int, listing.read_text().split())
+                found += map(int, _read(f"{thread.path}/children").split())
     return found
+
+
+def _read(path: str) -> bytes:
+    """All of a file of /proc, without a file object: a job that does nothing has fifty of them read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(partial(os.read, descriptor, _PIECE_BYTES), b""))
+    finally:
+        os.close(descriptor)
