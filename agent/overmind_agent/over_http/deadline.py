@@ -2,7 +2,7 @@
 A total deadline for an HTTP exchange.
 
 `requests` limits the wait for a connection and for each read, so a server that sends one byte a second, in the
-headers or in the body, holds a thread for ever. Here each exchange runs under a timer that shuts its socket down;
+headers or in the body, holds a thread for ever. Here each exchange runs under an alarm that shuts its socket down;
 the blocked read then ends with an error. A duplicate of the socket is kept from before TLS wraps it, so a
 handshake is covered as well, and names are looked up in a thread that is not waited for longer (`name_lookup`).
 """
@@ -22,11 +22,13 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from overmind_agent.over_http.alarms import Alarms
 from overmind_agent.over_http.name_lookup import NameLookups
 
 # No exchange takes longer, whatever size a server declares; and a timer takes no more than some years.
 MOST_S: Final = 6 * 3600.0
 LOOKUPS: Final = NameLookups()
+ALARMS: Final = Alarms("deadline")
 _current = threading.local()
 
 
@@ -77,15 +79,11 @@ def deadline(total_s: float) -> Iterator[Deadline]:
     """Every exchange of this thread inside the block, through a DeadlineAdapter, ends after *total_s* seconds."""
     total_s = min(total_s, MOST_S)
     watched = Deadline(total_s)
-    timer = threading.Timer(total_s, watched.pass_)
-    timer.daemon = True
-    timer.name = "deadline"
     _current.deadline = watched
-    timer.start()
     try:
-        yield watched
+        with ALARMS.after(total_s, watched.pass_):
+            yield watched
     finally:
-        timer.cancel()
         _current.deadline = None
 
 
