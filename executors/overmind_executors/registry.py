@@ -115,15 +115,18 @@ def preload(job_type: str) -> None:
 
 def version_of(job_type: str) -> str:
     """The version of the distribution that the executor for *job_type* comes from, as results name it."""
-    if job_type in BUILT_IN:
-        return _our_version()
-    found = [point.dist.version for point in _installed() if point.name == job_type and point.dist]
-    return found[0] if found else ""
+    return _our_version() if job_type in BUILT_IN else _version_on(tuple(sys.path), job_type)
 
 
 @cache
 def _our_version() -> str:
     return version(_OUR_DISTRIBUTION)
+
+
+@cache  # reads all that the package says of itself
+def _version_on(_path: tuple[str, ...], job_type: str) -> str:
+    found = [point.dist.version for point in _installed() if point.name == job_type and point.dist]
+    return found[0] if found else ""
 
 
 def _installed() -> tuple[EntryPoint, ...]:
