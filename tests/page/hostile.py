@@ -94,11 +94,11 @@ def plant(session: Session, plane: Plane, caller: Caller, payload: str) -> str:
     told = files.write_json(
         plane.blobs, caller.project_id, "parameters.json", {kept: kept, "prompt": f"{kept}\nold"}
     )
-    file = files.add_file(session, caller, ("Job", job_id), told)
+    file_id = files.add_file(session, caller, ("Job", job_id), told)
     model = files.add_model(session, caller, told)
     demand = {"function_name": kept, "module_name": kept, "project_id": caller.project_id}
     session.add(Demand(digest=secrets.token_hex(32), **demand))
-    session.add(_job(caller, (job_id, agent_id, model.id, file.id), payload, kept))
+    session.add(_job(caller, (job_id, agent_id, model.id, file_id), payload, kept))
     session.flush()
     for status in (Status.PENDING, Status.RUNNING):
         line = {"message": kept, "detail": {"reason": payload}, "created_by": caller.token_id, "attempt": 2}
@@ -106,7 +106,7 @@ def plant(session: Session, plane: Plane, caller: Caller, payload: str) -> str:
     for place in range(2):
         step = {"iteration_name": kept, "agent_code": kept, "description": kept, "status": kept}
         session.add(Iteration(project_id=caller.project_id, job_id=job_id, avg_score=place, order=place, **step))
-    source = files.Source(files.last_revision(session, file.id).id, "job")
+    source = files.Source(files.last_revision(session, file_id).id, "job")
     made = files.write(plane.blobs, caller.project_id, kept, kept.encode())
     files.add_artifact(session, caller, model, files.NewRevision(**{**vars(made), "sources": (source,)}))
     plane.logs.append(job_id, 0, payload.encode("utf-8", "surrogatepass"))

@@ -103,7 +103,7 @@ class Board:
         # Last: what a job takes that is refused after this is gone until the next count.
         self._quota.take(session, caller.project_id)
         job_id = new_id()
-        file = files.add_file(session, caller, ("Job", job_id), new.revision)
+        file_id = files.add_file(session, caller, ("Job", job_id), new.revision)
         model = named or files.add_model(session, caller, new.revision)
         module_name, module_version = module_of(new.function_name, new.function_version)
         job = Job(
@@ -120,7 +120,7 @@ class Board:
             job_type=job_type(new.function_name),
             model_id=model.id,
             has_input=new.model_id is not None,
-            file_id=file.id,
+            file_id=file_id,
             assigned_agent_id=new.assigned_agent_id,
             timeout_s=new.timeout_s,
             traceparent=audit.present_trace(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -125,7 +125,7 @@ def create_artifact(
     prefer: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A file that a job made: its sources name the job's revision. Fence, key, `blobs` and `as_model` are ours."""
-    new = _taken_in(plane, caller, model_id, body, key)
+    (new,) = _taken_in(plane, caller, model_id, [(body, key)])
     with plane.database.write() as session:
         model = files.get_model(session, new.caller, model_id)
         made = _make(session, plane, model, new, attempt)
@@ -148,7 +148,7 @@ def create_artifacts(
     attempt: Fence = None,
 ) -> Response:
     """Several files that a job made, all of them or none. Ours."""
-    new = [_taken_in(plane, caller, model_id, one, one.key) for one in body.artifacts]
+    new = _taken_in(plane, caller, model_id, [(one, one.key) for one in body.artifacts])
     with plane.database.write() as session:
         model = files.get_model(session, new[0].caller, model_id)
         made = [_make(session, plane, model, one, attempt) for one in new]
@@ -174,10 +174,17 @@ class _New:
     as_model: bool
 
 
-def _taken_in(plane: Plane, caller: Caller, model_id: str, body: wire.NewArtifact, key: str | None) -> _New:
-    caller = _where(plane, caller, body, model_id=model_id)
-    new = check_with_blobs(plane.blobs, caller.project_id, body)
-    return _New(caller, new, key, asked_digest(model_id, body), body.as_model)
+def _taken_in(
+    plane: Plane, caller: Caller, model_id: str, told: Sequence[tuple[wire.NewArtifact, str | None]]
+) -> list[_New]:
+    """Artifacts, each with its key."""
+    bodies = [body for body, _ in told]
+    (owner, *_) = [_where(plane, caller, body, model_id=model_id) for body in bodies]  # of one model, so the same
+    revisions = check_with_blobs(plane.blobs, owner.project_id, bodies)
+    return [
+        _New(owner, revision, key, asked_digest(model_id, body), body.as_model)
+        for (body, key), revision in zip(told, revisions, strict=True)
+    ]
 
 
 def _make(session: Session, plane: Plane, model: Model, new: _New, attempt: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from overmind_agent import wire
 from overmind_controlplane.caller import Caller
@@ -16,14 +16,21 @@ from overmind_controlplane.storage import files
 from overmind_controlplane.storage.blobs import Blobs, Measured
 
 
-def check_with_blobs(blobs: Blobs, project_id: str, told: wire.NewArtifact) -> files.NewRevision:
+def check_with_blobs(blobs: Blobs, project_id: str, told: Sequence[wire.NewArtifact]) -> list[files.NewRevision]:
     """
-    What *told* says, once the blobs that came with it are stored, and the others were read.
+    What each of *told* says, once all blobs that came with them are stored, and the others were read.
 
     Raises:
         Invalid: one is missing, is not what its name says, too long, or not of this revision.
     """
-    return files.check(blobs, project_id, told, _store(blobs, project_id, told))
+    sent = [dict(_sent_with(one)) for one in told]
+    new = {sha: data for own in sent for sha, data in own.items() if not blobs.has(project_id, sha)}
+    blobs.put_all(project_id, new)
+    # What came with another one may have been salted otherwise, so each knows its own alone.
+    return [
+        files.check(blobs, project_id, one, {sha: _measured(sha, data) for sha, data in own.items()})
+        for one, own in zip(told, sent, strict=True)
+    ]
 
 
 def asked_digest(model_id: str, told: wire.NewArtifact) -> str:
@@ -45,20 +52,15 @@ def enclosed(
         return ()
     with plane.database.glance() as session:
         job = Board.of_caller(caller, plane.board.get_all(session, {job_id}).get(job_id))
+    revisions = check_with_blobs(plane.blobs, job.project_id, told)
     return tuple(
-        files.NewArtifact(
-            one.key,
-            asked_digest(job.model_id, one),
-            check_with_blobs(plane.blobs, job.project_id, one),
-            as_model=one.as_model,
-        )
-        for one in told
+        files.NewArtifact(one.key, asked_digest(job.model_id, one), revision, as_model=one.as_model)
+        for one, revision in zip(told, revisions, strict=True)
     )
 
 
-def _store(blobs: Blobs, project_id: str, told: wire.NewArtifact) -> dict[str, Measured]:
+def _sent_with(told: wire.NewArtifact) -> Iterator[tuple[str, bytes]]:
     salts = {token.sha: token.salt for token in (told.content_token, told.properties_token)}
-    found = {}
     for sha, encoded in (told.blobs or {}).items():
         if sha not in salts:
             raise wrong("neither token of the revision names it", "body", "blobs", sha)
@@ -70,7 +72,8 @@ def _store(blobs: Blobs, project_id: str, told: wire.NewArtifact) -> dict[str, M
             raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
         if hashlib.sha384(data + salts[sha].encode("ascii")).hexdigest() != sha:
             raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
-        if not blobs.has(project_id, sha):
-            blobs.put(project_id, sha, data)
-        found[sha] = Measured(len(data), hashlib.sha256(data).hexdigest(), sha)
-    return found
+        yield sha, data
+
+
+def _measured(sha: str, data: bytes) -> Measured:
+    return Measured(len(data), hashlib.sha256(data).hexdigest(), sha)

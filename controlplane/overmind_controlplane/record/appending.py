@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 from overmind_controlplane.record.tables import Row
 
 _APPENDED: Final = "appended"
+HAS_WRITTEN: Final = "has_written"
+"""In the `info` of a session: whether it has changed anything."""
 
 
 class AppendingSession(Session):
@@ -26,6 +28,7 @@ class AppendingSession(Session):
         waiting: dict[Table, list[dict[str, Any]]] = self.info.pop(_APPENDED, {})
         for table, rows in waiting.items():
             self.connection().execute(insert(table), rows)
+            self.info[HAS_WRITTEN] = True
 
 
 def append(session: Session, row: type[Row], values: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session, UOWTransaction
 
 from overmind_controlplane.record import audit
-from overmind_controlplane.record.appending import AppendingSession
+from overmind_controlplane.record.appending import HAS_WRITTEN, AppendingSession
 from overmind_controlplane.record.migrating import bring_up_to_date
 from overmind_controlplane.record.stores import Store
 
@@ -49,7 +49,7 @@ class Database:
             event.listen(session, "after_flush", _note_flush)
             yield session
             session.flush()
-            if session.info.get("has_flushed") and (call := audit.present_call()) is not None:
+            if session.info.get(HAS_WRITTEN) and (call := audit.present_call()) is not None:
                 audit.note(session, call, audit.GRANTED)
 
     @contextmanager
@@ -77,7 +77,7 @@ class Database:
 
 
 def _note_flush(session: Session, _context: UOWTransaction) -> None:
-    session.info["has_flushed"] = True
+    session.info[HAS_WRITTEN] = True
 
 
 def is_changing(session: Session) -> bool:

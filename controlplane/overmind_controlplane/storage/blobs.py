@@ -14,8 +14,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,8 @@ URL_TTL_S: Final = 3600
 KEEP_INCOMING_S: Final = 7 * 86_400
 _CHUNK: Final = 1 << 20
 _KEY_BYTES: Final = 32
+# Small blobs that are written together.
+_MOST_OPEN: Final = 32
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,44 @@ class Blobs:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            place = self.path(project_id, sha)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            waiting.replace(place)
-            _sync_folder(place.parent)
+            _sync_folder(self._put_in_place(waiting, project_id, sha))
         finally:
             waiting.unlink(missing_ok=True)
 
-    def put(self, project_id: str, sha: str, data: bytes) -> None:
-        """Store *data* as the blob."""
-        with self.receive(project_id, sha) as file:
-            file.write(data)
+    def put_all(self, project_id: str, blobs: Mapping[str, bytes]) -> None:
+        """
+        Store small *blobs* by their sha.
+
+        All are written before the first is waited for, and all are in their places before the first folder is: the
+        journal of the file system takes the others along with the first, and then little is left to do.
+        """
+        found = list(blobs.items())
+        for start in range(0, len(found), _MOST_OPEN):
+            self._put_some(project_id, dict(found[start : start + _MOST_OPEN]))
+
+    def _put_some(self, project_id: str, blobs: Mapping[str, bytes]) -> None:
+        waiting = {sha: self.incoming / secrets.token_hex(16) for sha in blobs}
+        try:
+            with ExitStack() as written:
+                files = {sha: written.enter_context(path.open("xb")) for sha, path in waiting.items()}
+                for sha, file in files.items():
+                    file.write(blobs[sha])
+                    file.flush()
+                for file in files.values():
+                    os.fsync(file.fileno())
+            for folder in {self._put_in_place(path, project_id, sha) for sha, path in waiting.items()}:
+                _sync_folder(folder)
+        except BaseException:
+            for path in waiting.values():
+                path.unlink(missing_ok=True)
+            raise
+
+    def _put_in_place(self, waiting: Path, project_id: str, sha: str) -> Path:
+        """Give the blob in *waiting*, which is synced, its name; returns the folder that it is in, to be synced."""
+        place = self.path(project_id, sha)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        waiting.replace(place)
+        return place.parent
 
     def measure(self, project_id: str, sha: str, salt: str) -> Measured:
         """

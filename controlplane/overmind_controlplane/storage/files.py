@@ -150,8 +150,7 @@ def write(blobs: Blobs, project_id: str, name: str, content: bytes) -> NewRevisi
     properties |= {"version_name": None, "external_identifier": None, "display_name": None}
     described = json.dumps(properties, separators=(",", ":")).encode()
     shas = [hashlib.sha384(data + salt.encode()).hexdigest() for data in (content, described)]
-    for sha, data in zip(shas, (content, described), strict=True):
-        blobs.put(project_id, sha, data)
+    blobs.put_all(project_id, dict(zip(shas, (content, described), strict=True)))
     return NewRevision(
         content_sha=shas[0],
         content_salt=salt,
@@ -164,56 +163,55 @@ def write(blobs: Blobs, project_id: str, name: str, content: bytes) -> NewRevisi
     )
 
 
-def append_revision(session: Session, caller: Caller, file_id: str, new: NewRevision) -> Revision:
+def append_revision(session: Session, caller: Caller, file_id: str, new: NewRevision) -> None:
     """
     Add *new* at the end of the file, with links to its sources.
 
     Raises:
         Invalid: a source is not there.
     """
-    plain = {name: value for name, value in vars(new).items() if name != "sources"}
-    revision = Revision(
-        id=new_id(), project_id=caller.project_id, file_id=file_id, created_by=caller.token_id, **plain
-    )
-    session.add(revision)
-    session.flush()
+    revision_id = _append_revision(session, caller, file_id, new)
     for position, source in enumerate(new.sources):
-        found = session.scalar(
-            select(Revision).where(Revision.id == source.revision_id, Revision.project_id == caller.project_id)
-        )
-        if found is None:
+        named = select(Revision.id).where(Revision.id == source.revision_id)
+        if session.scalar(named.where(Revision.project_id == caller.project_id)) is None:
             raise wrong(f"there is no revision {source.revision_id}", "body", "sources", position, "revision_id")
-        session.add(
-            Link(
-                source_id=found.id,
-                product_id=revision.id,
-                relationship_identifier=source.relationship_identifier,
-            )
-        )
+        _append_link(session, source, revision_id)
     session.flush()
-    return revision
 
 
-def add_file(session: Session, caller: Caller, owner: tuple[str, str], new: NewRevision) -> File:
-    """A file of one revision for *owner*: its type (`Model`, `Artifact`, `Job`) and id."""
-    file = File(
-        id=new_id(),
-        project_id=caller.project_id,
-        resource_type=owner[0],
-        resource_id=owner[1],
-        created_by=caller.token_id,
-    )
-    session.add(file)
-    session.flush()
-    append_revision(session, caller, file.id, new)
-    return file
+def add_file(session: Session, caller: Caller, owner: tuple[str, str], new: NewRevision) -> str:
+    """A file of one revision for *owner*: its type (`Model`, `Artifact`, `Job`) and id; returns the file's id."""
+    file_id = _append_file(session, caller, owner)
+    append_revision(session, caller, file_id, new)
+    return file_id
+
+
+def _append_file(session: Session, caller: Caller, owner: tuple[str, str]) -> str:
+    file_id, (kind, owner_id) = new_id(), owner
+    line = {"id": file_id, "resource_type": kind, "resource_id": owner_id}
+    append(session, File, {**line, "project_id": caller.project_id, "created_by": caller.token_id})
+    return file_id
+
+
+def _append_revision(session: Session, caller: Caller, file_id: str, new: NewRevision) -> str:
+    revision_id = new_id()
+    plain = {name: value for name, value in vars(new).items() if name != "sources"}
+    by = {"project_id": caller.project_id, "created_by": caller.token_id}
+    append(session, Revision, {"id": revision_id, "file_id": file_id, **by, **plain})
+    return revision_id
+
+
+def _append_link(session: Session, source: Source, product_id: str) -> None:
+    kind = source.relationship_identifier
+    line = {"source_id": source.revision_id, "product_id": product_id, "relationship_identifier": kind}
+    append(session, Link, line)
 
 
 def add_model(session: Session, caller: Caller, new: NewRevision) -> Model:
     """A new model with its file."""
     model_id = new_id()
-    file = add_file(session, caller, ("Model", model_id), new)
-    model = Model(id=model_id, project_id=caller.project_id, file_id=file.id, created_by=caller.token_id)
+    file_id = add_file(session, caller, ("Model", model_id), new)
+    model = Model(id=model_id, project_id=caller.project_id, file_id=file_id, created_by=caller.token_id)
     session.add(model)
     session.flush()
     return model
@@ -222,12 +220,12 @@ def add_model(session: Session, caller: Caller, new: NewRevision) -> Model:
 def add_artifact(session: Session, caller: Caller, model: Model, new: NewRevision) -> Artifact:
     """A new artifact of *model* with its file."""
     artifact_id = new_id()
-    file = add_file(session, caller, ("Artifact", artifact_id), new)
+    file_id = add_file(session, caller, ("Artifact", artifact_id), new)
     artifact = Artifact(
         id=artifact_id,
         project_id=caller.project_id,
         model_id=model.id,
-        file_id=file.id,
+        file_id=file_id,
         created_by=caller.token_id,
     )
     session.add(artifact)
@@ -247,18 +245,15 @@ def add_artifacts(
     """
     versions = set(session.scalars(select(Revision.id).where(Revision.file_id == source_file_id)))
     made = []
-    by = {"project_id": caller.project_id, "created_by": caller.token_id}
     for new in news:
-        artifact_id, file_id, revision_id = new_id(), new_id(), new_id()
-        append(session, File, {"id": file_id, "resource_type": "Artifact", "resource_id": artifact_id, **by})
-        plain = {name: value for name, value in vars(new).items() if name != "sources"}
-        append(session, Revision, {"id": revision_id, "file_id": file_id, **by, **plain})
+        artifact_id = new_id()
+        file_id = _append_file(session, caller, ("Artifact", artifact_id))
+        revision_id = _append_revision(session, caller, file_id, new)
         for source in new.sources:
             if source.revision_id not in versions:
                 raise wrong(f"revision {source.revision_id} is not one of this job", "body", "sources")
-            kind = source.relationship_identifier
-            link = {"source_id": source.revision_id, "product_id": revision_id, "relationship_identifier": kind}
-            append(session, Link, link)
+            _append_link(session, source, revision_id)
+        by = {"project_id": caller.project_id, "created_by": caller.token_id}
         append(session, Artifact, {"id": artifact_id, "model_id": model_id, "file_id": file_id, **by})
         made.append(artifact_id)
     return made
