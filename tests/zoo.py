@@ -77,7 +77,10 @@ class Completion:
 
 
 class Hang:
-    """Read the request and never answer."""
+    """Read the request and never answer; with *after_head* the head of an answer comes, and nothing behind it."""
+
+    def __init__(self, *, after_head: bool = False) -> None:
+        self.after_head = after_head
 
 
 class Drip:
@@ -295,7 +298,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, content, {}, length=length)
             case Completion(message, finish_reason):
                 self._send(200, _completion(body, message, finish_reason), {})
-            case Hang():
+            case Hang(after_head=after_head):
+                if after_head:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 self.server.zoo.closing.wait()
                 self.close_connection = True
             case Drip(headers=in_headers):

@@ -249,6 +249,7 @@ class Model(Section):
     Attributes:
         kind: what it is asked for: answers, or vectors of texts; a job that needs the one cannot name the other.
         api_key: what `load` read from `api_key_file`.
+        timeout_s: of a call, and for how long the model may answer nothing at all; None for 120 and 50 seconds.
         input_price, output_price: US dollars per million tokens.
         dask_scheduler: of a cluster whose workers make the calls; they read the key at the path of `api_key_file`.
         prices_as_of: the day on which these were the prices.
@@ -261,7 +262,7 @@ class Model(Section):
     api_key: SecretStr | None = None
     ca_file: HostPath | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
     input_price: Annotated[float, Field(ge=0)] | None = None
     output_price: Annotated[float, Field(ge=0)] | None = None
     prices_as_of: date | None = None

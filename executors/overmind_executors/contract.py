@@ -22,6 +22,8 @@ from overmind_executors.trace_context import TraceContext
 
 ENTRY_POINT_GROUP: Final = "overmind_agent.executors"
 
+# With the end of its calls and of the job this is less than a minute.
+SILENCE_S: Final = 50.0
 ModelKind = Literal["chat", "embeddings"]
 TaskT = TypeVar("TaskT")
 
@@ -79,6 +81,8 @@ class ModelEndpoint:
         base_url: of an OpenAI-compatible API, up to and without `/chat/completions` or `/embeddings`.
         model: the provider's id for it.
         api_key: empty for none. Never written to a file or a log.
+        silence_s: how long it may answer nothing at all, from a job's first call on, before it is given up. Once it
+            has answered something it has as long as a call may take.
         input_price, output_price: US dollars per million tokens, None for unpriced.
         dask_scheduler: the address of a cluster whose workers make the calls, empty for this process.
         api_key_file: where those workers read the key; it is not sent to them.
@@ -94,6 +98,7 @@ class ModelEndpoint:
     api_key: str = field(default="", repr=False)
     max_concurrency: int = 4
     timeout_s: float = 120.0
+    silence_s: float = SILENCE_S
     input_price: float | None = None
     output_price: float | None = None
     prices_as_of: str = ""

@@ -217,6 +217,19 @@ def test_what_follows_from_the_settings_is_made_anew_with_them(host: Host) -> No
     assert ({}, 5) == (before.children.environment, before.children.nice)  # for the jobs that run
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"), [("", (120, 50)), ("timeout_s = 180", (180, 180)), ("timeout_s = 30", (30, 50))]
+)
+def test_a_model_that_its_host_calls_slow_may_be_silent_as_long(
+    host: Host, said: str, expected: tuple[float, float]
+) -> None:
+    host.change('model = "small"', f'model = "small"\n{said}')
+
+    (model,) = _follows(host.read(), {}).children.models
+
+    assert expected == (model.timeout_s, model.silence_s)
+
+
 def test_a_bug_in_a_reload_ends_nothing(host: Host) -> None:
     def broken(_settings: Settings) -> Any:
         raise KeyError("bug")

@@ -18,9 +18,9 @@ from overmind_agent.host.time_limits import TimeLimits
 from overmind_agent.over_http.planes import network_of_model
 from overmind_agent.ports import Offer
 from overmind_agent.signing.policy import Signatures
-from overmind_config.settings import Settings
+from overmind_config.settings import Model, Settings
 from overmind_executors import registry
-from overmind_executors.contract import AnswersKept, InvalidParameters, ModelEndpoint
+from overmind_executors.contract import SILENCE_S, AnswersKept, InvalidParameters, ModelEndpoint
 from overmind_executors.functions import FunctionExecutor
 from overmind_executors.functions.manifest import Function
 from overmind_executors.sandbox.levels import Sandbox
@@ -145,7 +145,6 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             model=model.model,
             kind=model.kind,
             max_concurrency=model.max_concurrency,
-            timeout_s=model.timeout_s,
             input_price=model.input_price,
             output_price=model.output_price,
             dask_scheduler=model.dask_scheduler or "",
@@ -153,9 +152,16 @@ def _models(settings: Settings) -> list[ModelEndpoint]:
             proxy=network_of_model(settings, name).proxies(model.base_url).get("https", ""),
             ca_file=str(model.ca_file or ""),
             prices_as_of=model.prices_as_of.isoformat() if model.prices_as_of else "",
+            **_times_of(model),
         )
         for name, model in settings.models.items()
     ]
+
+
+def _times_of(model: Model) -> dict[str, Any]:
+    """Who says how long a call may take knows the model: it has as long to say anything at all."""
+    said_s = model.timeout_s
+    return {} if said_s is None else {"timeout_s": said_s, "silence_s": max(SILENCE_S, said_s)}
 
 
 def validate(job_type: str, parameters: Mapping[str, Any]) -> object:

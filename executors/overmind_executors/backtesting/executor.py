@@ -81,7 +81,7 @@ class BacktestingExecutor:
             spent, lives = account.calls.spent(), account.calls.lives()
         facts = figures_of(context.output / ROWS, task, host.guards)
         if not any(one["answered"] for one in facts["models"].values()):
-            raise _nothing_came(facts, spent.calls, halted)
+            raise _nothing_came(facts, spent.calls, halted, account.halted_words)
         data = hashlib.sha256(strict_json.canonical([dict(row.source) for row in rows])).hexdigest()
         about = {
             "termination_reason": halted or "completed",
@@ -267,12 +267,11 @@ def _counts(facts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _nothing_came(facts: Mapping[str, Any], calls: int, halted: str | None) -> ExecutionFailed:
+def _nothing_came(facts: Mapping[str, Any], calls: int, halted: str | None, words: str) -> ExecutionFailed:
     """Never with the words of a model's server: this goes into logs and statuses."""
     outcomes: Counter[str] = Counter()
     for one in facts["models"].values():
         outcomes.update(one["outcomes"])
     counts = ", ".join(f"{count} x {outcome}" for outcome, count in outcomes.most_common(_MOST_ENDINGS))
-    return ExecutionFailed(
-        f"no model answered any row: {counts}; {calls} calls were made", reason=halted or NO_OUTPUT
-    )
+    said = (f"no model answered any row: {counts}", f"{calls} calls were made", words)
+    return ExecutionFailed("; ".join(filter(None, said)), reason=halted or NO_OUTPUT)

@@ -26,7 +26,7 @@ from overmind_executors.contract import ExecutionFailed, ModelEndpoint
 from overmind_executors.trace_context import HEADER
 
 # A call may wait for a worker that long beyond its own time.
-_QUEUE_S: Final = 30.0
+QUEUE_S: Final = 30.0
 CONNECT_S: Final = 15.0
 _MAX_KEY_BYTES: Final = 16 << 10
 
@@ -62,7 +62,7 @@ class ClusterHttp:
         with self._lock:
             self._running.add(future)
         try:
-            return future.result(timeout_s + _QUEUE_S)
+            return future.result(timeout_s + QUEUE_S)
         except CallFailed:
             raise
         except TimeoutError:

@@ -12,11 +12,12 @@ from overmind_executors import strict_json
 from overmind_executors.calls import answers, embeddings
 from overmind_executors.calls.answers import Answer, Kind, Reading
 from overmind_executors.calls.breaker import Breaker
-from overmind_executors.calls.cluster import ClusterHttp, connect
+from overmind_executors.calls.cluster import QUEUE_S, ClusterHttp, connect
 from overmind_executors.calls.gate import Gate, GateClosed, Health
 from overmind_executors.calls.pacing import RetryBudget, RetryPolicy, next_wait_s
 from overmind_executors.calls.refusals import Told, told
 from overmind_executors.calls.send_limits import SendLimits, Sent, Signal
+from overmind_executors.calls.silence import Silence
 from overmind_executors.calls.timed_http import AnswerTooLarge, CallFailed, DeadlinePassed, TimedHttp
 from overmind_executors.contract import ModelEndpoint, ModelKind, Stop
 
@@ -111,6 +112,9 @@ class ModelClient:
             stop,
         )
         self._retries = RetryBudget(self._policy.budget)
+        # On a cluster calls wait for workers, so that silence says less.
+        first_s = endpoint.timeout_s + QUEUE_S if endpoint.dask_scheduler else endpoint.silence_s
+        self._silence = Silence(first_s=first_s, later_s=endpoint.timeout_s, on_silent=self._give_up)
         path, self._reading = _WAYS[endpoint.kind]
         self._url = endpoint.base_url.rstrip("/") + path
         self._headers = {
@@ -151,6 +155,10 @@ class ModelClient:
             attempts += 1
             refusals += answer.kind.is_refusal
             answer = replace(answer, attempts=attempts, refusals=refusals)
+            if answer.status is None and self.silent_for_s is not None:
+                # Nothing that is known of this row stands: a later life of the job asks again.
+                record.done(answer, is_final=False)
+                raise ProviderGone(answer)
             again = self._may_go_on(answer)
             gone = answer.kind.is_worth_retrying and (self._gate.is_dead() or (again and not self._retries.take()))
             record.done(answer, is_final=not again or gone)
@@ -164,6 +172,11 @@ class ModelClient:
             if asked_s is None and self._stop.wait(wait_s):
                 raise Interrupted
 
+    @property
+    def silent_for_s(self) -> float | None:
+        """How long the provider had answered nothing when it was given up for that; None where it was not."""
+        return self._silence.lasted_s
+
     def shut(self) -> None:
         """Make no further call, not for those either who wait for their turn."""
         self._gate.shut()
@@ -174,7 +187,13 @@ class ModelClient:
 
     def close(self) -> None:
         """Give back what the calls were made with."""
+        self._silence.close()
         self._http.close()
+
+    def _give_up(self) -> None:
+        """Nobody is let through any more, and who waits for an answer waits no longer."""
+        self._gate.shut()
+        self._http.cut_after(0.0)
 
     def _attempt(
         self, raw: bytes, body: Mapping[str, Any], timeout_s: float, record: CallRecord, refusals: int
@@ -208,12 +227,17 @@ class ModelClient:
     def _post(self, raw: bytes, body: Mapping[str, Any], timeout_s: float, traceparent: str) -> tuple[Answer, Told]:
         nothing = Told(Signal.NOTHING, None)
         try:
-            reply = self._http.post(
-                self._url, body=raw, headers=self._headers, timeout_s=timeout_s, traceparent=traceparent
-            )
+            with self._silence.call():
+                reply = self._http.post(
+                    self._url, body=raw, headers=self._headers, timeout_s=timeout_s, traceparent=traceparent
+                )
+                self._silence.broken()
         except DeadlinePassed as error:
-            return Answer(Kind.TIMEOUT, message=str(error)), nothing
+            silent_s = self.silent_for_s
+            why = str(error) if silent_s is None else f"the model's server answered nothing for {silent_s:.0f} s"
+            return Answer(Kind.TIMEOUT, message=why), nothing
         except AnswerTooLarge as error:
+            self._silence.broken()
             return Answer(Kind.INVALID_RESPONSE, message=str(error)), nothing
         except CallFailed as error:
             return Answer(Kind.NETWORK_ERROR, message=str(error)), nothing

@@ -50,24 +50,32 @@ class Halt:
         self._on_set = on_set
         self._lock = threading.Lock()
         self._reason: str | None = None
+        self._words = ""
 
     @property
     def reason(self) -> str | None:
         """None while calls may be made."""
         return self._reason
 
-    def set(self, reason: str) -> None:
+    @property
+    def words(self) -> str:
+        """What there is to say beside the reason; empty for nothing."""
+        return self._words
+
+    def set(self, reason: str, words: str = "") -> None:
         """Make no further call."""
         with self._lock:
-            self._reason = self._reason or reason
+            if self._reason is None:
+                self._reason, self._words = reason, words
         self._on_set(reason)
 
 
 @dataclass(frozen=True)
 class NotAsked:
-    """The call was not made, for the reason that `Halt` has."""
+    """The call was not made, for the reason that `Halt` has, and with its words."""
 
     reason: str
+    words: str = ""
 
 
 class _OutOfBudget(Exception):
@@ -103,6 +111,11 @@ class Account:
     def halted_by(self) -> str | None:
         """Why one of its models, the first in the order of opening, is asked no more; None while all are."""
         return next((model.halt.reason for model in self._models if model.halt.reason), None)
+
+    @property
+    def halted_words(self) -> str:
+        """What there is to say of that; empty for nothing."""
+        return next((model.halt.words for model in self._models if model.halt.words), "")
 
     def halt(self, reason: str) -> None:
         """Ask none of its models any more."""
@@ -218,7 +231,7 @@ class PaidModel:
             self.halt.set(BUDGET_EXHAUSTED)
             return self._not_asked(BUDGET_EXHAUSTED)
         except ProviderGone as gone:
-            self.halt.set(PROVIDER_UNAVAILABLE)
+            self.halt.set(PROVIDER_UNAVAILABLE, self._silence())
             return gone.answer
         except GivenUp:
             return self._not_asked(self.halt.reason or PROVIDER_UNAVAILABLE)
@@ -228,6 +241,16 @@ class PaidModel:
         if self.cache is not None:
             self.cache.keep(self._address, key.request, key.repetition, answer)
         return replace(answer, cost_usd=cost_usd(answer, self.prices))
+
+    def _silence(self) -> str:
+        silent_s = self._client.silent_for_s
+        if silent_s is None:
+            return ""
+        name = self.endpoint.name
+        return (
+            f"the server of model {name} took calls and answered nothing for {silent_s:.0f} s; "
+            f"if it is slow and well, set models.{name}.timeout_s on its host"
+        )
 
     def _on_halt(self, reason: str) -> None:
         """Those that wait for their turn are let go; but what the purse has given them is theirs."""
@@ -241,7 +264,7 @@ class PaidModel:
 
     def _not_asked(self, reason: str) -> NotAsked:
         self._tally.refused(self.endpoint.name, reason)
-        return NotAsked(reason)
+        return NotAsked(reason, self.halt.words)
 
     def spent_calls(self) -> int:
         """HTTP calls made for this job, over all its attempts."""

@@ -12,7 +12,7 @@ from overmind_executors.calls.allowed_models import named_models
 from overmind_executors.calls.answers import Answer
 from overmind_executors.calls.forecast import refuse_beyond
 from overmind_executors.calls.pacing import RetryPolicy
-from overmind_executors.calls.paid_model import PROVIDER_UNAVAILABLE, NotAsked, PaidModel, digest_of
+from overmind_executors.calls.paid_model import PROVIDER_UNAVAILABLE, Halt, NotAsked, PaidModel, digest_of
 from overmind_executors.calls.prices import price_note, prices_of
 from overmind_executors.contract import (
     Context,
@@ -99,7 +99,7 @@ class InferenceExecutor:
                 sandbox=model.level if isinstance(model, Program) else None,
             )
         if not endings.ok:
-            raise _nothing_came(endings, model.endpoint.name, facts["usage"]["model_calls"], model.halt.reason)
+            raise _nothing_came(endings, model.endpoint.name, facts["usage"]["model_calls"], model.halt)
         (context.output / SUMMARY).write_text(strict_json.dumps(facts) + "\n", encoding="utf-8")
         told = report_of(facts)
         names = report.write(told, context.output)
@@ -200,15 +200,18 @@ class _Asking:
             self._model.halt.set(TOO_MANY_ERRORS)
 
 
-def _nothing_came(endings: Endings, name: str, calls: int, halted_by: str | None) -> ExecutionFailed:
+def _nothing_came(endings: Endings, name: str, calls: int, halt: Halt) -> ExecutionFailed:
     """Never with the words of the model's server: it may quote a row, and this goes into logs and statuses."""
     counts = ", ".join(
         f"{count} x {outcome}" + (f" (HTTP status {status})" if status else "")
         for (outcome, status), count in endings.kinds.most_common(_MOST_ENDINGS)
     )
     # Where the server never worked, that is the cause, whichever limit its failures ran into first.
-    reason = PROVIDER_UNAVAILABLE if endings.is_provider_down else halted_by or NO_OUTPUT
-    return ExecutionFailed(f"no row was answered: {counts}; model {name} was called {calls} times", reason=reason)
+    reason = PROVIDER_UNAVAILABLE if endings.is_provider_down else halt.reason or NO_OUTPUT
+    said = "; ".join(
+        filter(None, (f"no row was answered: {counts}", f"model {name} was called {calls} times", halt.words))
+    )
+    return ExecutionFailed(said, reason=reason)
 
 
 def _open(

@@ -103,7 +103,7 @@ class JudgeScoringExecutor:
         facts["status"] = "partial" if facts["partial"] else "completed"
         facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)
         if not facts["scored"] and all(metric["value"] is None for metric in facts["metrics"].values()):
-            raise _nothing_scored(facts, account.halted_by)
+            raise _nothing_scored(facts, account.halted_by, account.halted_words)
         said = task.model_dump(mode="json", by_alias=True, exclude=_ROWS, exclude_unset=True)
         summary = {**facts, "task": said}
         (context.output / SUMMARY).write_text(strict_json.dumps(summary) + "\n", encoding="utf-8")
@@ -270,8 +270,9 @@ def _prepare(task: JudgeScoringParameters) -> None:
         raise InvalidParameters(*problems)
 
 
-def _nothing_scored(facts: Mapping[str, Any], halted_by: str | None) -> ExecutionFailed:
+def _nothing_scored(facts: Mapping[str, Any], halted_by: str | None, words: str) -> ExecutionFailed:
     """Never with the words of a judge or of the model's server: this goes into logs and statuses."""
     codes = sorted(facts["codes"].items(), key=lambda pair: -pair[1])[:_MOST_CODES]
     counts = ", ".join(f"{count} x {code}" for code, count in codes) or "nothing applied"
-    return ExecutionFailed(f"no row was scored: {counts}", reason=halted_by or NO_SCORE)
+    said = "; ".join(filter(None, (f"no row was scored: {counts}", words)))
+    return ExecutionFailed(said, reason=halted_by or NO_SCORE)

@@ -53,7 +53,7 @@ class HeldOutTest:
             sides = [self._side(texts, cases) for texts in (original, candidate)]
         except NoMoreCalls as none:
             if none.reason != BUDGET_EXHAUSTED:
-                raise ExecutionFailed(f"the test cannot go on: {none.reason}", reason=none.reason) from None
+                raise ExecutionFailed(f"the test cannot go on: {none}", reason=none.reason) from None
             self.verdict = Verdict(Decision.INCONCLUSIVE, None, None, 0, len(cases), None, None, BUDGET_EXHAUSTED)
             return self.verdict
         self.lines = [_line(*of_row) for of_row in zip(cases, *sides, strict=True)]

@@ -145,7 +145,7 @@ class _Tuning:
             )
         except NoMoreCalls as none:
             raise ExecutionFailed(
-                "the prompt as it is could not be tried on all rows", reason=none.reason
+                f"the prompt as it is could not be tried on all rows: {none}", reason=none.reason
             ) from None
         values = [trial.value for trial in (*train, *chosen) if trial.value is not None]
         if not values or all(trial.value is None for trial in chosen):
@@ -162,7 +162,7 @@ class _Tuning:
             self.ended = over.reason
         except NoMoreCalls as none:
             if none.reason != BUDGET_EXHAUSTED:
-                raise ExecutionFailed(f"the search cannot go on: {none.reason}", reason=none.reason) from None
+                raise ExecutionFailed(f"the search cannot go on: {none}", reason=none.reason) from None
             self.ended = BUDGET_EXHAUSTED
         self.context.log.info("search.finished", candidates=dict(self.ledger.counts()), ended_by=self.ended)
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from overmind_executors.calls.paid_model import NotAsked, PaidModel
-from overmind_executors.contract import WorkStopped
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.constraints import Constraints, Objection
 from overmind_executors.tuning.feedback import Feedback
 from overmind_executors.tuning.parameters import PromptTuningParameters
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.texts import Texts, placeholders
-from overmind_executors.tuning.trials import NoMoreCalls, Trial
+from overmind_executors.tuning.trials import Trial, ended_by
 
 _TEXT: Final = re.compile(r"<new_text>\n?(.*?)\n?</new_text>", re.DOTALL)
 _FENCE: Final = re.compile(r"```[A-Za-z]*\n(.*?)\n?```", re.DOTALL)
@@ -96,7 +95,7 @@ class ModelProposer:
             body, row_id=f"candidate {self.asked}", repetition=0, timeout_s=self.task.item_timeout_s
         )
         if isinstance(answer, NotAsked):
-            raise WorkStopped("asked to stop") if answer.reason == "stopped" else NoMoreCalls(answer.reason)
+            raise ended_by(answer)
         return new_text(as_text(answer.output)) if answer.kind.has_output else texts[name]
 
     def _body(self, instructions: str, question: str) -> Mapping[str, Any]:

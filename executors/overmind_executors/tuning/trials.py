@@ -34,10 +34,10 @@ _ANSWERED: Final = frozenset(kind.value for kind in Kind if kind.has_output)
 
 
 class NoMoreCalls(Exception):
-    """A limit of the budget is reached, or the provider is gone; `reason` says which."""
+    """A limit of the budget is reached, or the provider is gone: `reason`, and in the text what is known of it."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, words: str = "") -> None:
+        super().__init__("; ".join(filter(None, (reason, words))))
         self.reason = reason
 
 
@@ -182,13 +182,13 @@ class ModelBench:
             return Trial(row.id, None, "invalid_row")
         answer = self.model.ask(body, row_id=row.id, repetition=piece.repetition, timeout_s=self.timeout_s)
         if isinstance(answer, NotAsked):
-            raise _ended(answer.reason)
+            raise ended_by(answer)
         if not answer.kind.has_output:
             return _unanswered(row, answer)
         scored = self.scorer.score(_with_output(row, answer, piece))
         for model in self.others:
             if model.halt.reason:
-                raise NoMoreCalls(model.halt.reason)
+                raise NoMoreCalls(model.halt.reason, model.halt.words)
         return self._trial(row, answer, scored)
 
     def _trial(self, row: Row, answer: Answer, scored: Scored) -> Trial:
@@ -214,8 +214,11 @@ class ModelBench:
         return is_shut or (scored.judged is not None and bool(scored.flags))
 
 
-def _ended(reason: str) -> Exception:
-    return WorkStopped("asked to stop") if reason == "stopped" else NoMoreCalls(reason)
+def ended_by(answer: NotAsked) -> Exception:
+    """What is raised for a call that was not made."""
+    if answer.reason == "stopped":
+        return WorkStopped("asked to stop")
+    return NoMoreCalls(answer.reason, answer.words)
 
 
 def _unanswered(row: Row, answer: Answer) -> Trial:
