@@ -78,6 +78,11 @@ def test_its_figures_are_those_of_its_lines_and_another_line_makes_others(
     summary, again = recounted(output)
 
     assert summary == again
+    assert {"report.md", "report.html", "prompt.diff", "best_prompt.txt", "changes", "verdict"} <= summary.keys()
+    for name in ("report.md", "prompt.diff"):
+        (output / name).write_text((output / name).read_text() + "x")
+    summary, again = recounted(output)
+    assert {"report.md", "prompt.diff"} == {name for name in summary if summary[name] != again[name]}
     lines = (output / "candidates.jsonl").read_text().splitlines()
     other = {**json.loads(lines[0]), "values": [1.0] * 15}
     (output / "candidates.jsonl").write_text("\n".join([json.dumps(other), *lines[1:]]))

@@ -24,7 +24,7 @@ from overmind_executors.tuning.reserve import Reserve
 from overmind_executors.tuning.sealed import Registration, Sealed
 from overmind_executors.tuning.splitting import Shares, split
 from overmind_executors.tuning.step_log import StepLog
-from overmind_executors.tuning.texts import as_code, guiding, texts_of
+from overmind_executors.tuning.texts import as_code, guiding, prompt_of, texts_of
 from overmind_executors.tuning.trials import Trial
 from zoo_writers import rows
 
@@ -206,6 +206,7 @@ def test_the_texts_of_messages_have_names_and_the_systems_are_tuned() -> None:
     assert {"system": "a", "user_1": "b {input}", "user_2": "c"} == texts
     assert ("system",) == guiding(prompt)
     assert ("user_1", "user_2") == guiding([m.model_copy(update={"role": "user"}) for m in prompt[1:]])
+    assert texts == texts_of(prompt_of(texts))
     assert '{"role":"system","content":"z"}' in as_code(prompt, {**texts, "system": "z"}).replace(" ", "")
 
 

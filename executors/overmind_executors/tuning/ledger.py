@@ -22,6 +22,7 @@ from overmind_executors.tuning.texts import Texts, digest
 from overmind_executors.tuning.trials import Trial
 
 BASELINE = "baseline"
+USD_DIGITS: Final = 10
 _NOTHING: Final = Merits(None, None, None, 0)
 _WORST: Final = float("-inf")
 _SLOW: Final = "most calls with it ran out of time"
@@ -54,7 +55,7 @@ class Candidate:
     @property
     def length(self) -> int:
         """Characters of all texts together."""
-        return sum(map(len, self.texts.values()))
+        return _length(self.texts)
 
     @property
     def cost_usd(self) -> float | None:
@@ -77,12 +78,31 @@ class Candidate:
             "message": self.message,
             "validation_mean": _rounded(self.mean, 6),
             "values": list(self.values),
-            "cost_usd": _rounded(merits.cost_usd, 10),
+            "cost_usd": _rounded(merits.cost_usd, USD_DIGITS),
+            "mean_ms": _rounded(merits.mean_ms, 3),
             "p95_ms": _rounded(merits.p95_ms, 3),
             "prompt_tokens": _rounded(merits.prompt_tokens, 2),
             "gate_failures": self.gate_failures,
             "texts": dict(self.texts),
         }
+
+    @classmethod
+    def of_json(cls, line: Mapping[str, Any], known: Sequence[float | None]) -> Candidate:
+        """What `as_json` wrote, its figures as it rounded them; *known* are the values of the baseline."""
+        values, texts, mean_ms = tuple(line["values"]), line["texts"], line["mean_ms"]
+        latencies = () if mean_ms is None else (mean_ms,)
+        return cls(
+            order=line["order"],
+            name=line["name"],
+            texts=texts,
+            parent=line["parent"] or "",
+            code=Code(line["code"]),
+            message=line["message"],
+            values=values,
+            mean=mean_of(values, known) if any(value is not None for value in values) else None,
+            merits=Merits(line["cost_usd"], line["p95_ms"], line["prompt_tokens"], _length(texts), latencies),
+            gate_failures=line["gate_failures"],
+        )
 
 
 @dataclass
@@ -103,6 +123,13 @@ class Ledger:
     iteration: int = 0
     _in_iteration: Counter[int] = field(default_factory=Counter)
     _known: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> Ledger:
+        """Of a search that is over: what the *lines* of `candidates.jsonl` say of it."""
+        known = lines[0]["values"]
+        found = [Candidate.of_json(line, known) for line in lines]
+        return cls(lambda _one: None, objectives=objectives, candidates=found)
 
     def baseline(self, texts: Texts, trials: Sequence[Trial]) -> Candidate:
         """The prompt as it was."""
@@ -139,7 +166,8 @@ class Ledger:
             key=lambda one: (
                 round(one.mean or 0.0, 9),
                 not one.order,
-                -(one.cost_usd or 0.0) if is_priced else 0.0,
+                # As the file has it, so that it names the same one.
+                -round(one.cost_usd or 0.0, USD_DIGITS) if is_priced else 0.0,
                 -one.length,
                 -one.order,
             ),
@@ -260,6 +288,10 @@ def mean_of(values: Sequence[float | None], baseline: Sequence[float | None]) ->
     """The mean of *values* over the rows that *baseline* has a score for, which stands in where they have none."""
     pairs = [(value, known) for value, known in zip(values, baseline, strict=True) if known is not None]
     return fmean(known if value is None else value for value, known in pairs) if pairs else None
+
+
+def _length(texts: Texts) -> int:
+    return sum(map(len, texts.values()))
 
 
 def _gate_failures(trials: Sequence[Trial]) -> int:

@@ -15,24 +15,27 @@ from overmind_executors.calls.forecast import Estimate
 from overmind_executors.calls.paid_model import BUDGET_EXHAUSTED
 from overmind_executors.contract import Context, Result
 from overmind_executors.rows.rows import Row
-from overmind_executors.tuning.changed_rows import Change, changes_of, in_words
-from overmind_executors.tuning.changes_summary import NO_HEADROOM, summary_of
 from overmind_executors.tuning.held_out_test import HeldOutTest
 from overmind_executors.tuning.iterations import fitted
-from overmind_executors.tuning.ledger import Candidate, Ledger
+from overmind_executors.tuning.ledger import Ledger
 from overmind_executors.tuning.parameters import PromptTuningParameters
-from overmind_executors.tuning.recounting import CANDIDATES, COMPARISON, SUMMARY, gap, scores, search_figures
+from overmind_executors.tuning.recounting import (
+    BEST_PROMPT,
+    CANDIDATES,
+    COMPARISON,
+    DIFF,
+    SUMMARY,
+    gap,
+    prompts,
+    scores,
+    search_figures,
+    verdict_word,
+    words,
+)
 from overmind_executors.tuning.report import report_of
-from overmind_executors.tuning.search import HOPELESS
 from overmind_executors.tuning.side_by_side import comparison_of
-from overmind_executors.tuning.texts import as_code, diff, texts_of
 
-BEST_PROMPT: Final = "best_prompt.txt"
-DIFF: Final = "prompt.diff"
 _MOST_REPORT: Final = 16_000
-_MOST_CHANGES: Final = 20
-# Of the changes in a summary, whose first sentence is to fit, too.
-_MOST_WORDS: Final = 1300
 
 
 @dataclass(frozen=True)
@@ -65,28 +68,23 @@ class Ended:
     total_steps: int
     validation_ids: Sequence[str]
 
-    def steps_to(self, best: Candidate) -> list[Change]:
-        """What was changed on the way to *best*."""
-        return changes_of(self.ledger.lineage(best), self.validation_ids)
-
 
 def result_of(ended: Ended, context: Context) -> Result:
-    """Write the files into the output folder."""
-    task, output = ended.task, context.output
-    original, best = texts_of(task.prompt), ended.ledger.best()
-    facts = _facts(ended, best, context.job_id)
-    facts["best_agent_code"] = as_code(task.prompt, best.texts if facts["promoted"] else original)
-    proposed = diff(original, best.texts)
+    """Write the files into the output folder. What they say is made of the lines that are written, and so again."""
+    output, candidates = context.output, [one.as_json() for one in ended.ledger.candidates]
+    ledger = Ledger.of_lines(candidates, ended.task.objectives)
+    facts = _facts(ended, ledger, context.job_id)
+    texts = prompts(ledger, promoted=facts["promoted"])
+    facts["best_agent_code"] = texts[BEST_PROMPT]
     written = {
-        BEST_PROMPT: facts["best_agent_code"],
-        DIFF: proposed,
-        CANDIDATES: _lines(one.as_json() for one in ended.ledger.candidates),
+        **texts,
+        CANDIDATES: _lines(candidates),
         **({COMPARISON: _lines(ended.test.lines)} if ended.test.lines else {}),
-        SUMMARY: strict_json.dumps(facts) + "\n",
+        SUMMARY: strict_json.dumps({**facts, "validation_ids": list(ended.validation_ids)}) + "\n",
     }
     for name, text in written.items():
         (output / name).write_text(text, encoding="utf-8", newline="\n")
-    found = report_of(facts, ended.ledger, proposed, ended.test.lines)
+    found = report_of(facts, ledger, written[DIFF], ended.test.lines)
     reports = report.write(found, output)
     told = (output / report.MARKDOWN).read_text(encoding="utf-8")
     context.log.info("prompt.decided", verdict=facts["verdict"], promoted=facts["promoted"])
@@ -100,12 +98,12 @@ def digest_of_rows(rows: Iterable[Row]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
+def _facts(ended: Ended, ledger: Ledger, job_id: str) -> dict[str, Any]:
     test, registration, spent = ended.test.verdict, ended.test.registration, ended.spent
-    search = search_figures([one.as_json() for one in ended.ledger.candidates])
+    search = search_figures(ledger)
     figures = scores(test, search)
     told = {
-        "verdict": _word(ended, best),
+        "verdict": verdict_word(test, ended.termination_reason, ledger.best()),
         **({} if figures["promoted"] else {"optimized_version_id": None}),
         "partial": ended.termination_reason == BUDGET_EXHAUSTED,
         "termination_reason": ended.termination_reason,
@@ -119,11 +117,10 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
             "kind": ended.task.search,
             **search,
             "optimistic": True,
-            "frontier": [one.name for one in ended.ledger.frontier()],
+            "objectives": list(ended.task.objectives),
         },
         "gap": gap(test, search),
         "comparison_test": comparison_of(ended.test.lines),
-        "changes": [step.as_json() for step in ended.steps_to(best)][:_MOST_CHANGES],
         "test_run_id": _id(job_id, "holdout") if test else None,
         "comparison_id": _id(job_id, "comparison") if test else None,
         "usage": {
@@ -137,25 +134,7 @@ def _facts(ended: Ended, best: Candidate, job_id: str) -> dict[str, Any]:
         "data_sources_used": dict(ended.sources),
         "traffic": ended.traffic,
     }
-    changed = in_words(texts_of(ended.task.prompt), best.texts, ended.steps_to(best), most=_MOST_WORDS)
-    return {**told, "changes_summary": summary_of(told, changed, _barred(ended, best))}
-
-
-def _word(ended: Ended, best: Candidate) -> str:
-    if ended.test.verdict is not None:
-        return ended.test.verdict.decision.value
-    if ended.termination_reason in (NO_HEADROOM, HOPELESS):
-        return NO_HEADROOM
-    return "untested" if best.order else "no_better_candidate"
-
-
-def _barred(ended: Ended, best: Candidate) -> str:
-    """The candidate that would have been the best, had it kept to gates and limits; empty without one."""
-    found = [one for one in ended.ledger.candidates if one.mean is not None and not one.may_win]
-    first = max(found, key=lambda one: one.mean or 0.0, default=None)
-    if first is None or first.mean is None or first.mean <= (best.mean or 0.0):
-        return ""
-    return f"{first.name} did ({100 * first.mean:.1f} of 100), but {first.message}"
+    return {**told, **words(told, ledger, ended.validation_ids)}
 
 
 def _id(job_id: str, name: str) -> str:

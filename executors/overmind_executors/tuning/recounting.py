@@ -1,24 +1,33 @@
-"""The figures of a job, made of the lines of its files; and those of a finished job made again."""
+"""What a job says, made of the lines of its files; and all that a finished job says made again."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from overmind_executors.tuning.constraints import Code
+from overmind_executors.report import rendered
+from overmind_executors.tuning.changed_rows import changes_of, in_words
+from overmind_executors.tuning.changes_summary import NO_HEADROOM, summary_of
 from overmind_executors.tuning.guarding import guarded
-from overmind_executors.tuning.ledger import mean_of
+from overmind_executors.tuning.ledger import Candidate, Ledger
 from overmind_executors.tuning.promotion import Decision, Verdict, decide
+from overmind_executors.tuning.report import report_of
 from overmind_executors.tuning.sealed import Registration
+from overmind_executors.tuning.search import HOPELESS
 from overmind_executors.tuning.side_by_side import comparison_of
+from overmind_executors.tuning.texts import as_code, diff, prompt_of
 
+BEST_PROMPT: Final = "best_prompt.txt"
+DIFF: Final = "prompt.diff"
 CANDIDATES: Final = "candidates.jsonl"
 COMPARISON: Final = "comparison.jsonl"
 SUMMARY: Final = "summary.json"
-_MAY_NOT_WIN: Final = (Code.DISCARD_GATE, Code.DISCARD_CONSTRAINT)
+_MOST_CHANGES: Final = 20
+# Of the changes in a summary, whose first sentence is to fit, too.
+_MOST_WORDS: Final = 1300
 
 Line = Mapping[str, Any]
 
@@ -30,18 +39,15 @@ def verdict_of(lines: Sequence[Line], registration: Registration) -> Verdict:
     return guarded(found, lines, registration)
 
 
-def search_figures(candidates: Sequence[Line]) -> dict[str, Any]:
-    """What *candidates*, the lines of `candidates.jsonl`, say of the search; scores are 0 to 100."""
-    known = candidates[0]["values"]
-    means = {line["name"]: _mean(line["values"], known) for line in candidates}
-    tried = [line for line in candidates if means[line["name"]] is not None and line["code"] not in _MAY_NOT_WIN]
-    is_priced = all(line["cost_usd"] is not None for line in tried)
-    best = max(tried, key=lambda line: _rank(line, means[line["name"]], is_priced=is_priced))
+def search_figures(ledger: Ledger) -> dict[str, Any]:
+    """What the candidates, as their file has them, say of the search; scores are 0 to 100."""
+    first, best = ledger.candidates[0], ledger.best()
     return {
-        "baseline_val_score": points(means[candidates[0]["name"]]),
-        "best_val_score": points(means[best["name"]]),
-        "best": best["name"],
-        "candidates": dict(sorted(Counter(line["code"] for line in candidates[1:]).items())),
+        "baseline_val_score": points(first.mean),
+        "best_val_score": points(best.mean),
+        "best": best.name,
+        "candidates": dict(ledger.counts()),
+        "frontier": [one.name for one in ledger.frontier()],
     }
 
 
@@ -72,47 +78,94 @@ def gap(test: Verdict | None, search: Mapping[str, Any]) -> dict[str, Any] | Non
     return {"validation_gain": chosen, "holdout_gain": held_out, "gap": round(chosen - held_out, 4)}
 
 
+def words(facts: Line, ledger: Ledger, row_ids: Sequence[str]) -> dict[str, Any]:
+    """
+    What is said of the best candidate.
+
+    Args:
+        facts: the outcome without it.
+        row_ids: of the validation rows, in the order of the candidates' values.
+    """
+    original, best = ledger.candidates[0].texts, ledger.best()
+    steps = changes_of(ledger.lineage(best), row_ids)
+    changed = in_words(original, best.texts, steps, most=_MOST_WORDS)
+    return {
+        "changes": [step.as_json() for step in steps][:_MOST_CHANGES],
+        "changes_summary": summary_of(facts, changed, _barred(ledger, best)),
+    }
+
+
+def verdict_word(test: Verdict | None, termination_reason: str, best: Candidate) -> str:
+    """What the job came to, in a word."""
+    if test is not None:
+        return test.decision.value
+    if termination_reason in (NO_HEADROOM, HOPELESS):
+        return NO_HEADROOM
+    return "untested" if best.order else "no_better_candidate"
+
+
+def prompts(ledger: Ledger, *, promoted: bool) -> dict[str, str]:
+    """The texts of the files of prompts: what is to be used from now on, and what the best candidate changes."""
+    original, best = ledger.candidates[0].texts, ledger.best().texts
+    return {
+        BEST_PROMPT: as_code(prompt_of(original), best if promoted else original),
+        DIFF: diff(original, best),
+    }
+
+
 def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    The figures as `summary.json` in *folder* says them, and the same ones made again from the other files' lines.
+    What the files in *folder* say, and the same made again from the lines of the candidates and the comparison.
 
     Returns:
-        Two objects with the same keys, which are equal if and only if the summary is true to the lines.
+        Two objects with the same keys: the figures of `summary.json`, and the SHA-256 of each report and file of
+        prompts. Equal if and only if all of them are true to the lines.
     """
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    search = search_figures(_lines(folder / CANDIDATES))
-    test, lines = None, []
+    ledger = Ledger.of_lines(_lines(folder / CANDIDATES), summary["search"]["objectives"])
+    lines, test = _tested(folder, summary)
+    search = search_figures(ledger)
+    made = prompts(ledger, promoted=scores(test, search)["promoted"])
+    again = {
+        **scores(test, search),
+        "verdict": verdict_word(test, summary["termination_reason"], ledger.best()),
+        "gap": gap(test, search),
+        "comparison_test": comparison_of(lines),
+        "best_agent_code": made[BEST_PROMPT],
+        "search": {**summary["search"], **search},
+        "test": test.as_json() if test is not None and test.total else summary["test"],
+    }
+    again |= words({**summary, **again}, ledger, summary["validation_ids"])
+    again = json.loads(json.dumps(again))
+    files = {name: text.encode() for name, text in made.items()}
+    files |= rendered(report_of({**summary, **again}, ledger, made[DIFF], lines))
+    said = {name: summary.get(name) for name in again}
+    said |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    return said, again | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def _tested(folder: Path, summary: Line) -> tuple[list[Line], Verdict | None]:
+    """The lines of the test, and what they say; none of a test that was cut short before it compared anything."""
     if (folder / COMPARISON).exists():
         lines = _lines(folder / COMPARISON)
-        test = verdict_of(lines, Registration(**summary["registration"]))
-    elif summary["test"] is not None:  # begun, and cut short before there was anything to compare
-        test = Verdict(Decision(summary["test"]["verdict"]), None, None, 0, 0, None, None)
-    again = {**scores(test, search), "gap": gap(test, search), "comparison_test": comparison_of(lines)}
-    said = {name: summary.get(name) for name in again}
-    again |= {f"search.{name}": value for name, value in search.items()}
-    said |= {f"search.{name}": summary["search"].get(name) for name in search}
-    if test is not None and test.total:
-        again |= {f"test.{name}": value for name, value in test.as_json().items()}
-        said |= {f"test.{name}": summary["test"].get(name) for name in test.as_json()}
-    return said, json.loads(json.dumps(again))
+        return lines, verdict_of(lines, Registration(**summary["registration"]))
+    if summary["test"] is None:
+        return [], None
+    return [], Verdict(Decision(summary["test"]["verdict"]), None, None, 0, 0, None, None)
+
+
+def _barred(ledger: Ledger, best: Candidate) -> str:
+    """The candidate that would have been the best, had it kept to gates and limits; empty without one."""
+    found = [one for one in ledger.candidates if one.mean is not None and not one.may_win]
+    first = max(found, key=lambda one: one.mean or 0.0, default=None)
+    if first is None or first.mean is None or first.mean <= (best.mean or 0.0):
+        return ""
+    return f"{first.name} did ({100 * first.mean:.1f} of 100), but {first.message}"
 
 
 def points(value: float | None) -> float:
     """*value*, in 0 to 1, on the scale of 0 to 100."""
     return round(100 * (value or 0.0), 4)
-
-
-def _rank(line: Line, mean: float | None, *, is_priced: bool) -> tuple[float, ...]:
-    """As the ledger chooses: the mean; of equal ones the baseline, the cheapest, the shortest, the earliest."""
-    length = sum(map(len, line["texts"].values()))
-    cost = line["cost_usd"] if is_priced else 0.0
-    return round(mean or 0.0, 9), not line["order"], -cost, -length, -line["order"]
-
-
-def _mean(values: Sequence[float | None], known: Sequence[float | None]) -> float | None:
-    """As the ledger has it: None for a candidate that was not tried on all rows, or never scored."""
-    is_tried = any(value is not None for value in values)
-    return mean_of(values, known) if is_tried else None
 
 
 def _lines(path: Path) -> list[Line]:

@@ -41,6 +41,14 @@ def texts_of(prompt: Prompt) -> dict[str, str]:
     return found
 
 
+def prompt_of(texts: Texts) -> Prompt:
+    """The prompt that *texts*, whole and with their names, are the texts of: undoes `texts_of`."""
+    if tuple(texts) == (PROMPT,):
+        return texts[PROMPT]
+    named = [{"role": name.partition("_")[0], "content": text} for name, text in texts.items()]
+    return [TemplateMessage.model_validate(one) for one in named]
+
+
 def guiding(prompt: Prompt) -> tuple[str, ...]:
     """The names of the texts that are tuned when nobody says which: the system's, or all without one."""
     names = tuple(texts_of(prompt))
