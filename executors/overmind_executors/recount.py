@@ -52,6 +52,12 @@ def _prompt_tuning() -> Recount:
     return recounted
 
 
+def _function() -> Recount:
+    from overmind_executors.functions.recounting import recounted
+
+    return recounted
+
+
 # What makes the figures of a job type again: what the folder says, and the same from its rows.
 RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
     "inference": _inference,
@@ -74,9 +80,13 @@ def recount(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         NothingToRecount: there is nothing to compare.
     """
     try:
-        job_type = strict_json.loads((folder / MANIFEST).read_bytes())["job_type"]
+        manifest = strict_json.loads((folder / MANIFEST).read_bytes())
+        job_type = manifest["job_type"]
+        if manifest.get("is_function"):
+            return _function()(folder)
         if job_type not in RECOUNTS:
-            raise NothingToRecount(f"results of type {job_type!r} cannot be recounted; {', '.join(RECOUNTS)} can")
+            known = ", ".join(RECOUNTS)
+            raise NothingToRecount(f"results of type {job_type!r} cannot be recounted; {known} and functions can")
         return RECOUNTS[job_type]()(folder)
     except (OSError, ValueError, KeyError, TypeError, InvalidParameters) as error:
         raise NothingToRecount(f"{folder} is not a whole result: {error}") from error

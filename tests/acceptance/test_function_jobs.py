@@ -75,7 +75,7 @@ def test_a_function_that_the_published_client_asks_for_makes_an_artifact(
 
     assert "completed" == agent.summary["outcome"], agent.raw
     files = submitter.files(job_id)
-    assert {"count.json", "manifest.json"} == set(files)
+    assert {"count.json", "summary.json", "report.md", "report.html", "manifest.json"} == set(files)
     assert {"words": 4} == json.loads(files["count.json"])
     models = submitter.call("GET", "/api/v2/models")["items"]
     made = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
@@ -17,6 +18,8 @@ import pytest
 
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, Result, WorkStopped
 from overmind_executors.functions import BadManifest, Function, FunctionExecutor, read_modules
+from overmind_executors.recount import recount
+from overmind_executors.result_files import seal
 from overmind_executors.stopping import StopFlag
 
 Make = Callable[..., Context]
@@ -121,6 +124,9 @@ MANIFEST: Final[dict[str, Any]] = {
     },
 }
 
+# What is written beside the outputs of a function.
+OURS: Final = ("summary.json", "report.md", "report.html")
+
 
 def write_module(folder: Path, manifest: Mapping[str, Any] = MANIFEST) -> Path:
     """A module's folder, as its owner would put it on a host."""
@@ -160,8 +166,9 @@ def test_a_function_reads_its_model_and_its_parameters_and_makes_a_file(run: Any
 
     made = json.loads((context.output / "count.json").read_text())
     place = context.output.parent / "function"
-    assert ("count.json",) == result.files
-    assert {"function": "@acme:count", "module_version": "1.2.0", "sandbox": "none"} == result.outcome
+    assert ("count.json", *OURS) == result.files
+    told = {"function": "@acme:count", "module_version": "1.2.0", "sandbox": "none", "exit_code": 0}
+    assert told == {name: result.outcome[name] for name in told}
     assert 3 == made["words"]
     assert {
         "do": {"type": "parameter", "value": "count"},
@@ -226,7 +233,7 @@ def test_a_function_gets_the_hosts_credential_and_leaves_no_copy(
 
     made = json.loads((context.output / "made.json").read_text())
     assert {"key": "sk-secret", "type": "auth_info", "mode": 0o600} == made
-    assert (("made.json",), ("made.json",)) == (result.files, result.as_models)
+    assert (("made.json", *OURS), ("made.json",)) == (result.files, result.as_models)
     files = [path for path in context.output.parent.rglob("*") if path.is_file() and path.name != "made.json"]
     assert [tmp_path / "key"] == [path for path in files if b"sk-secret" in path.read_bytes()]
 
@@ -248,7 +255,7 @@ def test_a_folder_becomes_an_archive_without_the_links_in_it(run: Any) -> None:
 
     with zipfile.ZipFile(context.output / "made.zip") as archive:
         names = archive.namelist()
-    assert ("r", "made.zip") == result.files
+    assert ("r", "made.zip", *OURS) == result.files
     assert ["a.txt", "deep/b.txt"] == names
 
 
@@ -301,11 +308,96 @@ def test_success_is_an_exit_code_of_0_and_a_whole_output_file(
     assert reason == failed.value.reason, failed.value
 
 
+def _summary(context: Context, name: str = "summary.json") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((context.output / name).read_text())
+    return found
+
+
+def test_a_function_that_fails_leaves_how_it_ended_for_its_reader(make_context: Make, tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("one")
+    context = make_context(input_file=tmp_path / "model", input_name="model.txt")
+    executor = FunctionExecutor(_functions(write_module(tmp_path / "module"))[0])
+
+    with pytest.raises(ExecutionFailed):
+        executor.run(executor.validate({"do": "exit"}), context)
+
+    facts = _summary(context)
+    assert (3, "function_exit_code", []) == (facts["exit_code"], facts["reason"], facts["outputs"])
+    assert "and failed: function" in (context.output / "report.md").read_text()
+
+
+def test_the_report_says_what_was_run_with_what_and_what_came_of_it(run: Any) -> None:
+    result, context = run({"do": "folder", "limit": 3})
+
+    facts = _summary(context)
+    digest = hashlib.sha256(b"one two three").hexdigest()
+    assert [
+        {"key": "do", "type": "parameter", "value": '"folder"'},
+        {"key": "limit", "type": "parameter", "value": "3"},
+        {"key": "model", "type": "user_model", "name": "../../-rf;\n$(x).TXT", "size_bytes": 13, "sha256": digest},
+    ] == facts["inputs"]
+    assert ("main.py", 0, None, 30) == tuple(facts[n] for n in ("entrypoint", "exit_code", "ended_by", "timeout_s"))
+    assert [("result", "r"), ("extra", "made.zip")] == [(one["key"], one["name"]) for one in facts["outputs"]]
+    report = (context.output / "report.md").read_text()
+    assert result.outcome["report_markdown"] == report
+    assert str(context.output.parent) not in report, "where a host keeps its files is nobody else's business"
+    page = (context.output / "report.html").read_text()
+    assert all(one["sha256"] in page for one in facts["outputs"])
+    assert "<svg" in page
+
+
+def test_a_file_of_the_functions_own_keeps_its_name_and_ours_make_room(run: Any) -> None:
+    result, context = run({"do": "make", "text": "report.md"})
+
+    assert ("report.md", *(f"function-{name}" for name in OURS)) == result.files
+    assert "made" == (context.output / "report.md").read_text()
+    assert "report.md" == _summary(context, "function-summary.json")["outputs"][0]["name"]
+    seal(context.output, result.files, {"job_type": "@acme:count", "is_function": True})
+    said, again = recount(context.output)
+    assert said == again
+
+
+def test_a_parameter_that_is_a_token_is_not_told(tmp_path: Path, make_context: Make) -> None:
+    inputs = {"do": {"type": "parameter"}, "text": {"type": "parameter", "validation_types": ["@token:acme"]}}
+    change = _with(lambda m: _variant(m)["function_schema"].update(inputs=inputs))
+    executor = FunctionExecutor(_functions(write_module(tmp_path / "module", change))[0])
+    context = make_context()
+
+    result = executor.run(executor.validate({"do": "make", "text": "sk-canary"}), context)
+
+    # Its own output is called so; as a value it stands nowhere.
+    assert "sk-canary" == result.files[0]
+    assert ['"make"', "(not shown)"] == [one["value"] for one in _summary(context)["inputs"]]
+
+
+def test_every_figure_of_a_function_can_be_made_again_from_its_files(
+    tmp_path: Path, start_child: Callable[..., Any]
+) -> None:
+    (function,) = _functions(write_module(tmp_path / "module"))
+    order = {"job_type": function.name, "function": function.model_dump(mode="json")}
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "model.txt").write_text("one")
+    child = start_child(folder).order(
+        **order, parameters={"do": "folder"}, input_file="model.txt", input_name="model.txt"
+    )
+    child.events()
+    child.process.wait(20)
+
+    said, again = recount(folder / "output")
+
+    assert said == again
+    assert ["outputs", "output_files", "output_bytes", "report.md", "report.html"] == list(said)
+    (folder / "output" / "r").write_text("another")
+    said, again = recount(folder / "output")
+    assert {"outputs", "output_bytes", "report.md", "report.html"} == {n for n in said if said[n] != again[n]}
+
+
 @pytest.mark.parametrize("name", ["-rf", "a;b", "$(touch x)", "a b"])
 def test_a_file_name_is_only_a_name(run: Any, name: str) -> None:
     result, context = run({"do": "make", "text": name})
 
-    assert (name,) == result.files
+    assert (name, *OURS) == result.files
     assert "made" == (context.output / name).read_text()
 
 

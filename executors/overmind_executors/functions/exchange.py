@@ -80,11 +80,21 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """The *names* of a function's files, and of those that are to be *models*, too."""
+class Made:
+    """
+    One output of a function.
 
-    names: tuple[str, ...]
-    models: tuple[str, ...]
+    Attributes:
+        key: its name in the manifest.
+        type: `file` or `directory`; the latter is a zip file here.
+        name: of the result file.
+        is_model: whether it is to be a model file, too.
+    """
+
+    key: str
+    type: str
+    name: str
+    is_model: bool
 
 
 def parameters_for(function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def lay_out(
         ExecutionFailed: a credential of this host cannot be read.
     """
     inputs: dict[str, Any] = {key: {"type": "parameter", "value": value} for key, value in values.items()}
-    for key, kind in _models_of(function):
+    for key, kind in function.files_of_job():
         if model is None:
             if not kind.optional:
                 raise InvalidParameters(
@@ -148,7 +158,7 @@ def lay_out(
     folders.input_file.write_text(strict_json.dumps(inputs), encoding="utf-8")
 
 
-def collect(function: Function, folders: Folders, output: Path) -> Collected:
+def collect(function: Function, folders: Folders, output: Path) -> tuple[Made, ...]:
     """
     Bring what the function says it made into *output*; a folder becomes a zip file.
 
@@ -160,7 +170,7 @@ def collect(function: Function, folders: Folders, output: Path) -> Collected:
     if missing := [one.name for one in function.outputs if one.required and one.name not in said]:
         raise ExecutionFailed(f"the function made no output {missing[0]!r}", reason="function_missing_output")
     known = {one.name: one for one in function.outputs}
-    left, names, models = function.most_output_bytes, list[str](), list[str]()
+    left, made = function.most_output_bytes, list[Made]()
     for key, (kind, path) in said.items():
         if function.outputs and (key not in known or known[key].type != kind):
             raise _wrong(f"names an output that its manifest has not, {key!r} of type {kind}")
@@ -173,14 +183,12 @@ def collect(function: Function, folders: Folders, output: Path) -> Collected:
                     reason="function_output_too_large",
                 )
             name = source.name + (".zip" if kind == "directory" else "")
-            if name in names:
+            if any(name == one.name for one in made):
                 raise _wrong(f"has two outputs with the file name {name!r}")
             name.encode()
-            names.append(name)
-            if key in known and known[key].upload_as == "model":
-                models.append(name)
+            made.append(Made(key, kind, name, key in known and known[key].upload_as == "model"))
             _bring(source, kind, output / name)
-    return Collected(tuple(names), tuple(models))
+    return tuple(made)
 
 
 @contextmanager
@@ -215,12 +223,6 @@ def _fits(value: Any, kind: Input) -> bool:
     return not allowed or any(
         isinstance(value, types) and (bool in types or not isinstance(value, bool)) for types in allowed
     )
-
-
-def _models_of(function: Function) -> list[tuple[str, Input]]:
-    if function.inputs is None:
-        return [("model", Input(type="user_model", optional=True))]
-    return [(key, kind) for key, kind in function.inputs.items() if kind.type == "user_model"]
 
 
 def _extension(name: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from overmind_executors.contract import Context, ExecutionFailed, Result
+from overmind_executors.functions import account
 from overmind_executors.functions.exchange import Folders, collect, lay_out, parameters_for
 from overmind_executors.functions.manifest import Function, values_of
 from overmind_executors.programs.commands import CommandLimits, Ended, NotStarted, run
@@ -49,14 +51,24 @@ class FunctionExecutor:
         with tempfile.TemporaryDirectory(dir=temporary) as secret:
             folders = Folders(context.output.parent / "function", Path(secret))
             folders.make()
-            enclosed = self._carry_out(task, folders, context)
-        made = collect(function, folders, context.output)
+            ran = self._carry_out(task, folders, context)
+        try:
+            _judge(ran.ended, function)
+            made = collect(function, folders, context.output)
+        except ExecutionFailed as failed:
+            # Of the files of a job that failed these say most.
+            facts = account.facts_of(function, task, context, ran, reason=failed.reason)
+            account.write(facts, context.output, [path.name for path in context.output.iterdir()])
+            raise
         context.report(1, 1, "function")
-        facts = {"function": function.name, "module_version": function.module_version}
-        return Result(made.names, {**facts, "sandbox": enclosed.level.value}, as_models=made.models)
+        names = tuple(one.name for one in made)
+        facts = account.facts_of(function, task, context, ran, made=made)
+        told = account.write(facts, context.output, names)
+        models = tuple(one.name for one in made if one.is_model)
+        return Result((*names, *told), account.outcome_of(facts), as_models=models)
 
-    def _carry_out(self, task: dict[str, Any], folders: Folders, context: Context) -> Enclosure:
-        """Lay out, run, and judge how it ended; returns what it ran in."""
+    def _carry_out(self, task: dict[str, Any], folders: Folders, context: Context) -> account.Ran:
+        """Lay out and run."""
         function = self._function
         lay_out(function, task, folders, model=context.input_file, model_name=context.input_name)
         command = values_of(
@@ -65,6 +77,7 @@ class FunctionExecutor:
         )
         enclosed = enclosure(function.name, _view(function, command, folders), context)
         context.report(0, 1, "function")
+        began = time.monotonic()
         try:
             ended = run(
                 command, cwd=folders.temp, limits=_limits(function, enclosed), stop=context.stop, box=enclosed.box
@@ -73,8 +86,7 @@ class FunctionExecutor:
             raise ExecutionFailed(
                 f"the function cannot be started: {error}", reason="function_not_started"
             ) from error
-        _judge(ended, function)
-        return enclosed
+        return account.Ran(ended, time.monotonic() - began, enclosed.level)
 
 
 def _view(function: Function, command: list[str], folders: Folders) -> View:

@@ -118,6 +118,12 @@ class Function(BaseModel):
     timeout_s: float = 600.0
     most_output_bytes: int = 1 << 30
 
+    def files_of_job(self) -> list[tuple[str, Input]]:
+        """The inputs that the job's file fills, by key."""
+        if self.inputs is None:
+            return [("model", Input(type="user_model", optional=True))]
+        return [(key, kind) for key, kind in self.inputs.items() if kind.type == "user_model"]
+
 
 def read_modules(
     folders: Sequence[Path],

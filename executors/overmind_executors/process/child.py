@@ -175,6 +175,7 @@ def _manifest_head(job: Order) -> dict[str, Any]:
         "job_type": job.job_type,
         "executor_version": job.function.module_version if job.function else registry.version_of(job.job_type),
         "input": None,
+        **({"is_function": True} if job.function else {}),
     }
     if job.input_file is not None:
         with job.input_file.open("rb") as file:
