@@ -285,6 +285,29 @@ def test_what_a_job_used_lies_within_what_was_expected(
     assert 30 == expected["calls"]["low"]
 
 
+def test_where_a_budget_says_nothing_a_job_is_held_to_what_it_said_it_takes_at_most(
+    make_context: Make, zoo: Zoo
+) -> None:
+    """The model says six thousand words, whatever `max_tokens` it is sent: a search with its test does not fit."""
+    zoo.models["tuned"] = lambda messages: f"{tuned(messages)} " * 6000
+    contains = {"kind": "contains", "value": "right"}
+    target = {"model": "tuned", "temperature": 0.0, "max_tokens": 10}
+
+    outcome = run(make_context, zoo, job(target=target, evaluators=[contains], budget={"max_usd": 9.0})).outcome
+
+    most = {name: outcome["estimate"][name]["ceiling"] for name in ("calls", "tokens")}
+    assert {"max_calls": most["calls"], "max_tokens": most["tokens"], "max_usd": 9.0} == outcome["budget"]
+    assert most["tokens"] <= 20 * outcome["estimate"]["tokens"]["typical"]
+    assert (True, "budget_exhausted") == (outcome["partial"], outcome["termination_reason"])
+    assert 30 * 6000 < outcome["usage"]["tokens"] <= most["tokens"]
+
+
+def test_where_nothing_bounds_an_answer_the_calls_are_bounded_alone(make_context: Make, zoo: Zoo) -> None:
+    outcome = run(make_context, zoo, job()).outcome
+
+    assert {"max_calls": outcome["estimate"]["calls"]["ceiling"]} == outcome["budget"]
+
+
 def test_where_nothing_ever_scores_the_search_ends_early_and_says_so(
     make_context: Make, zoo: Zoo, writer: Writer
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from overmind_executors import strict_json
 from overmind_executors.calls.forecast import (
     FEWEST,
     MESSAGE_TOKENS,
@@ -33,13 +34,17 @@ from overmind_executors.tuning.proposing import FRAME, MOST_LETTERS
 from overmind_executors.tuning.splitting import Case, Split
 from overmind_executors.tuning.texts import target_with, texts_of
 
-# How a candidate may grow: so many times the prompt, and so many letters.
+# How a candidate may grow, and does as a rule: so many times the prompt, and so many letters. At two letters a
+# token the first is more than the 1,280 tokens that the best prompts of GEPA had in the mean.
 _GROWS_TIMES: Final = 3
-_GROWS_BY: Final = 2000
+_GROWS_BY: Final = 3000
+_USUALLY_BY: Final = 1000
 # Letters a token, at most: half of what is usual in English, and right for digits and code.
 _DENSE: Final = 2
 # Of what a model that writes may think before it writes, where the job does not bound it; tokens.
 _THOUGHT: Final = 8192
+# Letters of a token that was said, more than which is rare.
+_LETTERS_SAID: Final = 10
 # Of the lines that hold a question and an example of it together; letters.
 _AROUND: Final = 500
 _AROUND_AN_EXAMPLE: Final = 300
@@ -48,7 +53,8 @@ _AROUND_AN_EXAMPLE: Final = 300
 def estimate(task: PromptTuningParameters, parts: Split, endpoints: Endpoints, policy: RetryPolicy) -> Estimate:
     """
     Low, when nothing is found and so nothing is tested; typical, when every second candidate is tried on all
-    validation rows; at most, when each is, and grows to three times the prompt and 2,000 letters.
+    validation rows and has 1,000 letters more than the prompt; at most, when each is, and grows to three times the
+    prompt and 3,000 letters.
     """
     baseline, tested = len(parts.train) + len(parts.validation), _tested(task, len(parts.held_out))
     candidates = task.num_iterations * task.candidates_per_iteration
@@ -105,6 +111,7 @@ def _made_of(
         trials,
         may_be_shut=any(one.gate for one in task.evaluators),
         said_tokens=inputs.typical + answers.typical,
+        most_bytes=_judged(task, cases),
     )
     kinds = [
         Calls(models[endpoints.target], original, inputs, answers),
@@ -135,7 +142,7 @@ def _of_candidates(task: PromptTuningParameters, inputs: Range) -> Range:
     """Of a call with a row and a candidate; *inputs* are those of the prompt as it is."""
     return Range(
         max(0, inputs.low - _length(task) // FEWEST - 1),
-        inputs.typical,
+        inputs.typical + min(_USUALLY_BY, task.max_prompt_characters - _length(task)) / TYPICAL,
         (inputs.ceiling or 0) + _most_of_a_candidate(task) / _DENSE,
     )
 
@@ -147,6 +154,14 @@ def _length(task: PromptTuningParameters) -> int:
 def _most_of_a_candidate(task: PromptTuningParameters) -> int:
     """Letters that it has at most, for the purposes of an estimate."""
     return min(task.max_prompt_characters, _GROWS_TIMES * _length(task) + _GROWS_BY)
+
+
+def _judged(task: PromptTuningParameters, cases: Sequence[Case]) -> int | None:
+    """What a judge is shown of a row and its answer at most, bytes; None where nothing bounds the answer."""
+    if task.target.max_tokens is None:
+        return None
+    rows = (len(strict_json.canonical(case.row.source)) for case in cases)
+    return max(rows, default=0) + _LETTERS_SAID * task.target.max_tokens
 
 
 def _written(task: PromptTuningParameters) -> Range:
@@ -161,7 +176,11 @@ def _questions(task: PromptTuningParameters, cases: Sequence[Case]) -> Range:
     letters = [(len(as_text(case.row.input)), len(as_text(case.row.expected))) for case in cases]
     examples = min(task.examples_per_candidate, len(cases))
     usual = sum(map(sum, letters)) / max(1, len(letters)) + _AROUND_AN_EXAMPLE
-    answer = MOST_LETTERS if task.target.max_tokens is None else min(MOST_LETTERS, 10 * task.target.max_tokens)
+    answer = (
+        MOST_LETTERS
+        if task.target.max_tokens is None
+        else min(MOST_LETTERS, _LETTERS_SAID * task.target.max_tokens)
+    )
     most_of_one = (
         _shown(asked for asked, _ in letters)
         + _shown(hoped for _, hoped in letters)
