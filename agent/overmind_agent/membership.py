@@ -57,7 +57,7 @@ class Membership:
         try:
             agent_id = insist(
                 lambda: plane.register(self._journal.agent_id()),
-                sleep=clock.sleep,
+                sleep=lambda seconds: clock.sleep(min(seconds, max(0.0, ends_at_s - clock.now_s()))),
                 stop=lambda _: draining.is_set() or clock.now_s() >= ends_at_s,
                 on_retry=self._on_retry,
             )

@@ -312,7 +312,8 @@ class Logs(Protocol):
 
     def settle(self, claim: Claim, *, wait_s: float) -> LogCounts | None:
         """
-        Wait at most *wait_s* seconds for the rest to be shipped; what is left then is shipped later.
+        Wait at most *wait_s* seconds for the rest to be shipped, less when the control plane is out of reach; what
+        is left then is shipped later.
 
         Returns:
             How far it is; None when the log was never followed.

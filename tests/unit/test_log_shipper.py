@@ -10,12 +10,13 @@ import pytest
 
 from agent_parts import a_claim
 from daemon_parts import SECRET, Daemon, down, unauthorized
+from overmind_agent.backoff import CAP_S
 from overmind_agent.jobs import Claim, LogCounts
 from overmind_agent.logs import job_log
 from overmind_agent.logs.job_log import MARGIN_BYTES, JobLog
 from overmind_agent.logs.pieces import PIECE_BYTES
 from overmind_agent.logs.shipper import LogShipper
-from overmind_agent.logs.shipping import LogShipping
+from overmind_agent.logs.shipping import OUTAGE_TRIES, LogShipping
 from overmind_agent.testing import AFTER, FakeServer, conflict
 from overmind_config.redaction import Redactor
 
@@ -295,6 +296,44 @@ def test_what_was_not_taken_in_time_is_owed_and_brought_after_a_restart(
     assert is_kept
     assert b"one\ntwo\n" == remote(server, claim)
     assert [] == list(after.journal.owed_logs())
+
+
+@pytest.mark.parametrize(("tries", "waited_s"), [(OUTAGE_TRIES - 1, [30.0]), (OUTAGE_TRIES, [])])
+def test_a_control_plane_that_is_out_of_reach_holds_up_the_end_of_no_job(
+    daemon: Daemon, server: FakeServer, claim: Claim, logs: LogShipping, tries: int, waited_s: list[float]
+) -> None:
+    """Its log is owed, and comes after the outage; the slot is free for another job."""
+    logs.follow(claim)
+    written(daemon, claim, b"one\n")
+    logs.end(claim)
+    server.script("append_log", *[down("append_log")] * tries)
+    for _ in range(tries):
+        logs.ship()
+        daemon.clock.advance(CAP_S)
+    daemon.clock.slept.clear()
+
+    counts = logs.settle(claim, wait_s=30.0)
+
+    assert LogCounts(0, 4, 0) == counts
+    assert waited_s == daemon.clock.slept
+    assert [claim] == [owed.claim for owed in daemon.journal.owed_logs()]
+
+
+def test_after_an_outage_amid_a_job_its_end_waits_for_its_log_again(
+    daemon: Daemon, server: FakeServer, claim: Claim, logs: LogShipping
+) -> None:
+    logs.follow(claim)
+    written(daemon, claim, b"one\n")
+    server.script("append_log", *[down("append_log")] * OUTAGE_TRIES)
+    for _ in range(OUTAGE_TRIES):
+        logs.ship()
+        daemon.clock.advance(CAP_S)
+    daemon.clock.slept.clear()
+
+    logs.end(claim)
+    logs.settle(claim, wait_s=30.0)
+
+    assert [30.0] == daemon.clock.slept
 
 
 def closed_after(logs: LogShipping) -> threading.Event:

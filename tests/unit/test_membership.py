@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 
 from daemon_parts import Daemon, down
+from overmind_agent.errors import TransientError
 from overmind_agent.lifecycle import Status
 from overmind_agent.membership import Membership
 from overmind_agent.standing import Outside, Standing
@@ -20,8 +22,8 @@ from overmind_config.settings import Agent, Settings
 LEASE_S = 60.0
 
 
-def come_back(folder: Path, daemon: Daemon) -> Standing:
-    """The next start of *daemon*, as far as its registration."""
+@contextmanager
+def next_start(folder: Path) -> Iterator[Standing]:
     outside = Outside(
         token=lambda: "token",
         environment_of=lambda _names: {},
@@ -33,10 +35,15 @@ def come_back(folder: Path, daemon: Daemon) -> Standing:
         read_again=Settings,
         take=lambda _settings: None,
     )
-    standing = Standing(Settings(agent=Agent(state_dir=folder)), outside, structlog.get_logger())
-    plane = FakeControlPlane(daemon.server, agent_id=daemon.journal.agent_id())
-    Membership(standing, daemon.journal).return_to(plane, reach_s=5.0)
-    outside.logs.close()
+    with closing(outside.logs):
+        yield Standing(Settings(agent=Agent(state_dir=folder)), outside, structlog.get_logger())
+
+
+def come_back(folder: Path, daemon: Daemon) -> Standing:
+    """The next start of *daemon*, as far as its registration."""
+    with next_start(folder) as standing:
+        plane = FakeControlPlane(daemon.server, agent_id=daemon.journal.agent_id())
+        Membership(standing, daemon.journal).return_to(plane, reach_s=5.0)
     return standing
 
 
@@ -80,6 +87,22 @@ def test_an_agent_that_left_nothing_only_makes_itself_known(
     come_back(tmp_path, daemon)
 
     assert ["register"] == server.calls
+
+
+def test_no_longer_than_it_is_told_to_an_agent_tries_to_reach_a_control_plane(
+    tmp_path: Path, daemon: Daemon, server: FakeServer
+) -> None:
+    """Whoever waits for `run --once` waits for no pause that ends after its time."""
+    clock = VirtualClock()
+    server.script("register", *[down("register")] * 100)
+
+    with next_start(tmp_path) as standing:
+        standing.until_drain = clock
+        membership = Membership(standing, daemon.journal)
+        with pytest.raises(TransientError):
+            membership.register(FakeControlPlane(server, agent_id=None), reach_s=15.0)
+
+    assert 15.0 == pytest.approx(sum(clock.slept))
 
 
 @pytest.mark.parametrize("how", ["held again", "lost", "said"])

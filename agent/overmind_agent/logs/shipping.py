@@ -21,6 +21,8 @@ IDLE_S: Final = 30.0
 REFUSED_S: Final = 10.0
 # Of one log at a time, so that a job that writes without end does not hold up the others.
 PIECES_IN_TURN: Final = 16
+# So many tries in a row that fail are an outage: no slot waits for its end.
+OUTAGE_TRIES: Final = 3
 
 
 class _Followed:
@@ -29,6 +31,8 @@ class _Followed:
 
     Attributes:
         over: it needs no further try.
+        at_rest: nothing of it is on its way: it is over, or the control plane is out of reach.
+        failures: tries in a row.
         is_noted: whether the ledger knows of it.
         is_settled: whether its job has ended without waiting for more.
     """
@@ -40,6 +44,37 @@ class _Followed:
         self.backoff = Backoff()
         self.next_at_s = 0.0
         self.over = threading.Event()
+        self.at_rest = threading.Event()
+        self.failures = 0
+
+    def failed(self, next_at_s: float) -> None:
+        """It could not be sent now; it may be tried again at *next_at_s*."""
+        self.next_at_s = next_at_s
+        self.failures += 1
+        if self.failures >= OUTAGE_TRIES:
+            self.at_rest.set()
+
+    def went_well(self) -> None:
+        """The control plane answers."""
+        self.backoff.reset()
+        self.failures = 0
+        self._is_on_its_way()
+
+    def last_bytes(self) -> None:
+        """Its job has written all that it will: one try more says whether the control plane is there."""
+        self.shipper.is_ended = True
+        self.next_at_s = 0.0
+        self.failures = min(self.failures, OUTAGE_TRIES - 1)
+        self._is_on_its_way()
+
+    def end(self) -> None:
+        """It needs no further try."""
+        self.over.set()
+        self.at_rest.set()
+
+    def _is_on_its_way(self) -> None:
+        if not self.over.is_set():
+            self.at_rest.clear()
 
 
 class LogShipping:
@@ -100,8 +135,7 @@ class LogShipping:
     def end(self, claim: Claim) -> None:
         """See Logs."""
         if (followed := self._find(claim)) is not None:
-            followed.shipper.is_ended = True
-            followed.next_at_s = 0.0
+            followed.last_bytes()
             self.wake()
 
     def settle(self, claim: Claim, *, wait_s: float) -> LogCounts | None:
@@ -111,7 +145,7 @@ class LogShipping:
             return None
         shipper = followed.shipper
         if shipper.counts().left_bytes:
-            self._clock.wait(followed.over, wait_s)
+            self._clock.wait(followed.at_rest, wait_s)
         counts = shipper.counts()
         with self._lock:
             followed.is_settled = True
@@ -164,7 +198,7 @@ class LogShipping:
         except OvermindAgentError as error:
             self._on_error(followed, error)
             return False
-        followed.backoff.reset()
+        followed.went_well()
         if was_ended and not is_more:
             self._end(followed)
         return is_more
@@ -174,7 +208,7 @@ class LogShipping:
         about = {"job_id": claim.job.id, "attempt": claim.attempt, "error": str(error)}
         if is_worth_retrying(error) or isinstance(error, AuthError):
             wait_s = REFUSED_S if isinstance(error, AuthError) else followed.backoff.after(error)
-            followed.next_at_s = self._clock.now_s() + wait_s
+            followed.failed(self._clock.now_s() + wait_s)
             self._log.debug("log.retry_scheduled", **about, wait_s=round(wait_s, 1))
             return
         counts = followed.shipper.counts()
@@ -184,7 +218,7 @@ class LogShipping:
     def _end(self, followed: _Followed) -> None:
         claim = followed.shipper.claim
         with self._lock:
-            followed.over.set()
+            followed.end()
             if followed.is_settled:
                 self._followed.pop(_key(claim), None)
         if followed.is_noted:
