@@ -39,7 +39,8 @@ class Defect:
     tests: tuple[str, ...]
 
 
-BOARD = "controlplane/overmind_controlplane/jobs/board.py"
+JOBS = "controlplane/overmind_controlplane/jobs"
+BOARD = f"{JOBS}/board.py"
 PAGE = "controlplane/overmind_controlplane/page"
 MACHINE = "tests/stateful/test_board_machine.py"
 AGENT_MACHINE = "tests/stateful/test_agent_machine.py"
@@ -64,10 +65,10 @@ DEFECTS = (
     Defect(
         "attempt-reset",
         "a release sets the attempts back",
-        BOARD,
-        "            job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n",
-        "            job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n"
-        "            job.attempt = 0\n",
+        f"{JOBS}/moving.py",
+        "        job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n",
+        "        job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None\n"
+        "        job.attempt = 0\n",
         (MACHINE,),
     ),
     Defect(
@@ -81,7 +82,7 @@ DEFECTS = (
     Defect(
         "life",
         "every status may follow every other",
-        "controlplane/overmind_controlplane/jobs/steps.py",
+        f"{JOBS}/steps.py",
         "return advance(present, to)",
         "return to",
         (MACHINE, "tests/controlplane/test_matrix.py"),
@@ -89,15 +90,15 @@ DEFECTS = (
     Defect(
         "digest",
         "COMPLETED is taken though a declared file is missing",
-        BOARD,
-        "        if missing:\n",
-        "        if False:\n",
+        f"{JOBS}/results.py",
+        "    if missing:\n",
+        "    if False:\n",
         (MACHINE, "tests/controlplane/test_life.py"),
     ),
     Defect(
         "sequence",
         "a word may come out of order",
-        BOARD,
+        f"{JOBS}/sequence.py",
         "if word.sequence is not None and word.sequence != expected:",
         "if False:",
         (MACHINE,),
@@ -201,7 +202,7 @@ DEFECTS = (
     Defect(
         "key-of-all",
         "the key of a claim belongs to no agent and no project",
-        "controlplane/overmind_controlplane/jobs/claiming.py",
+        f"{JOBS}/claiming.py",
         'return f"{project_id}:{agent_id}:claim"',
         'return "claim"',
         (MACHINE, "tests/controlplane/test_claims.py"),

@@ -22,11 +22,11 @@ def add(project: Any, environment: Mapping[str, str]) -> None:
 
 def restored(arguments: argparse.Namespace) -> int:
     """A backup of the database was put back: nobody may go on with what was granted after it."""
-    from overmind_controlplane.jobs.board import Board
+    from overmind_controlplane.jobs.fence import fence_off
     from overmind_controlplane.plane import open_database
 
     with open_database(arguments.data, arguments.database).write() as session:
-        count = Board.fence_off(session)
+        count = fence_off(session)
     show({"jobs": count} if arguments.json else f"fenced off whoever holds one of {count} jobs from before")
     return 0
 

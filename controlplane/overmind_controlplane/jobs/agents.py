@@ -15,7 +15,7 @@ from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs.waiting import agent_topic, start_topic
 from overmind_controlplane.record.database import ring
 from overmind_controlplane.record.tables import Agent, AgentEvent, Job, new_id, now
-from overmind_controlplane.refusals import NotFound
+from overmind_controlplane.refusals import Invalid, NotFound, wrong
 
 INFORMATION: Final = "information"
 DISPLAY_NAME: Final = "display_name"
@@ -89,10 +89,27 @@ def get(session: Session, caller: Caller, agent_id: str) -> Agent:
     Raises:
         NotFound: there is none.
     """
-    agent = session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
-    if agent is None:
+    if (agent := _find(session, caller, agent_id)) is None:
         raise NotFound("Agent not found")
     return agent
+
+
+def must_be_there(session: Session, caller: Caller, agent_id: str, *loc: str) -> None:
+    """
+    Raises:
+        Invalid: there is no agent of the id that stands at *loc* of a call.
+    """
+    if _find(session, caller, agent_id) is None:
+        raise unknown(agent_id, *loc)
+
+
+def unknown(agent_id: str, *loc: str) -> Invalid:
+    """What is said to whoever names an agent that is not there."""
+    return wrong(f"there is no agent {agent_id}; register it", *loc)
+
+
+def _find(session: Session, caller: Caller, agent_id: str) -> Agent | None:
+    return session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
 
 
 def inform(

@@ -21,6 +21,7 @@ from overmind_agent.lifecycle import Status
 from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import agents, claiming, offers
 from overmind_controlplane.jobs.board import Board
+from overmind_controlplane.jobs.fence import is_fresh
 from overmind_controlplane.jobs.handing_over import HandingOver
 from overmind_controlplane.jobs.offers import Turns
 from overmind_controlplane.jobs.words import Word
@@ -150,7 +151,7 @@ class Asking:
 
     def _same_again(self, session: Session, ask: Ask, before: IdempotencyKey) -> Job | Conflict:
         job = self._board.get_all(session, {before.made}).get(before.made)
-        if job is not None and self._board.is_fresh(job, ask.agent_id, before.attempt):
+        if job is not None and is_fresh(job, ask.agent_id, before.attempt):
             self._board.renew(session, job)
             return job
         return Conflict("what this key was granted is over, or begun; ask with another key", code="superseded")

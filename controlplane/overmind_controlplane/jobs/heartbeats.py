@@ -13,7 +13,7 @@ from overmind_agent import wire
 from overmind_agent.jobs import Directive
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane.caller import Caller
-from overmind_controlplane.jobs import agents, outcomes, timers
+from overmind_controlplane.jobs import agents, iterations, timers
 from overmind_controlplane.jobs.board import Board
 from overmind_controlplane.record.database import is_changing
 from overmind_controlplane.record.tables import Agent, Job, now
@@ -48,7 +48,7 @@ def arrive(session: Session, caller: Caller, board: Board, agent: Agent, beat: w
     for job, line in going_on:
         if line.progress is not None:
             board.progress(job, line.progress.model_dump(exclude_none=True))
-        board.attach_iterations(session, job, outcomes.readable(line.iterations))
+        iterations.attach_new(session, job, iterations.readable(line.iterations))
     timers.renew(session, [job.id for job, _ in going_on if job.is_leased], board.lease_s)
     return held(session, caller, agent)
 

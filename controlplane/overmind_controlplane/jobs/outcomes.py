@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from overmind_agent import wire
@@ -38,41 +36,6 @@ def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
     job.outcome = {name: value for name, value in outcome.items() if name != wire.ITERATIONS}
     for name, value in wire.record_fields(outcome).items():
         setattr(job, name, value)
-
-
-def iterations(word: Word) -> Iterator[dict[str, Any]]:
-    """The fields of each iteration that *word* brings; what is of another type than it should be is left out."""
-    told = (word.detail.get("outcome") or {}).get(wire.ITERATIONS)
-    return readable(told if isinstance(told, list) else ())
-
-
-def readable(told: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Those of *told* that are iterations, with the fields that can be kept."""
-    for one in told:
-        if not isinstance(one, Mapping) or not isinstance(one.get("iteration_name"), str):
-            continue
-        fields = {name: one[name] for name, fits in _OF_AN_ITERATION.items() if name in one and fits(one[name])}
-        texts = {name: value.replace("\0", "\ufffd") for name, value in fields.items() if isinstance(value, str)}
-        yield {**fields, **texts, "iteration_name": texts["iteration_name"][:64]}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_OF_AN_ITERATION: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "iteration_name": _is_text,
-    "agent_code": _is_text,
-    "description": _is_text,
-    "avg_score": _is_score,
-    "dimension_scores": lambda value: isinstance(value, Mapping),
-    "order": lambda value: type(value) is int and 0 <= value < 1 << 31,
-    "status": lambda value: value in ("keep", "discard"),
-}
 
 
 def shortened(message: str | None) -> str | None:

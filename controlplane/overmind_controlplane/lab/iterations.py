@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from overmind_controlplane.answering.routing import AnyCaller, ThePlane, answer_json
 from overmind_controlplane.caller import Caller
+from overmind_controlplane.jobs.iterations import attach
 from overmind_controlplane.lab import records as lab_records
 from overmind_controlplane.lab.bodies import Told, path_id, takes
 from overmind_controlplane.lab.checks import check, check_filters
@@ -36,7 +37,7 @@ def create_iteration(caller: AnyCaller, plane: ThePlane, told: Told) -> Response
     fields = check(ITERATION_FIELDS, told, is_partial=False)
     with plane.database.write() as session:
         job = named_job(session, plane, caller, fields.pop("job_id"))
-        made = plane.board.attach_iteration(session, job, fields)
+        made = attach(session, job, fields)
         return answer_json(lab_records.iteration(made, job.user_number), 201)
 
 

@@ -19,6 +19,7 @@ from overmind_agent.lifecycle import LIFECYCLE
 from overmind_controlplane.answering import bodies, content_digests
 from overmind_controlplane.answering.routing import AgentCaller, AnyCaller, Fence, ThePlane, answer
 from overmind_controlplane.caller import Caller
+from overmind_controlplane.jobs.fence import must_be_latest
 from overmind_controlplane.jobs.waiting import log_topic
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.record.database import ring
@@ -59,7 +60,7 @@ def append(plane: Plane, caller: Caller, job_id: str, attempt: int | None, offse
         # Within the transaction, which locks the job: no other attempt is granted between the check and the bytes.
         with plane.database.write() as session:
             job = plane.board.get(session, caller, job_id)
-            plane.board.must_be_latest(job, attempt)
+            must_be_latest(job, attempt)
             end = plane.logs.append(job.id, offset, data)
             ring(session, log_topic(job.id))
     except Conflict as error:

@@ -22,8 +22,8 @@ from overmind_controlplane.page import routes as page
 from overmind_controlplane.page.rendering import refusal
 from overmind_controlplane.plane import Plane
 from overmind_controlplane.pull import access as pull_access
+from overmind_controlplane.pull import addresses, artifacts, heartbeats, model_files, next_jobs, reports
 from overmind_controlplane.pull import agents as pull_agents
-from overmind_controlplane.pull import files as pull_files
 from overmind_controlplane.pull import jobs as pull_jobs
 from overmind_controlplane.pull import logs as pull_logs
 from overmind_controlplane.record import audit
@@ -41,9 +41,14 @@ log = structlog.get_logger(__name__)
 # A route is found by trying one after the other: those that are called most come first.
 _PARTS: Final = (
     pull_jobs,
+    next_jobs,
+    heartbeats,
+    reports,
     pull_agents,
     pull_logs,
-    pull_files,
+    model_files,
+    artifacts,
+    addresses,
     pull_access,
     lab,
     optimisation,
