@@ -44,7 +44,8 @@ from overmind_agent.jobs import (
 )
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.over_http.calls import HttpCalls, content_digest
-from overmind_agent.over_http.client import PARAMETERS, HttpControlPlane
+from overmind_agent.over_http.client import HttpControlPlane
+from overmind_agent.over_http.downloads import PARAMETERS
 from overmind_agent.wire import EXTENSIONS, INLINE_BYTES
 
 BASE = "https://plane.example"

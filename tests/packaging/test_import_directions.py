@@ -143,10 +143,17 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "supervisor": VALUES | BETWEEN_THREADS | _names("loops", "notify", "signals"),
     # what fills the ports
     "over_http.client": VALUES
-    | PACKAGE
+    | HTTP
+    | _names("wire", "over_http.answers", "over_http.downloads", "over_http.extensions", "over_http.given_files")
+    | _names("over_http.plain", "over_http.presence", "over_http.uploads"),
+    "over_http.extensions": VALUES | HTTP | _names("wire"),
+    "over_http.answers": VALUES | HTTP | _names("wire"),
+    "over_http.presence": VALUES | PACKAGE | HTTP | _names("wire", "over_http.answers", "over_http.extensions"),
+    "over_http.plain": VALUES | HTTP | _names("wire", "over_http.looking"),
+    "over_http.downloads": VALUES
     | JSON
     | HTTP
-    | _names("wire", "over_http.given_files", "over_http.looking", "over_http.uploads", "over_http.blob_store"),
+    | _names("wire", "over_http.blob_store", "over_http.given_files", "over_http.uploads"),
     "over_http.given_files": VALUES | _names("wire"),
     "over_http.uploads": VALUES | HTTP | _names("wire", "over_http.blob_store", "files.result"),
     "over_http.blob_store": VALUES | HTTP | _names("wire"),
@@ -349,10 +356,9 @@ STRANGERS: Final[dict[str, frozenset[str]]] = {
 
 # The libraries that change how a program behaves, and the only modules that may bring them in.
 EXCLUSIVE: Final[dict[str, frozenset[str]]] = {
-    "requests": _names("over_http.client", "over_http.calls", "over_http.deadline", "over_http.certificate")
+    "requests": _names("over_http.calls", "over_http.deadline", "over_http.certificate")
     | {"overmind_executors.calls.timed_http", "overmind_controlplane.command_line.client"},
-    "urllib3": _names("over_http.client", "over_http.calls", "over_http.deadline")
-    | {"overmind_executors.calls.timed_http"},
+    "urllib3": _names("over_http.calls", "over_http.deadline") | {"overmind_executors.calls.timed_http"},
     "apscheduler": _names("duties"),
     "prometheus_client": _names("telemetry.meters") | {"overmind_controlplane.serving.metrics"},
     "opentelemetry": _names("telemetry.otlp"),
