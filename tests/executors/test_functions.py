@@ -419,6 +419,67 @@ def test_parameters_are_checked_before_anything_is_started(
     assert message == str(refused.value)
 
 
+# A function's inputs, the one that the job's file fills, and what is said of the others.
+FILES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
+    "a link alone": ({"at": {"type": "user_link"}}, "at", ""),
+    "a model before a link that may be left out": (
+        {"at": {"type": "user_link", "optional": True}, "part": {"type": "user_model"}},
+        "part",
+        "",
+    ),
+    "a link before a model that may be left out": (
+        {"part": {"type": "user_model", "optional": True}, "at": {"type": "user_link"}},
+        "at",
+        "",
+    ),
+    "a second model": (
+        {"old": {"type": "user_model"}, "new": {"type": "user_model"}},
+        "old",
+        "new: is a second file of the job's; 'old' alone is fetched here [input_not_fetched]",
+    ),
+    "a link beside a model": (
+        {"at": {"type": "user_link"}, "part": {"type": "user_model"}},
+        "part",
+        "at: is a second file of the job's; 'part' alone is fetched here [input_not_fetched]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("inputs", "filled", "refusal"), FILES.values(), ids=FILES)
+def test_a_job_brings_one_file_and_no_second_input_gets_it_too(
+    tmp_path: Path, inputs: dict[str, Any], filled: str, refusal: str
+) -> None:
+    """A function that compares two models must not be given one of them twice."""
+    manifest = _with(lambda m: _variant(m)["function_schema"].update(inputs=inputs))
+    (function,) = _functions(write_module(tmp_path / "module", manifest))
+
+    assert filled == function.file_inputs()[0][0]
+    if not refusal:
+        assert {} == FunctionExecutor(function).validate({})
+        return
+    with pytest.raises(InvalidParameters) as refused:
+        FunctionExecutor(function).validate({})
+    assert refusal == str(refused.value)
+
+
+def test_a_link_is_given_as_the_file_that_holds_it_and_nobody_follows_it(
+    tmp_path: Path, make_context: Make
+) -> None:
+    inputs = {"model": {"type": "user_link"}, "do": {"type": "parameter"}}
+    outputs = [{"name": "result", "type": "file", "version_of": "model"}]
+    manifest = _with(lambda m: _variant(m)["function_schema"].update(inputs=inputs, outputs=outputs))
+    (tmp_path / "link").write_text("http://127.0.0.1:9/part")
+    context = make_context(input_file=tmp_path / "link", input_name="part.link")
+    executor = FunctionExecutor(_functions(write_module(tmp_path / "module", manifest))[0])
+
+    result = executor.run(executor.validate({"do": "count"}), context)
+
+    made = json.loads((context.output / "count.json").read_text())
+    assert ("user_link", 1) == (made["given"]["model"]["type"], made["words"])
+    assert ("count.json",) == result.as_models, "a newer form of a model is a model of its own"
+    assert ["model"] == [one["version_of"] for one in _summary(context)["outputs"]]
+
+
 def test_a_model_of_another_kind_is_refused(run: Any) -> None:
     with pytest.raises(InvalidParameters, match="model: must be a file of @extension:txt"):
         run({"do": "count"}, name="model.csv")
@@ -501,6 +562,10 @@ BAD: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "an input of no known type": (
         _with(lambda m: _variant(m)["function_schema"]["inputs"]["do"].update(type="x")),
         "inputs.do.type",
+    ),
+    "a version of what is no file": (
+        _with(lambda m: _variant(m)["function_schema"]["outputs"][0].update(version_of="do")),
+        "output 'result' is a version of an input that is no file",
     ),
     "a NUL in the entry point": (_with(lambda m: _variant(m).update(entrypoint="a\0b")), "entrypoint"),
     "an entry point that is too long for a file": (

@@ -155,11 +155,9 @@ def _made(facts: Facts) -> Iterator[Section]:
     if not found:
         return
     shown = found[:_MOST_OUTPUTS]
-    columns = ("output", "type", "file", "bytes", "SHA-256", "a model, too")
-    rows = tuple(
-        (one["key"], one["type"], one["name"], one["size_bytes"], one["sha256"], "yes" if one["is_model"] else "no")
-        for one in shown
-    )
+    columns = ("output", "type", "file", "bytes", "SHA-256", "a model, too", "newer form of")
+    names = ("key", "type", "name", "size_bytes", "sha256", "is_model", "version_of")
+    rows = tuple(tuple(one[name] for name in names) for one in shown)
     sizes = tuple((one["name"], one["size_bytes"]) for one in shown)
     drawn = (Figure("bars", Table("Bytes by file", ("file", "bytes"), sizes)),) if len(shown) > 1 else ()
     caption = "Outputs" if len(shown) == len(found) else f"The first {len(shown)} of {len(found):,} outputs"
@@ -176,7 +174,7 @@ def _inputs(function: Function, values: Mapping[str, Any], context: Context) -> 
         name = context.input_name or context.input_file.name
         yield from (
             {"key": key, "type": kind.type, "name": name, **facts_of_file(context.input_file)}
-            for key, kind in function.files_of_job()
+            for key, kind in function.file_inputs()[:1]
         )
     yield from ({"key": key, "type": "auth_info"} for key in function.credentials)
 

@@ -25,10 +25,11 @@ from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.contract import ExecutionFailed, InvalidParameters, Problem
-from overmind_executors.functions.manifest import Function, Input
+from overmind_executors.functions.manifest import Function, Input, Output
 from overmind_executors.removal import remove
 
 INVALID_OUTPUT: Final = "function_invalid_output"
+NOT_FETCHED: Final = "input_not_fetched"
 _MAX_LIST_BYTES: Final = 1 << 20
 _MOST_FILES: Final = 10_000
 _EXTENSION: Final = re.compile(r"\.[A-Za-z0-9]{1,16}")
@@ -89,12 +90,14 @@ class Made:
         type: `file` or `directory`; the latter is a zip file here.
         name: of the result file.
         is_model: whether it is to be a model file, too.
+        version_of: the key of the input that it is a newer form of, None for none.
     """
 
     key: str
     type: str
     name: str
     is_model: bool
+    version_of: str | None = None
 
 
 def parameters_for(function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +114,12 @@ def parameters_for(function: Function, given: Mapping[str, Any]) -> dict[str, An
     missing = [key for key, kind in wanted.items() if not kind.optional and key not in values]
     missing += [key for key, kind in function.inputs.items() if _cannot_come(function, key, kind)]
     problems = [Problem("", f"function inputs {missing} not provided")] if missing else []
+    files = function.file_inputs()
+    problems += [
+        Problem(key, f"is a second file of the job's; {files[0][0]!r} alone is fetched here", NOT_FETCHED)
+        for key, kind in files[1:]
+        if not kind.optional
+    ]
     problems += [Problem(key, "the function has no such parameter") for key in values if key not in wanted]
     problems += [
         Problem(key, f"must be {' or '.join(kind.validation_types)}")
@@ -133,7 +142,7 @@ def lay_out(
         ExecutionFailed: a credential of this host cannot be read.
     """
     inputs: dict[str, Any] = {key: {"type": "parameter", "value": value} for key, value in values.items()}
-    for key, kind in function.files_of_job():
+    for key, kind in function.file_inputs()[:1]:
         if model is None:
             if not kind.optional:
                 raise InvalidParameters(
@@ -186,7 +195,8 @@ def collect(function: Function, folders: Folders, output: Path) -> tuple[Made, .
             if any(name == one.name for one in made):
                 raise _wrong(f"has two outputs with the file name {name!r}")
             name.encode()
-            made.append(Made(key, kind, name, key in known and known[key].upload_as == "model"))
+            told = known.get(key, Output(name="output"))
+            made.append(Made(key, kind, name, told.is_model, told.version_of))
             _bring(source, kind, output / name)
     return tuple(made)
 
@@ -214,8 +224,8 @@ def _bare(value: Any) -> Any:
 
 
 def _cannot_come(function: Function, key: str, kind: Input) -> bool:
-    """Credentials and links are nothing that a job can bring here; a credential may be this host's own."""
-    return kind.type in ("auth_info", "user_link") and not kind.optional and key not in function.credentials
+    """A credential is nothing that a job can bring here; it is this host's own."""
+    return kind.type == "auth_info" and not kind.optional and key not in function.credentials
 
 
 def _fits(value: Any, kind: Input) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from overmind_executors import strict_json
 
@@ -52,19 +52,42 @@ class Input(_Read):
     validation_types: tuple[str, ...] = Field(default=(), strict=False)
     optional: bool = False
 
+    @property
+    def is_file(self) -> bool:
+        """Whether a file of the job's fills it: a model, or a file that holds a link, which is given as it is."""
+        return self.type in ("user_model", "user_link")
+
 
 class Output(_Read):
-    """One output that a function may or must make."""
+    """
+    One output that a function may or must make.
+
+    Attributes:
+        version_of: the key of the input whose file it is a newer form of; it is uploaded as a model of its own.
+    """
 
     name: Key
     type: Literal["file", "directory"] = "file"
     required: bool = True
     upload_as: Literal["artifact", "model"] = "artifact"
+    version_of: Key | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is to be a model file, too."""
+        return self.upload_as == "model" or self.version_of is not None
 
 
 class _Schema(_Read):
     inputs: dict[Key, Input] = {}
     outputs: tuple[Output, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _versions_are_of_files(self) -> _Schema:
+        files = {key for key, kind in self.inputs.items() if kind.is_file}
+        if unknown := [one.name for one in self.outputs if one.version_of not in {None, *files}]:
+            raise ValueError(f"output {unknown[0]!r} is a version of an input that is no file of the function's")
+        return self
 
 
 class _Variant(_Read):
@@ -118,11 +141,15 @@ class Function(BaseModel):
     timeout_s: float = 600.0
     most_output_bytes: int = 1 << 30
 
-    def files_of_job(self) -> list[tuple[str, Input]]:
-        """The inputs that the job's file fills, by key."""
+    def file_inputs(self) -> list[tuple[str, Input]]:
+        """
+        The inputs that are files, by key. A job brings one, and the first of these is it: what has to be there
+        before what may be left out, a model before a link.
+        """
         if self.inputs is None:
             return [("model", Input(type="user_model", optional=True))]
-        return [(key, kind) for key, kind in self.inputs.items() if kind.type == "user_model"]
+        found = [(key, kind) for key, kind in self.inputs.items() if kind.is_file]
+        return sorted(found, key=lambda one: (one[1].optional, one[1].type != "user_model"))
 
 
 def read_modules(
