@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,23 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+_SCORED: Final = ("judge_scoring", "prompt_tuning", "model_backtesting")
+WORDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "target": ("inference", "prompt_tuning"),
+    "output_schema": ("inference",),
+    "evaluators": _SCORED,
+    "judge": _SCORED,
+    "metrics": ("judge_scoring",),
+    "labels": ("judge_scoring",),
+    "prompt": ("prompt_tuning", "model_backtesting"),
+    "tune": ("prompt_tuning",),
+    "drafts": ("prompt_tuning",),
+    "analyzer_model": ("prompt_tuning",),
+    "current_model": ("model_backtesting",),
+    "models": ("model_backtesting",),
+}
+"""Parameters by which a person tells the job types apart, and the types that have them."""
 
 ModelT = TypeVar("ModelT", bound=Parameters)
 
@@ -42,9 +59,16 @@ def nearest(word: str, known: Mapping[str, Any] | list[str]) -> str:
 def _problem(model: type[BaseModel], fault: Any) -> Problem:
     path = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
-        return Problem(".".join(path), f"unknown key{nearest(path[-1], _fields_at(model, path[:-1]))}")
+        return Problem(".".join(path), f"unknown key{_hint(model, path)}")
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return Problem(".".join(path), message[:1].lower() + message[1:])
+
+
+def _hint(model: type[BaseModel], path: list[str]) -> str:
+    """Whose key it is, if it is one of another job type; else the nearest that there is."""
+    if len(path) == 1 and (types := WORDS_OF.get(path[0])):
+        return f"; jobs of type {' or '.join(types)} have it: is the job's type right?"
+    return nearest(path[-1], _fields_at(model, path[:-1]))
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -424,6 +424,7 @@ def test_unknown_models_are_all_named_at_once(make_context: Make, zoo: Zoo) -> N
     [
         ({"prompt": []}, "prompt"),
         ({"tune": ["sistem"]}, "tune names no text"),
+        ({"tune": ["prompt", "prompt"]}, "tune names 'prompt' twice"),
         ({"fixed": ["not there"]}, "fixed span"),
         ({"target": {"model": "tuned", "system_prompt": "x"}}, "stands in prompt"),
         ({"holdout_share": 0.7, "validation_share": 0.4}, "leave no rows"),

@@ -234,7 +234,7 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     | _names("command_line.exit_codes", "control")
     | _names("control.client", "control.journal_reader", "control.line", "control.plain_text", "control.showing")
     | _names("control.config_commands", "control.log_command")
-    | frozenset({"overmind_config.state_place"}),
+    | frozenset({"overmind_config.state_place", "overmind_config.toml_file"}),
     "control.log_command": PACKAGE
     | SETTINGS
     | _names("command_line.exit_codes", "clock", "logs.job_log")
@@ -337,6 +337,7 @@ PACKAGES: Final[dict[str, frozenset[str]]] = {
     "overmind_controlplane": PACKAGE
     | JSON
     | TRACE
+    | frozenset({"overmind_config.host", "overmind_config.logs", "overmind_config.repeats"})
     | _names("wire", "jobs", "lifecycle", "errors", "signing.claims", "signing.jws", "signing.keys"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -74,6 +76,38 @@ def test_two_prompts_differ_by_their_lines(before: Any, after: str, expected: li
     assert expected == [word for word, _ in changes(before, after)]
 
 
+ALTERNATING = "\n".join("ab"[place % 2] for place in range(199))
+REPEATED = "\n".join("x" for _ in range(10_000))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (ALTERNATING, "\n".join("ab"[place % 3 == 0] for place in range(199))),
+        (REPEATED, ALTERNATING.replace("b", "x")),
+        ("x\n" * 1_000_000, "y\n" * 1_000_000),
+    ],
+    ids=["two words", "one word", "a million lines"],
+)
+def test_texts_that_would_take_long_to_compare_are_not_and_that_is_said(before: str, after: str) -> None:
+    began_s = time.process_time()
+
+    ((word, line),) = changes(before, after)
+
+    assert "place" == word
+    assert line.startswith("too different to be compared line by line: ")
+    assert time.process_time() - began_s < 0.5
+
+
+def test_a_long_prompt_with_a_change_here_and_there_is_compared() -> None:
+    lines = [f"line {place}" if place % 2 else "" for place in range(400)]
+    now = [line if place % 9 else "new" for place, line in enumerate(lines)]
+
+    words = Counter(word for word, _ in changes("\n".join(lines), "\n".join(now)))
+
+    assert 45 == words["added"] == words["removed"]
+
+
 def test_a_comparison_is_read_in_either_shape() -> None:
     flat = backtest({"mini": {"avg_total": 84.2, "count": 3}, "large": {"error": "no"}})
     wide = backtest(
@@ -89,7 +123,8 @@ def test_a_comparison_is_read_in_either_shape() -> None:
     assert flat is not None
     assert wide is not None
     assert [("mini", [84.2, 3, None]), ("large", [None, None, "no"])] == list(flat.tables[0].rows)
-    assert [("fast (present)", [0.7]), ("mini", [0.8])] == list(wide.tables[0].rows)
+    assert [("fast (present)", [70.0]), ("mini", [80.0])] == list(wide.tables[0].rows)
+    assert ["score, 0 to 100"] == list(wide.tables[0].columns)
     assert [("mini", ["+10.0", "+2.0 to +18.0", "switch"])] == list(wide.tables[1].rows)
     assert "switch" == wide.verdict
 

@@ -246,6 +246,30 @@ def test_where_no_agent_has_worked_the_exit_code_says_so(host: Host, words: list
     assert err.startswith("overmind-agent: no agent ")
 
 
+@pytest.mark.parametrize("words", [["status"], ["outbox", "list"], ["logs", "x"]])
+def test_a_configuration_that_cannot_be_read_is_not_taken_for_none(
+    host: Host, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.main([*words, "--config", "/nowhere/agent.toml"])
+
+    assert 78 == code
+    assert "overmind-agent: /nowhere/agent.toml cannot be read: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["outbox", "--config", "{}", "list"], ["outbox", "list", "--config", "{}"]], ids=["before", "after"]
+)
+def test_where_the_configuration_is_may_be_said_before_the_inner_command_or_after_it(
+    host: Host, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.worked().close()
+
+    code = cli.main([word.format(host.config) for word in words])
+
+    assert 0 == code
+    assert JOB_ID[:8] in capsys.readouterr().out
+
+
 def test_a_journal_that_is_none_is_told(host: Host) -> None:
     (host.state / "journal.sqlite").write_bytes(b"no database" * 1000)
 

@@ -244,6 +244,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         (b"[agent]\nslots = = 1\n", "not valid TOML: invalid value (at line 2, column 9)"),
         (b"[agent]\nslots = 1\nslots = 2\n", "not valid TOML: cannot overwrite a value (at line 3, column 10)"),
         (b"[agent]\nname = '\xff'\n", "not UTF-8 (byte 16)"),
+        ("[agent]".encode("utf-16"), "is UTF-16, as its byte order mark says"),
         (b"a = " + b"[" * 5000, "not valid TOML: nested too deep"),
         (b'[agent]\ndata_roots = ["/srv", "\\u0000"]\n', "agent.data_roots holds a NUL"),
         (b'[agent]\nname = "a\\u0000"\n', "agent.name holds a NUL"),
@@ -259,6 +260,15 @@ def test_a_file_that_cannot_be_understood_is_named_with_the_line(tmp_path: Path,
 
     assert 1 == len(problems)
     assert problems[0].startswith(f"{path}: {what}; ")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("[agent]\nslots = 0\n", encoding="utf-8-sig")
+
+    (problem,) = _problems(config=path, environ={})
+
+    assert problem.startswith("agent.slots")
 
 
 def test_what_is_no_file_is_refused_and_nobody_waits_for_its_writer(tmp_path: Path) -> None:

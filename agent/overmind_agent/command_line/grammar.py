@@ -35,6 +35,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; try {self.prog} --help\n")
 
 
+def _place(*, default: str | None) -> _Parser:
+    """Where the configuration and the journal are; *default* for what is not said."""
+    place = _Parser(add_help=False)
+    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration file", default=default)
+    place.add_argument(
+        "--state-dir", dest="agent.state_dir", metavar="DIR", help="where the journal is kept", default=default
+    )
+    return place
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole of it; what is read by it says its `command`, and which `parser` read it."""
     top = _Parser(
@@ -45,9 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"overmind-agent {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    place = _Parser(add_help=False)
-    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
-    place.add_argument("--state-dir", dest="agent.state_dir", metavar="DIR", help="where the journal is kept")
+    place = _place(default=None)
     shared = _Parser(add_help=False, parents=[place])
     shared.add_argument("--url", dest="control_plane.url", metavar="URL", help="address of the control plane")
     shared.add_argument(
@@ -58,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _add_bundle(commands, shared)
     _add_health(commands)
-    add_commands(commands, [place])
+    add_commands(commands, [place], [_place(default=argparse.SUPPRESS)])
     complete = _command(commands, "completion", "a script for the shell that completes commands and options")
     complete.add_argument("shell", choices=["bash", "zsh", "fish"])
     _command(commands, "version", "print the version")

@@ -26,6 +26,7 @@ from overmind_agent.control.journal_reader import NoJournal, NoneYet, Reading, a
 from overmind_agent.control.line import RELOAD_S, Refusal
 from overmind_agent.control.plain_text import one_line
 from overmind_config.state_place import state_dir
+from overmind_config.toml_file import NoConfiguration, text_of
 
 REFUSED, NOT_RUNNING, INTERRUPTED = 1, 3, 130
 _CODES: Final[Mapping[str, int]] = {"config_refused": exit_codes.CONFIG, "not_allowed": exit_codes.NO_PERMISSION}
@@ -78,7 +79,17 @@ def _tell(document: Mapping[str, Any]) -> None:
 
 
 def place_of(options: Options) -> Path:
-    """The state folder that *options* mean."""
+    """
+    The state folder that *options* mean.
+
+    Raises:
+        Refusal: they name a configuration file that cannot be read, and with it nobody knows where.
+    """
+    if options.config is not None:
+        try:
+            text_of(options.config)
+        except NoConfiguration as error:
+            raise Refusal("config_refused", f"{options.config} {error}") from error
     return state_dir(getattr(options, "agent.state_dir", None), options.config)
 
 

@@ -20,18 +20,24 @@ PLAIN: Final = (
 )
 
 
-def add_commands(commands: Any, place: Sequence[argparse.ArgumentParser]) -> None:
+def add_commands(
+    commands: Any, place: Sequence[argparse.ArgumentParser], place_within: Sequence[argparse.ArgumentParser]
+) -> None:
     """
     Add them to *commands*, which is what `add_subparsers` gave.
 
     Args:
         place: parents that bring the flags which say where the state folder is.
+        place_within: the same for a command of a command: a flag that is not given leaves what was said before.
     """
 
     def add(to: Any, name: str, about: str, function: str) -> argparse.ArgumentParser:
         """A command; the options that come out of it name the function that does it."""
         made: argparse.ArgumentParser = to.add_parser(
-            name, parents=place, help=about, description=f"{about[:1].upper()}{about[1:]}."
+            name,
+            parents=place if to is commands else place_within,
+            help=about,
+            description=f"{about[:1].upper()}{about[1:]}.",
         )
         made.set_defaults(parser=made, function=function)
         made.add_argument("--json", action="store_true", help=FOR_SCRIPTS)
@@ -49,7 +55,10 @@ def add_commands(commands: Any, place: Sequence[argparse.ArgumentParser]) -> Non
     logs.add_argument("job", metavar="JOB", help=JOB)
 
     outbox = commands.add_parser(
-        "outbox", help="statuses on their way", description="Statuses on their way to the control plane."
+        "outbox",
+        parents=place,
+        help="statuses on their way",
+        description="Statuses on their way to the control plane.",
     )
     outbox.set_defaults(parser=outbox)
     of_outbox = outbox.add_subparsers(dest="outbox_command", metavar="COMMAND", required=True)
@@ -59,7 +68,9 @@ def add_commands(commands: Any, place: Sequence[argparse.ArgumentParser]) -> Non
     retry.add_argument("--all", action="store_true", help="all that is parked")
 
     add(commands, "capabilities", "what this host offers to jobs", "capabilities")
-    config = commands.add_parser("config", help="the configuration", description="The configuration.")
+    config = commands.add_parser(
+        "config", parents=place, help="the configuration", description="The configuration."
+    )
     config.set_defaults(parser=config)
     of_config = config.add_subparsers(dest="config_command", metavar="COMMAND", required=True)
     show = add(of_config, "show", "every key with its value, secrets masked", "config_show")

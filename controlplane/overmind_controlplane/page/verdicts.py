@@ -13,7 +13,8 @@ from typing import Any, Final
 MAX_ROWS: Final = 50
 MAX_DIFF_LINES: Final = 600
 # difflib looks at each pair of equal lines for each stretch that it finds: what is compared is in their hands.
-MOST_LOOKS: Final = 300_000
+MOST_LINES: Final = 20_000
+MOST_LOOKS: Final = 2_000_000
 _CHOICES: Final = ("best_overall", "top_performer", "fastest", "cheapest")
 _EACH: Final[Mapping[str, str]] = {
     "avg_eval_score": "score, 0 to 100",
@@ -130,7 +131,7 @@ def changes(before: Any, after: str) -> list[tuple[str, str]]:
     if old is None or not new or old == new:
         return []
     was, now = old.splitlines(), new.splitlines()
-    if _looks(*_between_ends(was, now)) > MOST_LOOKS:
+    if len(was) + len(now) > MOST_LINES or _looks(was, now) > MOST_LOOKS:
         counts = f"{len(was):,} lines before, {len(now):,} now"
         return [("place", f"too different to be compared line by line: {counts}")]
     lines = difflib.unified_diff(was, now, lineterm="", n=3)
@@ -139,19 +140,20 @@ def changes(before: Any, after: str) -> list[tuple[str, str]]:
     return [(words.get(line[:1], "same"), line) for line in shown]
 
 
-def _between_ends(was: Sequence[str], now: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Both without the lines that they begin with and end with together."""
+def _looks(was: Sequence[str], now: Sequence[str]) -> int:
+    """
+    How many pairs of equal lines difflib looks at, at worst: all of them for each stretch that it finds.
+
+    It finds the lines that both begin and end with at once. Of 200 lines on it leaves out those that come often.
+    """
     most = min(len(was), len(now))
     head = next((place for place in range(most) if was[place] != now[place]), most)
     tail = next((place for place in range(most - head) if was[-1 - place] != now[-1 - place]), most - head)
-    return was[head : len(was) - tail], now[head : len(now) - tail]
-
-
-def _looks(was: Sequence[str], now: Sequence[str]) -> int:
-    """How many pairs of equal lines difflib looks at, at worst: all of them for each stretch that it finds."""
-    counts = Counter(now)
-    pairs = sum(counts[line] for line in was)
-    return (pairs + len(was)) * (1 + min(len(was), len(now), pairs))
+    old, new = was[head : len(was) - tail], now[head : len(now) - tail]
+    often = Counter(now) if len(now) >= 200 else {}
+    counts = Counter(line for line in new if often.get(line, 0) <= 1 + len(now) // 100)
+    pairs = sum(counts[line] for line in old)
+    return (pairs + len(old)) * (1 + min(len(old), len(new), pairs))
 
 
 def _said(messages: str) -> str:

@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -17,6 +18,9 @@ from typing import IO, Final
 import structlog
 import uvicorn
 
+from overmind_config.host import is_journal
+from overmind_config.logs import LineHandler
+from overmind_config.repeats import Repeats
 from overmind_controlplane.plane import Plane, Settings
 from overmind_controlplane.serving.app import build_app
 from overmind_controlplane.serving.heads import HeadInTime
@@ -24,6 +28,7 @@ from overmind_controlplane.serving.heads import HeadInTime
 log = structlog.get_logger(__name__)
 
 GRACE_S: Final = 1
+TICKS: Final = 50  # of uvicorn's, between two looks for what was held back of the log
 KEEP_ALIVE_S: Final = 75
 """Longer than an agent's poll interval: an idle connection that we close first costs it a failed request."""
 
@@ -36,9 +41,15 @@ class _Server(uvicorn.Server):
     """uvicorn, which tells when it accepts connections and whose signals end held requests first."""
 
     def __init__(
-        self, config: uvicorn.Config, *, on_started: Callable[[], None], on_stop: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        *,
+        on_started: Callable[[], None],
+        on_stop: Callable[[], None],
+        every_few_seconds: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._every_few_seconds = every_few_seconds
         self._on_started = on_started
         self._on_stop = on_stop
 
@@ -50,6 +61,12 @@ class _Server(uvicorn.Server):
         gc.freeze()
         if self.started:
             self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's own turn, ten times a second; whether it is to end."""
+        if counter % TICKS == 0:
+            self._every_few_seconds()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -72,7 +89,7 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
         DataInUse: another server holds the data folder.
         OSError: the address cannot be listened on.
     """
-    set_up_logging(log_level)
+    lines = set_up_logging(log_level)
     lock = _lock(settings.data, is_shared=settings.database_url is not None)
     listener = _listen(host, port)
     plane = Plane.build(settings)
@@ -92,9 +109,11 @@ def serve(settings: Settings, host: str, port: int, *, log_level: str = "info") 
         config,
         on_started=lambda: _started(settings.public_url, f"http://{shown}:{bound[1]}"),
         on_stop=plane.waiting.close,
+        every_few_seconds=lines.tell_repeats,
     )
     with lock:
         asyncio.run(server.serve(sockets=[listener]))
+    lines.tell_repeats(is_end=True)
 
 
 def _lock(data: Path, *, is_shared: bool) -> IO[bytes]:
@@ -115,28 +134,27 @@ def _lock(data: Path, *, is_shared: bool) -> IO[bytes]:
     return file
 
 
-def set_up_logging(log_level: str) -> None:
-    """JSON lines on standard error, ours and the libraries'; standard output carries one line and no more."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
+def set_up_logging(log_level: str, *, now_s: Callable[[], float] = time.monotonic) -> LineHandler:
+    """
+    JSON lines on standard error, ours and the libraries'; standard output carries one line and no more.
+
+    Args:
+        now_s: by which the minute is measured in which a repeated error is said once.
+    """
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr, Repeats(now_s), is_journal=is_journal(sys.stderr))
+    # What differs from one line to the next comes last: a handler that tells repeats goes by the event as it was.
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
             processors=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
@@ -144,6 +162,7 @@ def set_up_logging(log_level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("overmind_controlplane").setLevel(log_level.upper())
+    return handler
 
 
 def _listen(host: str, port: int) -> socket.socket:
