@@ -14,7 +14,8 @@ from overmind_executors.backtesting.decision import decide
 from overmind_executors.backtesting.evidence import Evidence, Side
 from overmind_executors.backtesting.frontier import Frontier, frontier_of
 from overmind_executors.backtesting.pairs import latency_change
-from overmind_executors.backtesting.racing import Racing, hopeless, looks
+from overmind_executors.backtesting.parameters import Racing
+from overmind_executors.backtesting.racing import hopeless, looks
 from overmind_executors.backtesting.rule import Rule
 
 RULE = Rule()

@@ -23,9 +23,9 @@ from overmind_executors.process.given import in_memory
 PATIENCE_S: Final = 300  # a whole sweep takes long enough for the machine to have other work, too
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _WARM: Final = "warm"
-# Built-in job types are imported by any nursery, but what a tuning job loads when it runs is not.
+# Built-in job types are imported by any nursery, but what these two load when they run is not.
 _MODULE: Final = """
-import overmind_executors.backtesting
+import overmind_executors.backtesting.job
 import overmind_executors.tuning.gepa_search
 import overmind_executors.tuning.job
 import statsmodels.stats.multitest

@@ -13,8 +13,9 @@ from backtest_bench import KNOWN, RULE, frontier, job, race, side, slow_hour_is_
 from overmind_executors.backtesting.decision import Decision, Finding, decide
 from overmind_executors.backtesting.evidence import Evidence, Side
 from overmind_executors.backtesting.pairs import Change
+from overmind_executors.backtesting.parameters import Racing
 from overmind_executors.backtesting.planning import extra_rows
-from overmind_executors.backtesting.racing import Racing, looks
+from overmind_executors.backtesting.racing import looks
 from overmind_executors.backtesting.rule import Reason, Rule, Verdict
 from overmind_executors.calls.families import family_of
 

@@ -34,3 +34,17 @@ def test_asking_for_the_names_loads_no_executor() -> None:
     said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]\n" == said.stdout
+
+
+def test_the_executors_can_be_asked_to_check_a_job_without_numpy_and_may_be_forked() -> None:
+    """The daemon checks in its own process and forks the rest; what starts threads belongs into neither."""
+    code = (
+        "import os, sys; from overmind_executors import registry\n"
+        "for job_type in registry.BUILT_IN: registry.preload(job_type)\n"
+        "print([name for name in ('numpy', 'scipy', 'pandas', 'gepa') if name in sys.modules])\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+
+    said = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]\n1\n" == said.stdout

@@ -8,7 +8,7 @@ import numpy as np
 
 from overmind_executors.backtesting.evidence import Evidence
 from overmind_executors.backtesting.rule import Rule
-from overmind_executors.statistics.paired import TIE
+from overmind_executors.statistics.ties import TIE
 
 MOST: Final = 10
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from overmind_executors.backtesting.evidence import Evidence, Flags, Floats, Places
 from overmind_executors.backtesting.pairs import draws, slowest
-from overmind_executors.statistics.paired import TIE
+from overmind_executors.statistics.ties import TIE
 
 COST: Final = "cost_usd"
 P95: Final = "p95_ms"

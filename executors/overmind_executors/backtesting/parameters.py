@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from overmind_executors.backtesting.racing import Racing
 from overmind_executors.backtesting.rule import Rule
 from overmind_executors.calls.budget import Limits
 from overmind_executors.inference.parameters import Prompt
 from overmind_executors.judge_scoring.parameters import JUDGE, JudgeParameters
+from overmind_executors.parameters import Parameters
 from overmind_executors.rows.source import RowPlace
 from overmind_executors.scoring.evaluators import Evaluators
 
@@ -37,6 +37,19 @@ class Setting(Prompt):
         if own.keys() & _WORDS:
             others = {name: value for name, value in others.items() if name not in _WORDS}
         return Prompt.model_validate({**others, **own})
+
+
+class Racing(Parameters):
+    """
+    When hopeless candidates go out; see `backtesting.racing`.
+
+    Attributes:
+        first_rows: after how many rows the first look is taken; the number doubles from look to look.
+        alpha: the chance, at each look, that a candidate is taken out that should not have been.
+    """
+
+    first_rows: Annotated[int, Field(ge=10)] = 20
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
 
 
 class BacktestingParameters(RowPlace):

@@ -9,26 +9,13 @@ than another candidate that costs and takes no more. At most half of those that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from overmind_executors.backtesting.evidence import Evidence, Floats, Side
+from overmind_executors.backtesting.parameters import Racing
 from overmind_executors.backtesting.rule import Rule
-from overmind_executors.parameters import Parameters
 from overmind_executors.statistics.paired import compare
-
-
-class Racing(Parameters):
-    """
-    Attributes:
-        first_rows: after how many rows the first look is taken; the number doubles from look to look.
-        alpha: the chance, at each look, that a candidate is taken out that should not have been.
-    """
-
-    first_rows: Annotated[int, Field(ge=10)] = 20
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
 
 
 def looks(rows: int, racing: Racing | None) -> list[int]:

@@ -14,12 +14,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, stdev, variance
-from typing import Final
 
 from scipy.stats import binomtest, norm, t, ttest_1samp
 
-# Differences nearer to nought than this are ties: sums of floats differ in their last digits for equal scores.
-TIE: Final = 1e-9
+from overmind_executors.statistics.ties import TIE
 
 Repeats = Sequence[float]
 

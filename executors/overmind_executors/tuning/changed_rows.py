@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, Final
 
-from overmind_executors.statistics.paired import TIE
+from overmind_executors.statistics.ties import TIE
 from overmind_executors.tuning.ledger import Candidate
 from overmind_executors.tuning.texts import MAX_SUMMARY, Texts, changes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Final
 
-from overmind_executors.statistics.paired import TIE
+from overmind_executors.statistics.ties import TIE
 from overmind_executors.tuning.constraints import Code, Objection
 from overmind_executors.tuning.merits import (
     CandidateLimits,

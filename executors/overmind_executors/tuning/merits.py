@@ -15,7 +15,7 @@ from pydantic import Field
 
 from overmind_executors.figures import percentile
 from overmind_executors.parameters import Parameters
-from overmind_executors.statistics.paired import TIE
+from overmind_executors.statistics.ties import TIE
 from overmind_executors.tuning.texts import Texts
 from overmind_executors.tuning.trials import Trial
 

@@ -14,7 +14,6 @@ from typing import Annotated
 from pydantic import Field
 
 from overmind_executors.parameters import Parameters
-from overmind_executors.statistics.paired import compare
 from overmind_executors.tuning.splitting import Case
 
 
@@ -48,6 +47,8 @@ def is_lost(values: Sequence[float | None], best: Sequence[float | None], racing
     Args:
         values, best: on the same rows; one that either has no score for says nothing.
     """
+    from overmind_executors.statistics.paired import compare  # a job's parameters are checked without scipy
+
     pairs = [
         (value, known) for value, known in zip(values, best, strict=True) if value is not None and known is not None
     ]
