@@ -17,8 +17,8 @@ from zoo_judges import RubricJudge, draw
 from zoo_writers import by_question, rows, tuned
 
 OF_THE_RUN = frozenset(
-    {"latency_ms", "started_at", "mean_ms", "p50_ms", "p95_ms", "pareto", "calling_s", "resumed_calls", "resumed_rows",
-     "resumed_steps", "report_markdown", "fastest", "avg_latency_ms", "rows_per_s",
+    {"latency_ms", "started_at", "mean_ms", "p50_ms", "p95_ms", "pareto", "calling_s", "resumed_calls",
+     "resumed_rows", "resumed_steps", "report_markdown", "fastest", "avg_latency_ms", "rows_per_s",
      "latency_delta_ms", "latency_delta_pct"}
 )  # fmt: skip
 # Made of the job's id.
