@@ -381,6 +381,12 @@ def test_a_weighted_panel_listens_to_the_judge_that_agrees_with_people(make: Mak
     assert weights["noisy"] > 3 * max(weights["coin"], weights["toss"])
     assert weighted["agreement"]["cohens_kappa"] > equal["agreement"]["cohens_kappa"] + 0.2
     assert 20 < weighted["agreement"]["compared"] < 70, "half of the labels, which nothing was learnt from"
+    alone = equal["agreement"]["judges"]
+    assert alone["noisy"]["cohens_kappa"] > equal["agreement"]["cohens_kappa"] + 0.2
+    assert [["noisy"], []] == [
+        [text.split()[1] for text in one["warnings"] if "agrees with people better" in text]
+        for one in (equal, weighted)
+    ]
     said, again = recounted(context.output)
     assert said == again
 

@@ -21,6 +21,9 @@ from overmind_executors.statistics.corrected_rate import Sample, calibration, co
 FEWEST_LABELS: Final = 30
 """With fewer the figures are shown, and stamped `uncalibrated`."""
 
+NOTABLE: Final = 0.02
+"""So much more kappa of one member than of its panel is worth a word."""
+
 _NONE: Final = -1.0
 _EDGES: Final = (0.0, 0.2, 0.4, 0.6, 0.8)
 
@@ -35,6 +38,8 @@ class LabelledRows:
         self._label = array("d")
         self._judge_passes = array("d")
         self._judge_value = array("d")
+        members = task.judge.models if task.judge and len(task.judge.models) > 1 else ()
+        self._members = {name: array("d") for name in members}
         self._others = [0, 0]  # rows beside the labelled ones: passed, judged
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -52,6 +57,9 @@ class LabelledRows:
             person.append(_NONE if value is None else value)
         self._label.append(label["passes"])
         self._judge_passes.append(_NONE if passes is None else passes)
+        said = {one["judge"]: one["passes"] for one in judge["opinions"]} if judge else {}
+        for name, member in self._members.items():
+            member.append(_NONE if said.get(name) is None else said[name])
         value = line["scores"].get(JUDGE, {}).get("value")
         self._judge_value.append(_NONE if value is None else value)
 
@@ -72,10 +80,34 @@ class LabelledRows:
         if not pairs:
             return found
         try:
-            return {**found, **self._of_pairs(pairs), **self._of_people()}
+            found |= {**self._of_pairs(pairs), **self._of_people(), "judges": self._of_members()}
         except NoStatistics as error:
             warnings.append(str(error))
-            return found
+        else:
+            warnings.extend(self._outvoted(found))
+        return found
+
+    def _of_members(self) -> dict[str, Any] | None:
+        """How far each judge of a panel agrees with people, by itself; None for one judge."""
+        found = {}
+        for name, member in self._members.items():
+            pairs = _both(_known(member), _known(self._label))
+            kappa = cohens_kappa(*confusion(pairs)) if pairs else None
+            found[name] = {"compared": len(pairs), "cohens_kappa": _rounded(kappa)}
+        return found or None
+
+    def _outvoted(self, found: Mapping[str, Any]) -> list[str]:
+        """A word where one judge would do better without the others, and labels could have told them apart."""
+        kappa, judges = found["cohens_kappa"], found["judges"] or {}
+        known = {name: one["cohens_kappa"] for name, one in judges.items() if one["cohens_kappa"] is not None}
+        if not (found["calibrated"] and known and kappa is not None) or self._learns:
+            return []
+        best = max(known, key=lambda name: known[name])
+        if known[best] <= kappa + NOTABLE:
+            return []
+        than = f"(kappa {known[best]:.2f}, {kappa:.2f})"
+        word = f"judge {best} agrees with people better than the panel does {than}: the others outvote it"
+        return [f"{word}; panel 'weighted' counts each by its agreement"]
 
     def _of_pairs(self, pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
         counts = confusion(pairs)
@@ -118,7 +150,7 @@ class LabelledRows:
         """Agreement among people, which no judge can be expected to exceed."""
         threshold = self._task.labels.pass_threshold if self._task.labels else 0.5
         people = [[None if v == _NONE else float(v >= threshold) for v in person] for person in self._people]
-        judge = [None if v == _NONE else v for v in self._judge_passes]
+        judge = _known(self._judge_passes)
         between = [cohens_kappa(*confusion(_both(one, other))) for one, other in itertools.combinations(people, 2)]
         known = [kappa for kappa in between if kappa is not None]
         return {
@@ -131,6 +163,10 @@ class LabelledRows:
                 "mean_pairwise_kappa": _rounded(sum(known) / len(known)) if known else None,
             },
         }
+
+
+def _known(values: Sequence[float]) -> list[float | None]:
+    return [None if value == _NONE else value for value in values]
 
 
 def _both(one: Sequence[float | None], other: Sequence[float | None]) -> list[tuple[bool, bool]]:

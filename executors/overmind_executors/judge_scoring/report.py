@@ -75,7 +75,7 @@ def _scores(facts: Facts) -> Section:
     ]
     if facts["scored"]:
         parts.append(Figure("columns", Table("Rows by score", ("score", "rows"), spread)))
-    return Section("Scores", tuple(parts))
+    return Section("Scores", (*parts, *facts["warnings"]))
 
 
 def _metrics(facts: Facts) -> Section | None:
@@ -93,6 +93,9 @@ def _labels(facts: Facts) -> Section | None:
         standing(agreement),
         Table("Judge and people", ("figure", "value"), tuple(_told(agreement))),
     ]
+    if judges := agreement.get("judges"):
+        each = tuple((name, one["compared"], one["cohens_kappa"]) for name, one in judges.items())
+        parts.append(Table("Each judge and people", ("judge", "rows", "Cohen's kappa"), each))
     buckets = (agreement.get("calibration") or {}).get("buckets", ())
     points = tuple((b["mean_value"], b["share_fine"]) for b in buckets if b["rows"])
     if len(points) > 1:
