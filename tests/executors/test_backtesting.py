@@ -22,6 +22,7 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
+from overmind_executors.statistics.paired import holm
 from overmind_executors.stopping import StopFlag
 from zoo import Status, Zoo
 from zoo_judges import RubricJudge, draw
@@ -117,6 +118,28 @@ def test_a_better_model_is_named_with_how_sure_that_is(make: Make) -> None:
     assert "QUALITY_INFERIOR" == facts["backtest_results"]["comparisons"]["bad"]["reasons"][0]
     assert ("rows.jsonl", "summary.json", "report.md", "report.html", "pareto.svg") == result.files
     assert "SWITCH" in (context.output / "report.md").read_text()
+
+
+def test_latencies_have_intervals_p_values_are_holms_and_the_picture_says_how_sure_the_frontier_is(
+    make: Make,
+) -> None:
+    """Of thirty requests the 99th percentile has no interval: too few lie beyond it."""
+    context = make()
+
+    results = _run(context, models=["good", "bad"]).outcome["backtest_results"]
+
+    latency = results["model_results"]["good"]["aggregate_metrics"]["latency_ms"]
+    low, high = latency["p50"]["interval"]
+    assert low <= latency["p50"]["value"] <= high
+    assert (True, None) == (latency["p95"]["value"] <= latency["p99"]["value"], latency["p99"]["interval"])
+    pairs = [results["comparisons"][name] for name in ("good", "bad")]
+    by_holm = holm([pair["p"]["superior"] for pair in pairs])
+    assert by_holm == pytest.approx([pair["p_holm"]["superior"] for pair in pairs], rel=1e-3)
+    assert pairs[0]["p"]["superior"] < pairs[0]["p_holm"]["superior"] < 0.05
+    picture = (context.output / "pareto.svg").read_text()
+    points = results["pareto"]["points"]
+    assert {"old", "good", "bad"} == points.keys()
+    assert [] == [name for name, one in points.items() if f">{name} ({one['membership']:.0%})<" not in picture]
 
 
 def test_the_results_have_the_shape_that_readers_of_the_record_know(make: Make) -> None:

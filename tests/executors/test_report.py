@@ -14,6 +14,7 @@ import pytest
 
 from overmind_executors.report import Cell, Figure, Report, Section, Table, rendered, write
 from overmind_executors.report.content import Drawn, shown
+from overmind_executors.report.drawing import svg_of
 
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(1)> [a](javascript:b) | `c` \x1b[31m \u202eabc\x00\n# d"
@@ -103,6 +104,17 @@ def test_every_figure_is_drawn(page: str) -> None:
     assert [2, 2] == [drawing.count('fill="#0072b2"') for drawing in drawings[:2]]
     assert 3 == drawings[2].count("<circle")
     assert 'viewBox="0 0 720 320"' in drawings[0]
+
+
+def test_a_label_stands_beside_the_dots_of_its_row_and_is_text() -> None:
+    """On the side with more room; series after series, as the dots are drawn."""
+    rows: tuple[tuple[Cell, ...], ...] = ((1.0, 0.5, None), (2.0, None, 0.3), (3.0, 0.9, None))
+    figure = Figure("dots", Table("three", ("x", "a", "b"), rows), labels=("<b>1", "2", "3"))
+
+    drawing = svg_of(figure)
+
+    found = re.findall(r'<circle [^>]*/><text [^>]*text-anchor="(\w+)"[^>]*>([^<]*)</text>', drawing)
+    assert [("start", "&lt;b&gt;1"), ("end", "3"), ("start", "2")] == found
 
 
 @pytest.mark.parametrize("drawn", ["bars", "columns", "dots", "line"])

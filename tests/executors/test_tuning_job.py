@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +19,12 @@ from overmind_executors.contract import (
     Result,
     WorkStopped,
 )
+from overmind_executors.rows.rows import Row
 from overmind_executors.stopping import StopFlag
 from overmind_executors.tuning import PromptTuningExecutor
+from overmind_executors.tuning.constraints import Code
 from overmind_executors.tuning.recounting import recounted
+from overmind_executors.tuning.splitting import Shares, split
 from zoo import Zoo
 from zoo_judges import RubricJudge
 from zoo_writers import Writer, rows, tuned
@@ -59,12 +63,32 @@ def run(make_context: Make, zoo: Zoo, parameters: dict[str, Any], **changes: Any
     return executor.run(executor.validate(parameters), make_context(**{"models": models, **changes}))
 
 
+FILES = (
+    *("best_prompt.txt", "prompt.diff", "comparison.jsonl", "candidates.jsonl", "summary.json", "report.md"),
+    "report.html",
+)
+
+
+def _lines(output: Path) -> list[dict[str, Any]]:
+    """The held-out rows, one by one."""
+    return [json.loads(line) for line in (output / "comparison.jsonl").read_text().splitlines()]
+
+
 def test_a_prompt_that_is_better_is_promoted(make_context: Make, zoo: Zoo, tmp_path: Path) -> None:
     found = run(make_context, zoo, job())
 
-    outcome = found.outcome
-    assert ("promoted", True) == (outcome["verdict"], outcome["promoted"])
+    outcome, output = found.outcome, tmp_path / "output"
+    assert ("promoted", True, "improved") == (outcome["verdict"], outcome["promoted"], outcome["status"])
     assert "worth=0.95" in outcome["best_agent_code"]
+    assert set(FILES) == set(found.files)
+    files = {name: (output / name).read_text() for name in FILES}
+    assert outcome["best_agent_code"] == files["best_prompt.txt"]
+    assert ["-" + PROMPT, "+" + outcome["best_agent_code"]] == files["prompt.diff"].splitlines()[-2:]
+    sides = [[line[side][0]["value"] for line in _lines(output)] for side in ("baseline", "candidate")]
+    means = [round(100 * sum(values) / 30, 4) for values in sides]
+    assert means == [outcome["baseline_score"], outcome["best_score"]], "of the rows that the search never saw"
+    assert "<svg" in files["report.html"]
+    assert files["report.md"] == outcome["report_markdown"]
 
 
 @pytest.mark.parametrize("worth", [0.95, 0.4])
@@ -97,7 +121,7 @@ def test_what_is_no_better_is_not_promoted(make_context: Make, zoo: Zoo, writer:
     outcome = run(make_context, zoo, job(num_iterations=4)).outcome
 
     assert (False, None, 0.0) == (outcome["promoted"], outcome["optimized_version_id"], outcome["improvement"])
-    assert PROMPT == outcome["best_agent_code"]
+    assert ("no_improvement", PROMPT) == (outcome["status"], outcome["best_agent_code"])
     assert outcome["verdict"] in ("inconclusive", "refused", "no_better_candidate")
     assert outcome["changes_summary"].startswith("Not ")
 
@@ -121,6 +145,38 @@ def test_a_prompt_with_nothing_to_gain_ends_at_the_baseline(make_context: Make, 
 
     assert ("no_headroom", None) == (outcome["verdict"], outcome["test"])
     assert (30, []) == (zoo.total, writer.questions)
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(1, "no_headroom"), (2, "no_better_candidate")])
+def test_with_99_right_of_100_there_is_nothing_to_gain_and_with_98_it_is_searched(
+    make_context: Make, zoo: Zoo, wrong: int, verdict: str
+) -> None:
+    """A hundred rows to learn from and to choose by; the prompt fails on *wrong* of them."""
+    items = rows(104)
+    parts = split(
+        [Row(n, n, e["id"], e, e["input"], "right") for n, e in enumerate(items)], Shares(most_held_out=4), 0
+    )
+    failing = {case.row.input for case in parts.validation[:wrong]}
+    zoo.models["tuned"] = lambda messages: (
+        "wrong" if messages[-1]["content"] in failing and "worth=1.0" in messages[0]["content"] else "right"
+    )
+
+    outcome = run(make_context, zoo, job(items=items, prompt="Say right. worth=1.0", max_holdout=4)).outcome
+
+    assert (100, verdict) == (zoo.total, outcome["verdict"])
+
+
+def test_four_candidates_are_two_of_each_of_two_parents(make_context: Make, zoo: Zoo, writer: Writer) -> None:
+    outcome = run(make_context, zoo, job(num_iterations=3, candidates_per_iteration=4)).outcome
+
+    steps = [one for one in _candidates(make_context().output) if one["name"] != "baseline"]
+    of = Counter((one["name"][:3], one["parent"]) for one in steps)
+    assert 12 >= sum(of.values()) == sum(outcome["search"]["candidates"].values()) > 4
+    assert {0} == {count % 2 for count in of.values()}
+
+
+def _candidates(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "candidates.jsonl").read_text().splitlines()]
 
 
 def test_without_the_test_nothing_is_promoted(make_context: Make, zoo: Zoo) -> None:
@@ -328,6 +384,10 @@ def test_every_iteration_says_how_sure_its_score_is_and_what_it_took(make_contex
 
     first, second = (step["dimension_scores"] for step in outcome["iterations"][:2])
     assert outcome["iterations"] == told
+    codes = {one["dimension_scores"]["reason_code"]: one for one in told}
+    assert {"KEEP_BETTER"} <= codes.keys() <= {code.value for code in Code}
+    assert [] == [code for code, one in codes.items() if not one["description"].startswith(code)]
+    assert [Code(code).keeps for code in codes] == [one["status"] == "keep" for one in codes.values()]
     assert (None, 15) == (first["delta_vs_baseline"], first["n"])
     assert second["ci95"][0] <= outcome["iterations"][1]["avg_score"] <= second["ci95"][1]
     gain = outcome["iterations"][1]["avg_score"] - outcome["iterations"][0]["avg_score"]

@@ -146,7 +146,8 @@ def _figure(facts: Facts) -> Figure | None:
         for point in points.values()
     )
     table = Table("Quality and what it costs", (name, "quality, on the frontier", "quality, beaten"), rows)
-    return Figure("dots", table)
+    labels = tuple(f"{name} ({point['membership']:.0%})" for name, point in points.items())
+    return Figure("dots", table, labels=labels)
 
 
 def _frontier(facts: Facts) -> Section | None:
@@ -166,8 +167,8 @@ def _frontier(facts: Facts) -> Section | None:
     )
     columns = ("model", "quality", "US dollars for 1,000", "p95, ms", "on the frontier", "in samples")
     text = (
-        f"On the frontier is what no other model beats in all of {', '.join(pareto['respects'])}. The last column "
-        f"is the share of samples of the {pareto['rows']} rows in which that holds."
+        f"On the frontier is what no other model beats in all of {', '.join(pareto['respects'])}. Beside each dot, "
+        f"and in the last column, is the share of samples of the {pareto['rows']} rows in which that holds."
     )
     return Section("Quality, money, latency", (text, figure, Table("Frontier", columns, rows)))
 

@@ -38,11 +38,13 @@ class Figure:
         table: the first column is the x axis: texts for `bars` (lying) and `columns` (standing), numbers for `dots`
             and `line`. Every further column is a series of numbers; bars and columns have one. None is left out.
         diagonal: draw the line from 0/0 to 1/1, on which a well calibrated judge stands; for `dots` and `line`.
+        labels: what stands beside the dots of each row; none for no labels.
     """
 
     drawn: Drawn
     table: Table
     diagonal: bool = False
+    labels: tuple[str, ...] = ()
 
 
 Part = str | Table | Figure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from html import escape
 from typing import Any, Final
 
 from overmind_executors.report.content import Figure, plain, shown
@@ -11,6 +13,8 @@ _WIDTH: Final = 720
 _HEIGHT: Final = 320
 _BAR_HEIGHT: Final = 34
 _MOST_LABEL: Final = 28
+_BESIDE: Final = 8
+_DOT: Final = re.compile(r'<circle cx="(?P<x>[0-9.]+)" cy="(?P<y>[0-9.]+)"[^>]*/>')
 # Seen on white and on black; told apart by people who do not see red or green (Okabe and Ito, 2008).
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 # The page's own ink, so that a figure follows its light and its dark side.
@@ -42,9 +46,36 @@ def svg_of(figure: Figure) -> str:
     chart = _leather().Chart()
     _DRAW[figure.drawn](chart, figure, series)
     height = max(_HEIGHT, _BAR_HEIGHT * len(series[0])) if figure.drawn == "bars" else _HEIGHT
-    label = plain(figure.table.caption).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    label = escape(plain(figure.table.caption))
     tag = f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {height}" '
-    return str(chart.to_svg(width=_WIDTH, height=height)).replace("<svg ", tag, 1)
+    drawn = str(chart.to_svg(width=_WIDTH, height=height)).replace("<svg ", tag, 1)
+    return _with_labels(drawn, _in_drawn_order(figure))
+
+
+def _in_drawn_order(figure: Figure) -> list[str]:
+    """A label for each dot, in the order of the drawing: series after series, row after row."""
+    cells = range(1, len(figure.table.columns)) if figure.labels else ()
+    return [
+        label
+        for n in cells
+        for row, label in zip(figure.table.rows, figure.labels, strict=True)
+        if row[n] is not None
+    ]
+
+
+def _with_labels(svg: str, labels: list[str]) -> str:
+    """Each label stands beside its dot, on the side on which there is more room."""
+    left = iter(labels)
+
+    def labelled(dot: re.Match[str]) -> str:
+        if (label := next(left, None)) is None:
+            return dot[0]
+        x, y = float(dot["x"]), float(dot["y"])
+        side, anchor = (1, "start") if x < _WIDTH / 2 else (-1, "end")
+        place = f'x="{x + side * _BESIDE:.1f}" y="{y - _BESIDE:.1f}" text-anchor="{anchor}"'
+        return f'{dot[0]}<text {place} fill="currentColor" font-size="12">{escape(plain(label))}</text>'
+
+    return _DOT.sub(labelled, svg)
 
 
 def _series(figure: Figure) -> list[list[tuple[Any, float]]]:

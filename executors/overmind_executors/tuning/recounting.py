@@ -59,6 +59,7 @@ def scores(test: Verdict | None, search: Mapping[str, Any]) -> dict[str, Any]:
     after = points(test.candidate) if test and promoted else before
     return {
         "promoted": promoted,
+        "status": "improved" if promoted else "no_improvement",
         "baseline_score": before,
         "best_score": after,
         "improvement": round(after - before, 4),
