@@ -7,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from overmind_controlplane.page.drawing import HEIGHT, LEFT, WIDTH, Bar, bars, course
 from overmind_controlplane.page.headline import headlines
@@ -34,6 +36,31 @@ def test_the_line_of_the_best_follows_what_was_kept_and_never_falls() -> None:
 @pytest.mark.parametrize("few", [[], [(None, True)], [(1.0, True)], [(1.0, True), (None, False)]])
 def test_one_score_makes_no_course(few: list[tuple[float | None, bool]]) -> None:
     assert course(steps(*few)) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (68.8, 79.7, [65, 70, 75, 80]),
+        (0.0, 100.0, [0, 20, 40, 60, 80, 100]),
+        (70.0, 70.1, [70, 70.02, 70.04, 70.06, 70.08, 70.1]),
+        (-5.0, 5.0, [-6, -4, -2, 0, 2, 4, 6]),
+    ],
+)
+def test_a_course_stands_between_round_scores(low: float, high: float, expected: list[float]) -> None:
+    drawn = course(steps((low, True), (high, True)))
+
+    assert drawn is not None
+    assert expected == [score for _, score in drawn.ticks]
+
+
+@given(st.floats(-1e11, 1e11), st.floats(-1e11, 1e11))
+def test_whatever_the_scores_are_they_stand_in_the_picture(one: float, other: float) -> None:
+    drawn = course(steps((one, True), (other, True)))
+
+    assert drawn is not None
+    assert all(-1 <= mark.y <= HEIGHT for mark in drawn.marks)
+    assert 1 <= len(drawn.ticks) <= 8
 
 
 def test_equal_scores_make_a_course_too() -> None:
@@ -124,7 +151,7 @@ def test_a_comparison_is_read_in_either_shape() -> None:
     assert wide is not None
     assert [("mini", [84.2, 3, None]), ("large", [None, None, "no"])] == list(flat.tables[0].rows)
     assert [("fast (present)", [70.0]), ("mini", [80.0])] == list(wide.tables[0].rows)
-    assert ["score, 0 to 100"] == list(wide.tables[0].columns)
+    assert ["score, of 100"] == list(wide.tables[0].columns)
     assert [("mini", ["+10.0", "+2.0 to +18.0", "switch"])] == list(wide.tables[1].rows)
     assert "switch" == wide.verdict
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ LEFT: Final = 64
 _RIGHT: Final = 12
 _TOP: Final = 12
 _BOTTOM: Final = 26
+_NAME_CHARS: Final = 24
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Course:
     Attributes:
         marks: the steps that have a score.
         best: `x,y x,y …` of a line that never falls: the best kept score so far.
-        ticks: heights and the scores that they stand for.
+        ticks: heights and the scores that they stand for, round ones.
+        first, last: the names of the steps at both ends.
     """
 
     marks: Sequence[Mark]
     best: str
     ticks: Sequence[tuple[float, float]]
+    first: str
+    last: str
 
 
 def course(steps: Sequence[Step]) -> Course | None:
@@ -49,8 +54,9 @@ def course(steps: Sequence[Step]) -> Course | None:
         return None
     scores = [score for _, _, score in scored]
     low, high = min(scores), max(scores)
-    room = (high - low) * 0.1 or 1.0
-    low, high = low - room, high + room
+    ticks_at = _round_about(low, high) if high > low else [low]
+    room = 0.0 if high > low else 1.0
+    low, high = min(ticks_at) - room, max(ticks_at) + room
     last = max(1, len(steps) - 1)
 
     def x(place: int) -> float:
@@ -67,8 +73,23 @@ def course(steps: Sequence[Step]) -> Course | None:
             best = score
         if best is not None:
             line.append(f"{x(place)},{y(best)}")
-    ticks = [(y(score), score) for score in (low + room, (low + high) / 2, high - room)]
-    return Course([Mark(x(place), y(score), step) for place, step, score in scored], " ".join(line), ticks)
+    marks = [Mark(x(place), y(score), step) for place, step, score in scored]
+    ticks = [(y(score), score) for score in ticks_at]
+    return Course(marks, " ".join(line), ticks, _short(steps[0].name), _short(steps[-1].name))
+
+
+def _round_about(low: float, high: float) -> list[float]:
+    """Round numbers at equal distances, three to seven of them, from at most *low* to at least *high*."""
+    size = 10 ** math.floor(math.log10(high - low))
+    steps = (5 * size, 2 * size, size, size / 2, size / 5)
+    step = next(step for step in steps if math.ceil(high / step) - math.floor(low / step) >= 3)
+    digits = 2 - math.floor(math.log10(step))
+    found = [round(place * step, digits) for place in range(math.floor(low / step), math.ceil(high / step) + 1)]
+    return found if found[0] < found[-1] else [low, high]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+_SCORES: Final = {"baseline_score": "Baseline score", "best_score": "Best score", "improvement": "Improvement"}
 _MOST: Final = 1e12
 
 
@@ -17,6 +18,25 @@ class Headline:
     name: str
     value: str
     beside: str = ""
+
+
+def score_lines(scores: Mapping[str, float], rows: str) -> list[Headline]:
+    """
+    The scores of a job's record, from 0 to 100.
+
+    Args:
+        scores: `baseline_score`, `best_score`, `improvement`, those that it has.
+        rows: on which they were measured, such as `32 held-out rows`; empty where nobody has said.
+    """
+    names = _SCORES if len(scores) > 1 else {**_SCORES, "best_score": "Score"}
+    beside = f"on {rows}" if rows else ""
+    return [
+        Headline(name, f"{scores[key]:,.4g}", f"of 100 {beside}".strip())
+        if key != "improvement"
+        else Headline(name, f"{scores[key]:+,.4g}", f"points {beside}".strip())
+        for key, name in names.items()
+        if key in scores
+    ]
 
 
 def headlines(outcome: Mapping[str, Any]) -> list[Headline]:

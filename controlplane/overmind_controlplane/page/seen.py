@@ -71,7 +71,8 @@ def job(plane: Plane, session: Session, caller: Caller, job_id: str) -> JobSeen:
     parameters = outcome.pop("parameters", None)
     for name in ("files", "progress", "agent_run"):
         outcome.pop(name, None)
-    facts = {name: value for name, value in outcome.items() if name not in _ELSEWHERE and _is_short(value)}
+    elsewhere = _ELSEWHERE | ({"avg_score"} if row.best_score is not None else frozenset())
+    facts = {name: value for name, value in outcome.items() if name not in elsewhere and _is_short(value)}
     rows = _rows_of(outcome)
     return JobSeen(
         facts=facts,

@@ -17,11 +17,11 @@ MOST_LINES: Final = 20_000
 MOST_LOOKS: Final = 2_000_000
 _CHOICES: Final = ("best_overall", "top_performer", "fastest", "cheapest")
 _EACH: Final[Mapping[str, str]] = {
-    "avg_eval_score": "score, 0 to 100",
-    "avg_total": "score, 0 to 100",
+    "avg_eval_score": "score, of 100",
+    "avg_total": "score, of 100",
     "success_rate": "success rate, %",
     "avg_latency_ms": "mean latency, ms",
-    "avg_cost_per_request": "cost a request",
+    "avg_cost_per_request": "cost a request, $",
     "count": "rows",
     "error": "error",
 }
@@ -34,15 +34,22 @@ _BESIDE: Final[Mapping[str, str]] = {
 """What is shown of a model, alone and beside the present one, and how it is called."""
 
 
+_WORDS: Final = frozenset({"error", "decision", "reasons"})
 _SHARES: Final = frozenset({"avg_eval_score", "success_rate"})
 
 
 @dataclass(frozen=True)
 class Table:
-    """Models by name, and for each of *columns* a value, None where a model has none."""
+    """
+    Models by name, and for each of *columns* a value, None where a model has none.
+
+    Attributes:
+        sides: of each column: `right` for numbers, `words` for the rest.
+    """
 
     title: str
     columns: Sequence[str]
+    sides: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Any]]]
 
 
@@ -93,7 +100,8 @@ def _table(title: str, found: Mapping[str, Mapping[str, Any]], known: Mapping[st
     """The table of what is *known* and any model has; none when there is nothing."""
     columns = [key for key in known if any(key in metrics for metrics in found.values())]
     rows = [(name, [_shown(key, metrics.get(key)) for key in columns]) for name, metrics in found.items()]
-    return [Table(title, [known[key] for key in columns], rows[:MAX_ROWS])] if columns else []
+    sides = ["words" if key in _WORDS else "right" for key in columns]
+    return [Table(title, [known[key] for key in columns], sides, rows[:MAX_ROWS])] if columns else []
 
 
 def _beside(pair: Mapping[str, Any]) -> dict[str, Any]:
