@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.caller import Caller, Role
@@ -118,8 +118,7 @@ def authenticate(session: Session, secret: str | None) -> Caller:
 def authenticate_all(session: Session, secrets: Sequence[str | None]) -> list[Caller | NotAuthenticated]:
     """Who holds each of *secrets*, or why nobody does, in the same order; with one query."""
     digests = [digest(secret[:_MAX_TOKEN]) if secret else "" for secret in secrets]
-    named = select(*_TOKEN_COLUMNS).where(Token.sha256.in_(set(digests)))
-    tokens = {row.sha256: row for row in session.execute(named)}
+    tokens = {row.sha256: row for row in session.execute(_OF_DIGESTS, {"digests": list(set(digests))})}
     return [_caller(tokens.get(sha256), secret, sha256) for secret, sha256 in zip(secrets, digests, strict=True)]
 
 
@@ -138,21 +137,23 @@ def known(session: Session, digests: Collection[str]) -> dict[str, Caller]:
     """Whose these digests are, whatever became of the tokens; those of nobody are left out."""
     if not any(digests):
         return {}
-    named = select(*_TOKEN_COLUMNS).where(Token.sha256.in_(digests))
-    return {row.sha256: _as_caller(row) for row in session.execute(named)}
+    return {row.sha256: _as_caller(row) for row in session.execute(_OF_DIGESTS, {"digests": list(digests)})}
 
 
+# The columns themselves, so that no objects are made of them: every call asks.
+_TOKENS: Final = Token.__table__.c
 _TOKEN_COLUMNS: Final = (
-    Token.id,
-    Token.number,
-    Token.project_id,
-    Token.more_projects,
-    Token.role,
-    Token.name,
-    Token.sha256,
-    Token.revoked_at,
-    Token.expires_at,
+    _TOKENS.id,
+    _TOKENS.number,
+    _TOKENS.project_id,
+    _TOKENS.more_projects,
+    _TOKENS.role,
+    _TOKENS.name,
+    _TOKENS.sha256,
+    _TOKENS.revoked_at,
+    _TOKENS.expires_at,
 )
+_OF_DIGESTS: Final = select(*_TOKEN_COLUMNS).where(_TOKENS.sha256.in_(bindparam("digests", expanding=True)))
 
 
 def _caller(token: Any, secret: str | None, sha256: str) -> Caller | NotAuthenticated:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE
@@ -109,7 +109,12 @@ def unknown(agent_id: str, *loc: str) -> Invalid:
 
 
 def _find(session: Session, caller: Caller, agent_id: str) -> Agent | None:
-    return session.scalar(select(Agent).where(Agent.id == agent_id, Agent.project_id == caller.project_id))
+    return session.scalar(_OF_PROJECT, {"agent_id": agent_id, "project_id": caller.project_id})
+
+
+_OF_PROJECT: Final = select(Agent).where(
+    Agent.id == bindparam("agent_id"), Agent.project_id == bindparam("project_id")
+)
 
 
 def inform(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
@@ -61,6 +61,9 @@ class Ask:
 
 
 Found = Job | Conflict | NotFound | wire.Replaced | None
+
+
+_NAMED: Final = select(Agent).where(Agent.id.in_(bindparam("agent_ids", expanding=True)))
 
 
 class Asking:
@@ -119,8 +122,8 @@ class Asking:
         return self._handing_over.with_contents(told.model_copy(update={"lease": lease}))
 
     def _find_all(self, session: Session, asks: Sequence[Ask]) -> list[Found]:
-        named = select(Agent).where(Agent.id.in_({ask.agent_id for ask in asks}))
-        known = {(agent.project_id, agent.id): agent for agent in session.scalars(named)}
+        named = session.scalars(_NAMED, {"agent_ids": list({ask.agent_id for ask in asks})})
+        known = {(agent.project_id, agent.id): agent for agent in named}
         granted = idempotency.find_all(session, {place for ask in asks for place in _places(ask)})
         empty: set[frozenset[str]] = set()
         found: list[Found] = []

@@ -18,7 +18,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import LIFECYCLE, Status
@@ -39,6 +39,10 @@ from overmind_controlplane.storage import files
 
 MOST_ENDS: Final = 3
 """So often may agents end in the midst of a job's work, on all hosts together: then the job is what ends them."""
+
+_NAMED: Final = select(Job).where(Job.id.in_(bindparam("job_ids", expanding=True)), Job.is_deleted.is_(False))
+# In one order, so that two transactions never wait for each other.
+_NAMED_TO_CHANGE: Final = _NAMED.order_by(Job.number).with_for_update(key_share=True)
 
 
 class Board:
@@ -70,10 +74,8 @@ class Board:
     @staticmethod
     def get_all(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
         """The jobs of these ids, whosever they are, locked as by `get`; what is not there is left out."""
-        named = select(Job).where(Job.id.in_(job_ids), Job.is_deleted.is_(False))
-        if is_changing(session):  # in one order, so that two transactions never wait for each other
-            named = named.order_by(Job.number).with_for_update(key_share=True)
-        return {job.id: job for job in session.scalars(named)}
+        named = _NAMED_TO_CHANGE if is_changing(session) else _NAMED
+        return {job.id: job for job in session.scalars(named, {"job_ids": list(job_ids)})}
 
     @staticmethod
     def of_caller(caller: Caller, job: Job | None) -> Job:
@@ -190,8 +192,8 @@ class Board:
         if job.holder is None or word.agent_id not in (None, job.holder):
             raise superseded(job)
         sequence.must_be_next(job, word)
-        results.add_artifacts(session, caller, job, word)
-        results.must_be_there(session, job, word)
+        added = results.add_artifacts(session, caller, job, word)
+        results.must_be_there(session, job, word, added)
         move(session, job, word, caller)
         sequence.note(session, job, word)
 

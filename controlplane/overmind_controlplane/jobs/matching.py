@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,15 @@ MODEL_CAPABILITY: Final = "model:"
 
 PROJECT_CAPABILITY: Final = "project:"
 """An agent that says `project:<id>`, and the like, is offered jobs of no other projects."""
+
+
+_SAME: Final = select(Demand).where(
+    Demand.project_id == bindparam("project_id"), Demand.digest == bindparam("digest")
+)
+_OF_PROJECTS: Final = select(Demand).where(
+    Demand.project_id.in_(bindparam("project_ids", expanding=True)),
+    or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == bindparam("agent_id")),
+)
 
 
 def job_type(function_name: str) -> str | None:
@@ -56,8 +65,8 @@ def demand_of(session: Session, job: Job, models: Collection[str]) -> Demand:
     """What *job*, which names *models*, asks of an agent; made when it is the first job that asks so."""
     asked = (job.function_name, job.module_name, job.module_version, job.labels, job.assigned_agent_id)
     digest = idempotency.digest(*asked, *([sorted(models)] if models else []))
-    same = select(Demand).where(Demand.project_id == job.project_id, Demand.digest == digest)
-    if (demand := session.scalar(same)) is not None:
+    same = {"project_id": job.project_id, "digest": digest}
+    if (demand := session.scalar(_SAME, same)) is not None:
         return demand
     made = Demand(
         project_id=job.project_id,
@@ -73,7 +82,7 @@ def demand_of(session: Session, job: Job, models: Collection[str]) -> Demand:
         with session.begin_nested():
             session.add(made)
     except IntegrityError:  # another server was quicker
-        return session.scalars(same).one()
+        return session.scalars(_SAME, same).one()
     return made
 
 
@@ -81,13 +90,10 @@ def met_by(
     session: Session, agent: Agent, project_ids: Collection[str], job_types: frozenset[str] | None = None
 ) -> list[int]:
     """The numbers of the demands of these projects that *agent* meets: for jobs of *job_types*, None for all."""
-    demands = select(Demand).where(
-        Demand.project_id.in_(_welcome(agent.capabilities, project_ids)),
-        or_(Demand.assigned_agent_id.is_(None), Demand.assigned_agent_id == agent.id),
-    )
+    asked = {"project_ids": list(_welcome(agent.capabilities, project_ids)), "agent_id": agent.id}
     return [
         demand.number
-        for demand in session.scalars(demands)
+        for demand in session.scalars(_OF_PROJECTS, asked)
         if (job_types is None or job_type_of(demand.function_name) in job_types)
         and meets(agent.modules, agent.capabilities, demand)
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from overmind_agent.lifecycle import Status
@@ -20,6 +20,17 @@ from overmind_controlplane.jobs.matching import met_by
 from overmind_controlplane.record.tables import OPEN, Agent, Job
 
 _ORDER: Final = (Job.priority.desc(), Job.number)
+
+
+_FIRST: Final = (
+    select(Job.number)
+    .where(OPEN, timers.is_free_for(bindparam("agent_id")), Job.demand == bindparam("of_demand"))
+    .order_by(*_ORDER)
+    .limit(1)
+    # Whoever has locked it is about to claim it or to keep it for another agent.
+    .with_for_update(skip_locked=True, key_share=True)
+)
+_RESERVING_THE_FIRST: Final = timers.reserving(_FIRST.scalar_subquery())
 
 
 def available(session: Session, agent: Agent, project_ids: Collection[str]) -> Select[Job]:
@@ -64,10 +75,7 @@ def offer(
     """
     demands = met_by(session, agent, project_ids, job_types)
     for demand in demands if len(demands) == 1 else _by_first_job(session, agent, demands, turns):
-        first = select(Job.number).where(OPEN, timers.is_free_for(agent.id), Job.demand == demand)
-        # Whoever has locked it is about to claim it or to keep it for another agent.
-        first = first.order_by(*_ORDER).limit(1).with_for_update(skip_locked=True, key_share=True)
-        if (job := timers.reserve(session, first.scalar_subquery(), agent.id)) is not None:
+        if (job := timers.reserve(session, _RESERVING_THE_FIRST, agent.id, of_demand=demand)) is not None:
             turns.served(job.project_id)
             return job
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ColumnElement, ScalarSelect, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, ScalarSelect, Update, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.record.stores import StoreClock
@@ -21,22 +21,32 @@ RESERVATION_S: Final = 5.0
 _CLOCK_S: Final = "clock_s"
 
 
-def is_free_for(agent_id: str) -> ColumnElement[bool]:
+def is_free_for(agent_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """The condition that a job is not kept for an agent other than this one."""
     return or_(Job.reserved_until.is_(None), Job.reserved_until <= StoreClock(), Job.reserved_for == agent_id)
 
 
-def reserve(session: Session, number: ScalarSelect[int], agent_id: str) -> Job | None:
+def reserving(number: ScalarSelect[int]) -> Update:
+    """The statement of `reserve` for the job of that number."""
+    until = StoreClock() + RESERVATION_S
+    kept = update(Job).where(Job.number == number).values(reserved_for=bindparam("agent_id"), reserved_until=until)
+    return kept.returning(Job, StoreClock())
+
+
+def reserve(session: Session, keeping: Update, agent_id: str, **more: int) -> Job | None:
     """
-    Keep the job of this number for the agent, for a moment; None when no row has it.
+    Keep a job for the agent, for a moment; None when there is none.
 
     It tells the time as well: a job that is reserved is mostly claimed next.
+
+    Args:
+        keeping: made by `reserving`.
+        more: the values of what is bound in it.
     """
-    kept = {"reserved_for": agent_id, "reserved_until": StoreClock() + RESERVATION_S}
-    keeping = update(Job).where(Job.number == number).values(kept).returning(Job, StoreClock())
-    found = session.execute(keeping, execution_options=_PLAIN).first()
+    found = session.execute(keeping, {"agent_id": agent_id, **more}, execution_options=_PLAIN).first()
     if found is None:
         return None
+    job: Job
     job, session.info[_CLOCK_S] = found
     return job
 

@@ -7,9 +7,10 @@ The unit of work of the ORM would keep an object for each, ask the database for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Table, insert
+from sqlalchemy import Insert, Table, insert
 from sqlalchemy.orm import Session
 
 from overmind_controlplane.record.tables import Row
@@ -27,8 +28,13 @@ class AppendingSession(Session):
         super().flush(objects)
         waiting: dict[Table, list[dict[str, Any]]] = self.info.pop(_APPENDED, {})
         for table, rows in waiting.items():
-            self.connection().execute(insert(table), rows)
+            self.connection().execute(_inserting(table), rows)
             self.info[HAS_WRITTEN] = True
+
+
+@cache
+def _inserting(table: Table) -> Insert:
+    return insert(table)
 
 
 def append(session: Session, row: type[Row], values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,11 @@ from overmind_controlplane.refusals import Unavailable, wrong
 
 KEPT_FOR: Final = timedelta(days=7)
 """Longer than the longest outage that an agent is promised to survive."""
+
+
+_OF_KEYS: Final = select(IdempotencyKey).where(
+    tuple_(IdempotencyKey.scope, IdempotencyKey.key).in_(bindparam("keys", expanding=True))
+)
 
 
 def digest(*asked: Any) -> str:
@@ -42,8 +47,7 @@ def find_all(session: Session, keys: Collection[tuple[str, str]]) -> dict[tuple[
     """What was granted under each of these scopes and keys; those under which nothing was are left out."""
     if not keys:
         return {}
-    named = select(IdempotencyKey).where(tuple_(IdempotencyKey.scope, IdempotencyKey.key).in_(keys))
-    return {(granted.scope, granted.key): granted for granted in session.scalars(named)}
+    return {(granted.scope, granted.key): granted for granted in session.scalars(_OF_KEYS, {"keys": list(keys)})}
 
 
 def same(granted: IdempotencyKey | None, asked: str) -> IdempotencyKey | None:

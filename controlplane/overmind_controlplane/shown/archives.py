@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -20,9 +20,20 @@ class Owned(Protocol):
     created_by: str
 
 
-def archived(session: Session, rows: Sequence[Owned]) -> dict[str, list[wire.ArchiveEntry]]:
+def archived(
+    session: Session, rows: Sequence[Owned], were_archived: Collection[str] | None = None
+) -> dict[str, list[wire.ArchiveEntry]]:
+    """
+    Their archive histories by id.
+
+    Args:
+        were_archived: the ids of those that have more than the first entry, if that is known.
+    """
     told = {row.id: [active(row, "resource_id", row.id)] for row in rows}
-    entries = select(ArchiveEntry).where(ArchiveEntry.resource_id.in_(list(told))).order_by(ArchiveEntry.number)
+    asked = list(told) if were_archived is None else list(were_archived)
+    if not asked:
+        return told
+    entries = select(ArchiveEntry).where(ArchiveEntry.resource_id.in_(asked)).order_by(ArchiveEntry.number)
     for line in session.scalars(entries):
         told[line.resource_id].append(
             wire.ArchiveEntry(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
@@ -13,11 +14,19 @@ from overmind_controlplane.record.derived_ids import derived_id
 from overmind_controlplane.record.tables import File, Link, Revision
 from overmind_controlplane.shown.archives import active
 
+_IS_LINKED: Final = or_(
+    exists().where(Link.product_id == Revision.id), exists().where(Link.source_id == Revision.id)
+)
+_OF_FILES: Final = (
+    select(File, Revision, _IS_LINKED)
+    .join(Revision, Revision.file_id == File.id)
+    .where(File.id.in_(bindparam("file_ids", expanding=True)))
+    .order_by(Revision.number)
+)
+
 
 def show_files(session: Session, file_ids: Sequence[str]) -> dict[str, wire.File]:
-    is_linked = or_(exists().where(Link.product_id == Revision.id), exists().where(Link.source_id == Revision.id))
-    both = select(File, Revision, is_linked).join(Revision, Revision.file_id == File.id)
-    found = session.execute(both.where(File.id.in_(file_ids)).order_by(Revision.number)).all()
+    found = session.execute(_OF_FILES, {"file_ids": file_ids}).all()
     owners, versions = {file.id: file for file, _, _ in found}, [version for _, version, _ in found]
     sources, products = _links(session, [version.id for _, version, has_links in found if has_links])
     by_file: defaultdict[str, list[wire.FileRevision]] = defaultdict(list)

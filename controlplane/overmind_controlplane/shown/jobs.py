@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
 from overmind_controlplane.record.derived_ids import derived_id
-from overmind_controlplane.record.tables import Job, JobEvent
+from overmind_controlplane.record.tables import ArchiveEntry, Job, JobEvent
 from overmind_controlplane.shown.archives import archived
 from overmind_controlplane.shown.files import show_files
+
+_WAS_ARCHIVED: Final = exists().where(ArchiveEntry.resource_id == JobEvent.job_id)
+_HISTORIES: Final = (
+    select(JobEvent, _WAS_ARCHIVED)
+    .where(JobEvent.job_id.in_(bindparam("job_ids", expanding=True)))
+    .order_by(JobEvent.number)
+)
 
 
 def show_jobs(session: Session, rows: Sequence[Job]) -> list[wire.Job]:
     """Jobs with their files and histories, in the same order."""
     shown = show_files(session, [job.file_id for job in rows])
-    told = archived(session, rows)
     history: defaultdict[str, list[wire.JobStatus]] = defaultdict(list)
-    events = select(JobEvent).where(JobEvent.job_id.in_([job.id for job in rows])).order_by(JobEvent.number)
-    for event in session.scalars(events):
+    were_archived = set()
+    for event, was_archived in session.execute(_HISTORIES, {"job_ids": [job.id for job in rows]}):
         history[event.job_id].append(_job_status(event))
+        if was_archived:
+            were_archived.add(event.job_id)
+    told = archived(session, rows, were_archived)
     return [_job(job, shown[job.file_id], told[job.id], history[job.id]) for job in rows]
 
 

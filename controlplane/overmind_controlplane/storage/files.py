@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
@@ -233,6 +233,9 @@ def add_artifact(session: Session, caller: Caller, model: Model, new: NewRevisio
     return artifact
 
 
+_VERSIONS: Final = select(Revision.__table__.c.id).where(Revision.__table__.c.file_id == bindparam("file_id"))
+
+
 def add_artifacts(
     session: Session, caller: Caller, model_id: str, source_file_id: str, news: Sequence[NewRevision]
 ) -> list[str]:
@@ -243,7 +246,7 @@ def add_artifacts(
     Raises:
         Invalid: one has a source that is no version of that file.
     """
-    versions = set(session.scalars(select(Revision.id).where(Revision.file_id == source_file_id)))
+    versions = set(session.scalars(_VERSIONS, {"file_id": source_file_id}))
     made = []
     for new in news:
         artifact_id = new_id()
@@ -264,6 +267,11 @@ def artifact_scope(project_id: str, caller: Caller) -> str:
     return f"{project_id}:{caller.token_id}:artifact"
 
 
+_ONE_MODEL: Final = select(Model).where(
+    Model.id == bindparam("model_id"), Model.project_id.in_(bindparam("project_ids", expanding=True))
+)
+
+
 def get_model(session: Session, caller: Caller, model_id: str) -> Model:
     """
     The caller's model of that id.
@@ -271,7 +279,7 @@ def get_model(session: Session, caller: Caller, model_id: str) -> Model:
     Raises:
         NotFound: there is none.
     """
-    model = session.scalar(select(Model).where(Model.id == model_id, _mine(Model, caller)))
+    model = session.scalar(_ONE_MODEL, {"model_id": model_id, "project_ids": list(caller.projects)})
     if model is None:
         raise NotFound("Model not found")
     return model
@@ -284,7 +292,9 @@ def get_artifact(session: Session, caller: Caller, artifact_id: str) -> Artifact
     Raises:
         NotFound: there is none.
     """
-    artifact = session.scalar(select(Artifact).where(Artifact.id == artifact_id, _mine(Artifact, caller)))
+    artifact = session.scalar(
+        select(Artifact).where(Artifact.id == artifact_id, Artifact.project_id.in_(caller.projects))
+    )
     if artifact is None:
         raise NotFound("Artifact not found")
     return artifact
@@ -296,11 +306,17 @@ def last_revision(session: Session, file_id: str) -> Revision:
     return session.scalars(newest).one()
 
 
+_NEWEST: Final = (
+    select(Model.id, Revision.id, Revision.name, Revision.content_sha, Revision.content_salt, Revision.size)
+    .join(Revision, Revision.file_id == Model.file_id)
+    .where(Model.id.in_(bindparam("model_ids", expanding=True)))
+    .order_by(Revision.number)
+)
+
+
 def newest_of_models(session: Session, model_ids: Collection[str]) -> dict[str, wire.InputFile]:
     """The newest version of the file of each of these models, without its content."""
-    columns = (Revision.id, Revision.name, Revision.content_sha, Revision.content_salt, Revision.size)
-    of_models = select(Model.id, *columns).join(Revision, Revision.file_id == Model.file_id)
-    found = session.execute(of_models.where(Model.id.in_(model_ids)).order_by(Revision.number))
+    found = session.execute(_NEWEST, {"model_ids": list(model_ids)})
     return {
         model_id: wire.InputFile(revision_id=revision_id, name=name, sha=sha, salt=salt, size=size)
         for model_id, revision_id, name, sha, salt, size in found
@@ -317,7 +333,3 @@ def results(session: Session, job_file_id: str) -> list[tuple[Artifact, Revision
         .order_by(Revision.number)
     )
     return [(artifact, revision) for artifact, revision in session.execute(made)]
-
-
-def _mine(table: type[Model | Artifact], caller: Caller) -> Any:
-    return table.project_id.in_(caller.projects)
