@@ -219,9 +219,10 @@ def _mark_of(pid: int) -> str | None:
         return None
     if not environment and _is_zombie(pid):
         return None
-    name = f"{MARK}=".encode()
-    found = [line[len(name) :] for line in environment.split(b"\0") if line.startswith(name)]
-    return found[0].decode(errors="replace") if found else ""
+    name = f"\0{MARK}=".encode()
+    # Looked for, and not split: what a nursery has forked ends in thousands of empty variables.
+    _, is_marked, rest = (b"\0" + environment).partition(name)
+    return rest.partition(b"\0")[0].decode(errors="replace") if is_marked else ""
 
 
 def _is_zombie(pid: int) -> bool:
