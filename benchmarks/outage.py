@@ -35,7 +35,7 @@ TESTS: Final = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "acceptance")]
 
 from host import Agent, Host, Submitter, wait_until  # noqa: E402
-from plane_files import make_jobs  # noqa: E402
+from plane_files import make_job  # noqa: E402
 
 from server import ControlPlaneProcess, start_control_plane  # noqa: E402
 
@@ -58,9 +58,10 @@ def outage(folder: Path, plane: ControlPlaneProcess, *, jobs: int, size_bytes: i
     try:
         agent.wait_for("agent.started")
         journal_bytes = _journal_bytes(host)
-        job_ids = make_jobs(
-            plane.url, plane.submit_token, b"", "input.txt", parameters, job_type="ledger", number=jobs
-        )
+        job_ids = [
+            make_job(plane.url, plane.submit_token, b"", "input.txt", parameters, job_type="ledger")
+            for _ in range(jobs)
+        ]
         agent.wait_for("job.started", times=jobs)
         plane.kill()
         wait_until(lambda: len(_ended(ledger)) == jobs, timeout_s=WORK_S + 60)

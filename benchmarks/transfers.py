@@ -2,7 +2,8 @@
 What leaving the host costs: masking a log, a large file over connections that are cut, one whose agent is killed,
 and ten thousand small files.
 
-    .venv/bin/python benchmarks/transfers.py [--size-mb 200] [--cuts 20] [--killed-mb 1074] [--files 9998]
+    .venv/bin/python benchmarks/transfers.py [--size-mb 200] [--cuts 20] [--killed-mb 1074]
+        [--kills 5] [--files 9998]
 
 Masking: lines of a service's log, a URL in each, six keys of 47 letters known; pieces of 256 KiB, as they are sent.
 CPU seconds of this thread, the best of five.
@@ -10,12 +11,12 @@ Upload: a real control plane on loopback in a process of its own, a proxy that c
 parts of 16 MiB. The upload is made by a process of its own, which has all of the daemon's modules in its memory and
 neither the proxy nor a server; its peak (VmHWM) is what is told. What was sent again is all that went through the
 proxy, requests too, without the file's size.
-Killed: the installed agent does one job whose output is as large as is said; when between a third and two thirds of
-it, drawn at random, have gone through the proxy, it is ended with SIGKILL and started again.
+Killed: the installed agent does one job whose output is as large as is said; when as many bytes of it as were drawn
+at random have gone through the proxy, it is ended with SIGKILL and started again, so many times.
 Small files: the installed agent does one job with so many files of a few bytes, beside its output and its manifest.
 Counted is every request that comes through the proxy from the agent's start to its end: registration, question,
 statuses, heartbeats, log and files.
-Ends with 1 when a killed agent sends more than two parts again, or when there are more than 150 requests.
+Ends with 1 when agents send more than two parts again for each kill, or when there are more than 150 requests.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 TESTS: Final = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "acceptance")]
@@ -44,6 +46,9 @@ from overmind_agent.over_http.blob_store import PART_BYTES, BlobStore  # noqa: E
 from overmind_agent.over_http.calls import HttpCalls  # noqa: E402
 from overmind_agent.over_http.uploads import ForgetfulLedger  # noqa: E402
 from overmind_config.redaction import Redactor  # noqa: E402
+
+if TYPE_CHECKING:
+    from cutting_proxy import CuttingProxy
 
 MB: Final = 1_000_000
 LOG_BYTES: Final = 16 * MB
@@ -126,36 +131,43 @@ def _upload(url: str, token: str, path: Path, key: str, sha256: bytes) -> tuple[
             return tries, _peak_bytes(), before
 
 
-def killing(folder: Path, size_bytes: int) -> bool:
-    """Whether an agent that is killed in the midst of its upload sends at most MOST_PARTS_AGAIN again."""
+def killing(folder: Path, size_bytes: int, kills: int) -> bool:
+    """Whether an agent that is killed in the midst of its upload sends at most MOST_PARTS_AGAIN again each time."""
     from host import Host, Submitter, wait_until
     from plane_files import make_job
 
     from cutting_proxy import CuttingProxy
     from server import start_control_plane
 
-    kill_at = random.Random(3).randrange(size_bytes // 3, 2 * size_bytes // 3)  # noqa: S311 - not a secret
+    draw = random.Random(3)  # noqa: S311 - not a secret
+    kill_at = sorted(draw.randrange(size_bytes) for _ in range(kills))
     with start_control_plane(folder) as plane, CuttingProxy(plane.url, []) as proxy:
         host = Host(folder / "host", proxy.url, plane.agent_token, "http://127.0.0.1:9", more=AGENT)
         submitter = Submitter(plane.url, plane.submit_token)
         told = {"ledger": str(folder / "ledger"), "size_bytes": size_bytes}
         job_id = make_job(plane.url, plane.submit_token, b"", "input.txt", told, job_type="ledger")
+        made = 0
         try:
-            first = host.start("--once", PYTHONPATH=PYTHON_PATH)
-            wait_until(lambda: proxy.sent_bytes >= kill_at, timeout_s=600)
-            first.signal(signal.SIGKILL)
-            code = first.exit_code()
+            for sent_bytes in kill_at:
+                agent = host.start("--once", PYTHONPATH=PYTHON_PATH)
+                wait_until(partial(_has_sent, proxy, sent_bytes), timeout_s=600)
+                agent.signal(signal.SIGKILL)
+                made += agent.exit_code() == -signal.SIGKILL
             host.start("--once", PYTHONPATH=PYTHON_PATH).exit_code()
             end = submitter.history(job_id)[-1]
         finally:
             host.stop_all()
             submitter.close()
-    parts = (proxy.sent_bytes - size_bytes) / PART_BYTES
+    parts = (proxy.sent_bytes - size_bytes) / PART_BYTES / max(1, made)
     print(
-        f"killed ({code}) when {kill_at / MB:.0f} of {size_bytes / MB:.0f} MB were sent: "
-        f"{parts:.2f} parts of {PART_BYTES >> 20} MiB sent again; the job is {end}"
+        f"killed {made} times in the upload of {size_bytes / MB:.0f} MB: {parts:.2f} parts of {PART_BYTES >> 20} "
+        f"MiB sent again for each kill; the job is {end}"
     )
     return parts <= MOST_PARTS_AGAIN and end == "Completed"
+
+
+def _has_sent(proxy: CuttingProxy, size_bytes: int) -> bool:
+    return proxy.sent_bytes >= size_bytes
 
 
 def small_files(folder: Path, number: int) -> bool:
@@ -209,13 +221,14 @@ def main() -> int:
     parser.add_argument("--size-mb", type=int, default=200)
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--killed-mb", type=int, default=1074, help="1 GiB")
+    parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--files", type=int, default=9998, help="with output and manifest 10,000")
     told = parser.parse_args()
     masking()
     with tempfile.TemporaryDirectory() as folder:
         uploading(Path(folder), told.size_mb * MB, told.cuts)
     with tempfile.TemporaryDirectory() as folder:
-        is_well = killing(Path(folder), told.killed_mb * MB)
+        is_well = killing(Path(folder), told.killed_mb * MB, told.kills)
     with tempfile.TemporaryDirectory() as folder:
         is_well &= small_files(Path(folder), told.files)
     return 0 if is_well else 1
