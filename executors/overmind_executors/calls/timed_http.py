@@ -3,13 +3,15 @@ One POST with a *total* deadline and a capped answer.
 
 The time-outs of urllib3 are per read: a server that sends a byte now and then, even within its headers, holds a
 caller for ever. So every new socket is duplicated, and at the deadline a watchdog shuts the duplicate down, which
-ends the call wherever it is; it works through TLS, since the two descriptors are one connection. Only name
-resolution is outside of it: that keeps to the limits of the system's resolver.
+ends the call wherever it is; it works through TLS, since the two descriptors are one connection. To connect, the
+addresses of a name share the time that is left. Only name resolution is outside of all this: that keeps to the
+limits of the system's resolver.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -22,7 +24,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from overmind_executors.trace_context import HEADER
 
@@ -125,11 +127,22 @@ class Watchdog:
 
 
 class _Sockets:
-    """Duplicates of the sockets of one session."""
+    """
+    Duplicates of the sockets of one session.
+
+    Attributes:
+        ends_at_s: when the present call has to be over.
+    """
 
     def __init__(self) -> None:
+        self.ends_at_s = math.inf
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+
+    @property
+    def left_s(self) -> float:
+        """How many seconds the present call has left."""
+        return max(0.0, self.ends_at_s - time.monotonic())
 
     def add(self, made: socket.socket) -> socket.socket:
         twin = made.dup()
@@ -171,6 +184,7 @@ class _Connections:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> BaseHTTPResponse:
         """The answer's head; its body is still to be read."""
+        self.sockets.ends_at_s = time.monotonic() + timeout_s
         return self._manager.urlopen(
             "POST",
             url,
@@ -202,9 +216,25 @@ def _watched(base: Any, sockets: _Sockets) -> Any:
 
     class Watched(base):  # type: ignore[misc]  # the base is a value here
         _twin: socket.socket | None = None
+        # urllib3's own: what it connects to, apart from the name that a certificate is checked against; its limit.
+        _dns_host: Any
+        timeout: Any
 
         def _new_conn(self) -> socket.socket:
-            made: socket.socket = super()._new_conn()
+            """To the first address that takes it; urllib3 would give each of them all of the time."""
+            name, limit_s = self._dns_host, self.timeout
+            *others, last = _addresses(name, self.port)
+            try:
+                for self._dns_host in others:
+                    self.timeout = min(limit_s, sockets.left_s)
+                    with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
+                        return self._shown(super()._new_conn())
+                self._dns_host, self.timeout = last, min(limit_s, sockets.left_s)
+                return self._shown(super()._new_conn())
+            finally:
+                self._dns_host, self.timeout = name, limit_s
+
+        def _shown(self, made: socket.socket) -> socket.socket:
             self._twin = sockets.add(made)
             return made
 
@@ -214,6 +244,12 @@ def _watched(base: Any, sockets: _Sockets) -> Any:
             sockets.drop(twin)
 
     return Watched
+
+
+def _addresses(name: str, port: int) -> list[str]:
+    """Of a host, in the resolver's order; at least one. Raises OSError when there is none."""
+    found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(line[4][0]) for line in found))
 
 
 class TimedHttp:
@@ -254,7 +290,7 @@ class TimedHttp:
                 reply = _exchange(mine, url, body, sent, timeout_s)
             # Errors of the socket come through as they are, and a broken header is a ValueError.
             except (HTTPError, OSError, ValueError) as error:
-                if alarm.has_rung or isinstance(error, ReadTimeoutError):
+                if alarm.has_rung or not mine.sockets.left_s or isinstance(error, ReadTimeoutError):
                     raise late from None
                 raise CallFailed(_what_happened(error)) from None
         # To http.client an answer that is cut within its headers is a whole one without a body.
