@@ -37,6 +37,7 @@ class Course:
         best: `x,y x,y …` of a line that never falls: the best kept score so far.
         ticks: heights and the scores that they stand for, round ones.
         first, last: the names of the steps at both ends.
+        radius: of the marks: hundreds of them hide each other.
     """
 
     marks: Sequence[Mark]
@@ -44,6 +45,7 @@ class Course:
     ticks: Sequence[tuple[float, float]]
     first: str
     last: str
+    radius: float
 
 
 def course(steps: Sequence[Step]) -> Course | None:
@@ -75,7 +77,7 @@ def course(steps: Sequence[Step]) -> Course | None:
             line.append(f"{x(place)},{y(best)}")
     marks = [Mark(x(place), y(score), step) for place, step, score in scored]
     ticks = [(y(score), score) for score in ticks_at]
-    return Course(marks, " ".join(line), ticks, _short(steps[0].name), _short(steps[-1].name))
+    return Course(marks, " ".join(line), ticks, _short(steps[0].name), _short(steps[-1].name), _radius(marks))
 
 
 def _round_about(low: float, high: float) -> list[float]:
@@ -88,8 +90,13 @@ def _round_about(low: float, high: float) -> list[float]:
     return found if found[0] < found[-1] else [low, high]
 
 
+def _radius(marks: Sequence[Mark]) -> float:
+    return 5 if len(marks) <= 40 else 3.5 if len(marks) <= 120 else 2
+
+
 def _short(name: str) -> str:
-    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
+    """The end of a name tells it from the others."""
+    return name if len(name) <= _NAME_CHARS else f"…{name[1 - _NAME_CHARS :]}"
 
 
 @dataclass(frozen=True)

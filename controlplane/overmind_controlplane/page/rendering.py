@@ -73,6 +73,11 @@ def number(value: Any) -> str:
         return "a very long number"
 
 
+def score(value: float) -> str:
+    """A score with one digit after the point, so that a column of them lines up; a share of 1 with more."""
+    return f"{value:,.1f}" if abs(value) >= 1 or not value else number(value)
+
+
 def moment(at: datetime | None) -> str:
     """A time as people read it, UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else ""
@@ -118,7 +123,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"number": number, "moment": moment, "span": span, "size": size, "as_json": as_json}
+    made.filters |= {
+        "number": number,
+        "score": score,
+        "moment": moment,
+        "span": span,
+        "size": size,
+        "as_json": as_json,
+    }
     made.globals["static"] = _address
     return made
 
