@@ -9,13 +9,16 @@ process of its own:
     away      nobody listens; 1,000 rows
     broken    answers 500 to everything; 1,000 rows
     full      answers 503 to everything; 1,000 rows
+    silent    takes calls and answers none; 1,000 rows
+    heads     sends the heads of answers, and nothing behind them; 1,000 rows
+    drips     sends a byte of an answer now and then; 1,000 rows
     faulty    15 of 100 rows meet a fault, by their digest: a lasting 400, a refusal, an answer cut at the limit of
               tokens, no JSON, a 500 or a 408 that passes; the output has to have a line for each row, in order
     doubling  takes 20 calls a second, and 40 from 20 s after the first call on; what is used of the 40 in the
               last 15 s of the first minute after that
 
 `seconds` are those of the clock, from the start of the job to its end. Prints a table; ends with 1 when an aim is
-not reached. Takes some three minutes.
+not reached. Takes some six minutes.
 """
 
 from __future__ import annotations
@@ -63,6 +66,9 @@ FAULTS: tuple[tuple[str, int, bytes, bool], ...] = (
     ("ok", 408, REFUSAL, True),
 )
 FAULTY_BYTES = 38
+# What comes of those that never end an answer, and whether they go on.
+UNENDING = {"silent": (b"", False), "heads": (b"HTTP/1.1 200 x\r\nContent-Length: 9999\r\n\r\n", False)}
+UNENDING["drips"] = (UNENDING["heads"][0], True)
 
 
 def fault_of(text: str) -> tuple[str, int, bytes, bool] | None:
@@ -111,6 +117,14 @@ async def serve() -> None:
                     after = [at - taken[0] - DOUBLES_AFTER_S for at in taken]
                     last = sum(WATCHED_S - LAST_S <= at < WATCHED_S for at in after)
                     status, said = 200, json.dumps({"calls": calls[kind], "last": last}).encode()
+                elif kind in UNENDING:
+                    calls[kind] += 1
+                    start, goes_on = UNENDING[kind]
+                    writer.write(start)
+                    while True:
+                        await asyncio.sleep(0.2)
+                        writer.write(b" " * goes_on)
+                        await writer.drain()
                 else:
                     status, said = answer(kind, body)
                     if kind == "doubling" and status == 200:
@@ -191,7 +205,7 @@ def main() -> int:
 
     print("| | measured | aim |\n|---|---|---|")
     with server() as url:
-        for kind in ("away", "broken", "full"):
+        for kind in ("away", "broken", "full", *UNENDING):
             address = "http://127.0.0.1:9/v1" if kind == "away" else f"{url}/{kind}/v1"
             outcome, took_s, _ = run(address, DEAD_ROWS)
             calls = facts(url, kind)["calls"]
