@@ -529,6 +529,19 @@ def test_a_lasting_fault_of_the_provider_ends_the_job_soon(zoo: Zoo, make: Make)
     assert zoo.total <= 5 + 16
 
 
+def test_a_cost_says_of_each_judge_which_prices_it_is_made_of_and_of_which_day(make: Make) -> None:
+    context = make()
+    dated = {**context.models, "exact": replace(context.models["exact"], prices_as_of="2026-11-01")}
+    free = replace(context.models["noisy"], input_price=None, output_price=None)
+    context = make(models={**dated, "noisy": free})
+
+    facts = _run(context, items=_items(2), judge={**JUDGE, "models": ["exact", "noisy"]}).outcome
+
+    price = {"input_price": 1.0, "output_price": 1.0, "source": "host", "as_of": "2026-11-01"}
+    assert {"exact": price, "noisy": None} == facts["usage"]["prices"]
+    assert "2026-11-01" in facts["report_markdown"]
+
+
 def test_a_stop_is_obeyed_within_a_second(zoo: Zoo, make: Make) -> None:
     zoo.fail("", Hang())
     stop = StopFlag()

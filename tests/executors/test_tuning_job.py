@@ -339,6 +339,8 @@ def test_what_a_job_used_lies_within_what_was_expected(
     for name, what in (("calls", "model_calls"), ("tokens", "tokens"), ("cost_usd", "cost_usd")):
         assert expected[name]["low"] <= used[what] <= expected[name]["ceiling"], name
     assert 30 == expected["calls"]["low"]
+    price = {"input_price": 1.0, "output_price": 1.0, "source": "host", "as_of": None}
+    assert {"tuned": price, "writer": price} == used["prices"]
 
 
 def test_where_a_budget_says_nothing_a_job_is_held_to_what_it_said_it_takes_at_most(

@@ -10,6 +10,7 @@ from overmind_executors.backtesting.figures import lines_of
 from overmind_executors.backtesting.parameters import BacktestingParameters
 from overmind_executors.backtesting.results import summary
 from overmind_executors.calls.forecast import as_rows
+from overmind_executors.calls.prices import PRICE_COLUMNS, price_rows
 from overmind_executors.judging.telling import objections
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.report.drawing import svg_of
@@ -248,7 +249,9 @@ def _rule(facts: Facts, task: BacktestingParameters) -> Section:
         "their latencies, which are of another hour, are compared with nothing."
     )
     before = Table("What was to be expected", ("figure", "low", "typical", "at most"), as_rows(facts["estimate"]))
-    return Section("How it was decided", (said, asked, *([recorded] if task.is_recorded else []), before))
+    notes = {name: one["prices"] for name, one in facts["identities"].items()}
+    prices = Table("Prices", PRICE_COLUMNS, price_rows(notes))
+    return Section("How it was decided", (said, asked, *([recorded] if task.is_recorded else []), prices, before))
 
 
 def _saving(change: Facts | None) -> str | None:

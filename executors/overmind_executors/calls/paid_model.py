@@ -18,7 +18,7 @@ from overmind_executors.calls.budget import Limits, Purse
 from overmind_executors.calls.model_client import GivenUp, Interrupted, ModelClient, ProviderGone
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.paid_calls import SHARED, CallKey, Lives, PaidCalls
-from overmind_executors.calls.prices import Prices, cost_usd, prices_of
+from overmind_executors.calls.prices import Prices, cost_usd, price_notes, prices_of
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint
 from overmind_executors.trace_context import TraceContext
 
@@ -106,6 +106,10 @@ class Account:
         made = PaidModel(endpoint, self._context, policy=self._policy, account=self)
         self._models.append(made)
         return made
+
+    def prices(self) -> dict[str, dict[str, Any] | None]:
+        """What its models cost, by name, and where that is from."""
+        return price_notes(model.endpoint for model in self._models)
 
     @property
     def halted_by(self) -> str | None:

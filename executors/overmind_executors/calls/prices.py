@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from overmind_executors.calls.answers import Answer
 from overmind_executors.contract import ModelEndpoint
 
 Prices = tuple[float, float]
+PRICE_COLUMNS: Final = ("model", "US dollars for a million tokens in", "for a million tokens out", "from", "of")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ def price_note(endpoint: ModelEndpoint) -> PriceNote | None:
     if endpoint.input_price is not None:
         return PriceNote(*prices, source="host", as_of=endpoint.prices_as_of or None)
     return PriceNote(*prices, source=f"genai-prices {version('genai-prices')}", as_of=None)
+
+
+def price_notes(endpoints: Iterable[ModelEndpoint]) -> dict[str, dict[str, Any] | None]:
+    """The price notes of *endpoints* by name, as a summary has them; None for a model whose price nobody knows."""
+    notes = {endpoint.name: price_note(endpoint) for endpoint in endpoints}
+    return {name: None if note is None else asdict(note) for name, note in notes.items()}
+
+
+def price_rows(notes: Mapping[str, Mapping[str, Any] | None]) -> tuple[tuple[str | float | None, ...], ...]:
+    """The rows of a report's table with the columns PRICE_COLUMNS."""
+    nothing = dict.fromkeys(("input_price", "output_price", "source", "as_of"))
+    return tuple((name, *(note or nothing).values()) for name, note in notes.items())
 
 
 def cost_usd(answer: Answer, prices: Prices | None) -> float | None:

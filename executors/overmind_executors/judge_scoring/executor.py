@@ -98,7 +98,7 @@ class JudgeScoringExecutor:
             "drift": drift_figures(anchors),
             "estimate": needs,
         }
-        facts["usage"]["model_calls"] = calls
+        facts["usage"] |= {"model_calls": calls, "prices": account.prices()}
         facts["partial"] |= facts["error"] > 0
         facts["status"] = "partial" if facts["partial"] else "completed"
         facts["resumed_calls"], facts["calling_s"] = lives.resumed_rows, round(lives.seconds, 3)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from overmind_executors.calls.forecast import as_rows
+from overmind_executors.calls.prices import PRICE_COLUMNS, price_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 
 Facts = Mapping[str, Any]
@@ -226,7 +227,8 @@ def _cost(facts: Facts) -> Section | None:
     )
     columns = ("what", "low", "typical", "at most")
     told = Table("What was expected before the first call", columns, as_rows(facts["estimate"]))
-    return Section("Calls", (Table("What the judging took", ("figure", "value"), tuple(rows)), told))
+    prices = Table("Prices", PRICE_COLUMNS, price_rows(usage["prices"]))
+    return Section("Calls", (Table("What the judging took", ("figure", "value"), tuple(rows)), prices, told))
 
 
 def _ends(interval: Sequence[float] | None) -> tuple[float | None, float | None]:

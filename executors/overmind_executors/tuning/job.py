@@ -70,7 +70,7 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
         searched = replace(parts, held_out=())
         work = _Tuning(task, context, searched, sealed, endpoints, models, account, limits, log, leaks, steps)
         work.run(search, sizes)
-        spent = account.calls.spent()
+        spent, prices = account.calls.spent(), account.prices()
     ended = Ended(
         task=task,
         ledger=work.ledger,
@@ -81,6 +81,7 @@ def run(task: PromptTuningParameters, context: Context, policy: RetryPolicy | No
         estimate=expected,
         limits=limits,
         spent=spent,
+        prices=prices,
         traffic=traffic,
         sources={**work.feedback.counts(), "rows_total": len(rows), **sizes, "sha256": digest_of_rows(rows)},
         resumed_steps=log.replayed,

@@ -49,6 +49,7 @@ class Ended:
         traffic: what was counted of recorded traffic; None where the job asked for nothing of it.
         sources: what was used of the rows, by source.
         limits: of the budget that the job was held to.
+        prices: of its models, by name.
         total_steps: of the job's progress.
         validation_ids: of the rows that chose, in their order.
     """
@@ -62,6 +63,7 @@ class Ended:
     estimate: Estimate
     limits: Limits
     spent: Spent
+    prices: Mapping[str, Any]
     traffic: Mapping[str, Any] | None
     sources: Mapping[str, Any]
     resumed_steps: int
@@ -127,6 +129,7 @@ def _facts(ended: Ended, ledger: Ledger, job_id: str) -> dict[str, Any]:
             "model_calls": spent.calls,
             "tokens": spent.tokens,
             "cost_usd": None if ended.estimate.cost_usd is None else round(spent.usd, 8),
+            "prices": dict(ended.prices),
         },
         "resumed_steps": ended.resumed_steps,
         # A short job ends before any heartbeat has told how far it is.

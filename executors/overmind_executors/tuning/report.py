@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from overmind_executors.calls.forecast import as_rows
+from overmind_executors.calls.prices import PRICE_COLUMNS, price_rows
 from overmind_executors.report import Cell, Figure, Report, Section, Table
 from overmind_executors.scoring.texts import as_text
 from overmind_executors.tuning.changed_rows import changed_rows
@@ -211,7 +212,8 @@ def _traffic(found: Mapping[str, Any] | None) -> Iterator[str | Table]:
 def _cost(facts: Mapping[str, Any]) -> Section:
     rows = tuple(_lines(facts["usage"]))
     before = Table("What was to be expected", ("figure", "low", "typical", "at most"), as_rows(facts["estimate"]))
-    return Section("Calls", (Table("What it took", ("figure", "value"), rows), before))
+    prices = Table("Prices", PRICE_COLUMNS, price_rows(facts["usage"]["prices"]))
+    return Section("Calls", (Table("What it took", ("figure", "value"), rows), prices, before))
 
 
 def _lines(usage: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
