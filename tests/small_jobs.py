@@ -8,8 +8,11 @@ What a clock says, how often a life began and which id the job has differs betwe
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from zoo import Model, sentiment
@@ -132,3 +135,15 @@ def comparable(files: Mapping[str, bytes], pictures: tuple[str, ...], *, is_exac
         elif is_exact or not name.startswith("report"):
             found[name] = [line for line in content.splitlines() if b"milliseconds" not in line]
     return found
+
+
+def in_flight(state: Path) -> int:
+    """Calls that the job with that folder sent, and whose answer is not on disk: it may have been paid for."""
+    journal = state / "paid_calls.sqlite"
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(journal)) as database:
+        try:
+            return int(database.execute("SELECT count(*) FROM call WHERE state = 'sent'").fetchone()[0])
+        except sqlite3.OperationalError:  # killed before there was a table
+            return 0

@@ -21,7 +21,7 @@ import small_jobs
 from overmind_agent.signals import DUMP
 from overmind_agent.testing import fail_points
 from server import ControlPlaneProcess
-from small_jobs import SmallJob
+from small_jobs import SmallJob, in_flight
 from zoo import Zoo
 
 PYTHON_PATH = Path(__file__).parents[1] / "kit" / "python_path"
@@ -79,6 +79,7 @@ class Swept:
         where: the boundary, as it was passed.
         boundaries: all that the disturbed process passed.
         code: of the first start.
+        in_flight: calls of chat models whose answer was not on disk when the first start ended.
         had_result: whether the work was done when the first start ended.
         again: children that later starts began.
         calls: of chat models, in all.
@@ -94,6 +95,7 @@ class Swept:
     where: str
     boundaries: Sequence[str]
     code: int
+    in_flight: int
     had_result: bool
     again: int
     calls: int
@@ -183,7 +185,9 @@ def _sweep(
     began_s = time.monotonic()
     first = start(_for(kind, wait_s=3))
     code = _code_of(first)
-    had_result = (host.state / "jobs" / job_id / "result.json").exists()
+    _still_there(host)  # its child ends with it, a moment later
+    folder = host.state / "jobs" / job_id
+    unanswered, had_result = in_flight(folder / "state"), (folder / "result.json").exists()
     later: list[Agent] = []
     while len(later) < STARTS:
         is_over = submitter.history(job_id)[-1] in ENDS
@@ -197,6 +201,7 @@ def _sweep(
         where=passed[-1] if code == -signal.SIGKILL else plan,
         boundaries=passed,
         code=code,
+        in_flight=unanswered,
         had_result=had_result,
         again=sum(line["event"] == "child.started" for agent in later for line in agent.lines),
         calls=zoo.total,

@@ -133,7 +133,7 @@ def _faults_of_a_killed_agent(swept: Swept, undisturbed: Swept, kind: str) -> It
         yield f"it went {swept.history}: {swept.message}"
     if not undisturbed.calls <= swept.calls <= undisturbed.calls + 1:
         yield f"{swept.calls} calls, and not {undisturbed.calls}"
-    is_exact = swept.calls == undisturbed.calls
+    is_exact = swept.calls == undisturbed.calls and not swept.in_flight  # a call that was never sent counts as paid
     expected, found = (
         comparable(one.files, KINDS[kind].job.pictures, is_exact=is_exact) for one in (undisturbed, swept)
     )

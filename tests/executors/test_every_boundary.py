@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import random
 import signal
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from lives import Live, forking, started
 import small_jobs
 from overmind_agent.testing import fail_points
 from overmind_executors.contract import ModelEndpoint
-from small_jobs import SmallJob, comparable, timeless
+from small_jobs import SmallJob, comparable, in_flight, timeless
 from zoo import Zoo
 
 SHARE = {"prompt_tuning": 2, "model_backtesting": 1}  # boundaries that `make test` tries
@@ -155,11 +154,11 @@ def _faults(expected: Undisturbed, place: Path, point: int, live: Live) -> Itera
         others = Counter(passed) - Counter(expected.boundaries[: point + _AHEAD])
         if len(passed) != point or others:
             yield f"it came through other boundaries: {len(passed)} of them, and {sorted(others)}"
-        before, in_flight = zoo.total, _in_flight(folder)
+        before, unanswered = zoo.total, in_flight(folder / "state")
         code = bench.life(folder, zoo, attempt=2)
-        if not expected.calls <= zoo.total <= expected.calls + in_flight:
-            yield f"{zoo.total} calls, {before} of them before the kill and {in_flight} in flight"
-        is_exact = zoo.total == expected.calls and not in_flight
+        if not expected.calls <= zoo.total <= expected.calls + unanswered:
+            yield f"{zoo.total} calls, {before} of them before the kill and {unanswered} in flight"
+        is_exact = zoo.total == expected.calls and not unanswered
     if code != 0:
         yield f"its second life ended with {code}: {(folder / 'job.log').read_text()[-2000:]}"
         return
@@ -177,15 +176,3 @@ def _boundaries(place: Path) -> list[str]:
     """Those that were passed in *place*, the last one not; the same in every place."""
     lines = (place / "boundaries").read_text().replace(str(place), "").splitlines()
     return [line.partition(" ")[2] for line in lines]
-
-
-def _in_flight(folder: Path) -> int:
-    """Calls that were sent, and whose answer is not on disk."""
-    journal = folder / "state" / "paid_calls.sqlite"
-    if not journal.exists():
-        return 0
-    with closing(sqlite3.connect(journal)) as database:
-        try:
-            return int(database.execute("SELECT count(*) FROM call WHERE state = 'sent'").fetchone()[0])
-        except sqlite3.OperationalError:  # killed before there was a table
-            return 0
