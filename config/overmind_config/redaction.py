@@ -41,6 +41,8 @@ _USER: Final = re.compile(rb"[^\s'\"]+")
 _WORD_BYTES: Final = 8
 # A form that is at least so long has a whole aligned word in it, wherever it stands.
 _LONG_BYTES: Final = 2 * _WORD_BYTES - 1
+_MOST_NAMES: Final = 500
+_MOST_NAME: Final = 64
 _LINE_BREAKS: Final = re.compile(rb"[\r\n]")
 
 
@@ -54,6 +56,8 @@ class _Known:
 
     def __init__(self, known: frozenset[bytes]) -> None:
         self.all = known
+        # Names of fields in which nothing is to be masked: the same few, with every line of a log.
+        self.plain_names: set[str] = set()
         self.longest = max(map(len, known), default=0)
         self._short = [form for form in known if len(form) < _LONG_BYTES]
         long = [form for form in known if len(form) >= _LONG_BYTES]
@@ -169,12 +173,21 @@ class Redactor:
         if depth >= MAX_DEPTH:
             return "…"
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self._entry(key, item, depth) for key, item in value.items()}
+            return {self._name(str(key)): self._entry(key, item, depth) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.value(item, depth + 1) for item in value]
         if isinstance(value, (bytes, bytearray)):
             return self.text(bytes(value).decode("utf-8", "backslashreplace"))
         return self.text(repr(value))
+
+    def _name(self, name: str) -> str:
+        known = self._known  # what is found now is true of these
+        if name in known.plain_names:
+            return name
+        masked = self.text(name)
+        if masked == name and len(name) <= _MOST_NAME and len(known.plain_names) < _MOST_NAMES:
+            known.plain_names.add(name)
+        return masked
 
     def _entry(self, key: Any, value: Any, depth: int) -> Any:
         is_secret = isinstance(key, str) and key.lower() in _SECRET_KEYS and isinstance(value, (str, bytes))

@@ -211,3 +211,14 @@ def test_a_fast_look_finds_what_the_plain_patterns_say() -> None:
         return bytes(shown)
 
     assert [] == [log for log in logs if masked(log) != Redactor().masked(log)]
+
+
+def test_a_name_that_was_shown_is_masked_once_it_is_a_secret() -> None:
+    """What is remembered of names is true of the secrets that were known then."""
+    redactor = Redactor()
+    shown = redactor.value({"4ad7b8c2e1": 1})
+
+    redactor.add("4ad7b8c2e1")
+    masked = redactor.value({"4ad7b8c2e1": 1})
+
+    assert ({"4ad7b8c2e1": 1}, {MASK: 1}) == (shown, masked)
