@@ -67,14 +67,19 @@ class Signals:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one job; returns the exit code: 0 however the job ended, 70 for a bad order."""
     options = _parser().parse_args(arguments)
+    return do_one(events_fd=options.events_fd, parent=options.parent, nice=options.nice)
+
+
+def do_one(*, events_fd: int, parent: int, nice: int) -> int:
+    """As `main`, whose options these are, for a process that has been forked: it has no use for a parser."""
     workspace = Path.cwd()
-    if not own_process.die_with(options.parent):
+    if not own_process.die_with(parent):
         return 0
     own_process.leave_no_core()
     own_process.adopt_orphans()
-    os.nice(options.nice)
+    os.nice(nice)
     signals = Signals()
-    events = Events(options.events_fd)
+    events = Events(events_fd)
     log = _logger()
     events.ready()
     raw = sys.stdin.buffer.read()

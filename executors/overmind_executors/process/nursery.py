@@ -157,9 +157,8 @@ def _child(request: Request, parent: int, answer: int) -> int:
     if (numpy := sys.modules.get("numpy.random")) is not None:
         numpy.seed()
     tempfile.tempdir = None
-    told = ["--events-fd", str(_EVENTS), "--parent", str(parent), "--nice", str(request.nice)]
-    sys.argv = [child.__file__, *told]
-    return child.main(told)
+    sys.argv = [child.__file__, "--events-fd", str(_EVENTS), "--parent", str(parent), "--nice", str(request.nice)]
+    return child.do_one(events_fd=_EVENTS, parent=parent, nice=request.nice)
 
 
 def _take_descriptors(descriptors: Sequence[int]) -> None:

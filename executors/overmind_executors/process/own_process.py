@@ -39,7 +39,10 @@ def hide(is_hidden: bool = True) -> None:
     _prctl(_PR_SET_DUMPABLE, 0 if is_hidden else 1)
 
 
+# Opened once, before a nursery forks.
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
