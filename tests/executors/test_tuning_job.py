@@ -166,6 +166,20 @@ def test_with_99_right_of_100_there_is_nothing_to_gain_and_with_98_it_is_searche
     assert (100, verdict) == (zoo.total, outcome["verdict"])
 
 
+def test_a_candidate_is_written_from_rows_that_went_wrong_however_few_they_are(
+    make_context: Make, zoo: Zoo, writer: Writer
+) -> None:
+    """Two of 92: each candidate is shown one of them; of four rows drawn at random eleven of twelve have none."""
+    wrong = [row["input"] for row in rows(100) if row["id"] in ("r3", "r41")]
+    zoo.models["tuned"] = lambda messages: "wrong" if messages[-1]["content"] in wrong else "right"
+
+    shares = {"holdout_share": 0.04, "validation_share": 0.04}
+    outcome = run(make_context, zoo, job(100, num_iterations=4, **shares)).outcome
+
+    assert 92 == outcome["data_sources_used"]["train"]
+    assert [True] * 4 == [any(text in question for text in wrong) for question in writer.questions]
+
+
 def test_four_candidates_are_two_of_each_of_two_parents(make_context: Make, zoo: Zoo, writer: Writer) -> None:
     outcome = run(make_context, zoo, job(num_iterations=3, candidates_per_iteration=4)).outcome
 

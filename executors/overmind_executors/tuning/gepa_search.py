@@ -11,13 +11,16 @@ Source:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from gepa.api import optimize
 from gepa.core.adapter import EvaluationBatch
+from gepa.strategies.batch_sampler import EpochShuffledBatchSampler
 from gepa.strategies.proposal_sampling import IndependentSampling, PxNSampling
 
+from overmind_executors.tuning.hard_rows import HardRows
 from overmind_executors.tuning.search import Ground
 from overmind_executors.tuning.splitting import Case
 from overmind_executors.tuning.texts import Texts
@@ -55,7 +58,7 @@ def gepa_search(ground: Ground) -> None:
             valset=list(ground.validation),
             adapter=adapter,
             module_selector=turns,
-            reflection_minibatch_size=min(plan.examples, len(ground.train)),
+            **_minibatches(ground, adapter),
             perfect_score=_PERFECT,
             sampling_strategy=_sampling(plan.candidates),
             frontier_type="hybrid",
@@ -70,11 +73,23 @@ def gepa_search(ground: Ground) -> None:
         raise unwound.error from None
 
 
+def _minibatches(ground: Ground, adapter: _Adapter) -> dict[str, Any]:
+    """How the rows are drawn that a candidate is written from."""
+    size = min(ground.plan.examples, len(ground.train))
+    if not ground.learnt:
+        return {"reflection_minibatch_size": size}
+    draw = random.Random(ground.plan.seed)  # noqa: S311  # which rows are shown, no secret
+    adapter.hard = HardRows(ground.learnt, size, EpochShuffledBatchSampler(size, draw))
+    return {"batch_sampler": adapter.hard}
+
+
 class _Adapter:
     """What the engine asks: fills GEPA's adapter, and hears its callbacks."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._places = {case.row.id: place for place, case in enumerate(ground.train)}
+        self.hard: HardRows | None = None
         self._parents: dict[tuple[tuple[str, str], ...], Texts] = {}
         self._waiting: list[Texts] = []
         self._is_cut = False
@@ -103,6 +118,8 @@ class _Adapter:
         objectives = None
         if self._is_validation(cases):  # the prompt as it was, with which the engine begins
             objectives = [dict(self._ground.ledger.objectives_at(candidate, trials))] * len(trials)
+        elif self.hard is not None:
+            self.hard.add({self._places[trial.row_id]: trial.value for trial in trials})
         return EvaluationBatch(
             outputs=[trial.output for trial in trials],
             scores=[trial.value or 0.0 for trial in trials],

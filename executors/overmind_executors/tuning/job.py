@@ -126,6 +126,7 @@ class _Tuning:
         ground = self._ground()
         self.steps.baseline()
         values = self._baseline(ground)
+        ground.learnt = [self.bench.done[Piece(self.original, case).key()].value for case in self.parts.train]
         self.outlook = outlook(self.sealed.groups, values, self.task.times, self.task.alpha)
         self.context.log.info("search.planned", rows=dict(sizes), outlook=dict(self.outlook))
         if fmean(values) >= _SATURATED:

@@ -67,6 +67,7 @@ class Ground:
     What a search works on. It has the rows to learn from and those to choose by, and no others.
 
     Attributes:
+        learnt: what the prompt as it was is worth on each of *train*, None for no score; empty when not tried.
         racing: None tries every candidate on all validation rows.
         is_short: whether what is left of the budget is needed for the test.
         on_iteration: told of the number of the iteration that begins, from 1.
@@ -80,6 +81,7 @@ class Ground:
     ledger: Ledger
     log: StepLog
     plan: Plan
+    learnt: Sequence[float | None] = ()
     racing: Racing | None = None
     is_short: Callable[[int], bool] = lambda _trials: False
     on_iteration: Callable[[int], None] = lambda _number: None
