@@ -106,6 +106,16 @@ def test_every_figure_is_drawn(page: str) -> None:
     assert 'viewBox="0 0 720 320"' in drawings[0]
 
 
+def test_a_dot_that_is_alone_stands_in_the_picture_and_its_axis_has_a_name() -> None:
+    table = Table("one", ("dollars", "quality, on the frontier", "quality, beaten"), ((1.0, 80.0, None),))
+
+    drawn = svg_of(Figure("dots", table, labels=("only",)))
+
+    (dot,) = re.findall(r'<circle cx="([0-9.-]+)" cy="([0-9.-]+)"', drawn)
+    assert (True, True) == (0 < float(dot[0]) < 720, 0 < float(dot[1]) < 320)
+    assert "quality, on the frontier" in drawn
+
+
 def test_a_label_stands_beside_the_dots_of_its_row_and_is_text() -> None:
     """On the side with more room; series after series, as the dots are drawn."""
     rows: tuple[tuple[Cell, ...], ...] = ((1.0, 0.5, None), (2.0, None, 0.3), (3.0, 0.9, None))

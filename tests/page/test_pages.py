@@ -359,11 +359,11 @@ def test_an_outcome_of_another_shape_is_shown_as_it_is(
     [
         (
             "holdout",
-            ["of 100 on 32 held-out rows", "Scores on the 15 validation rows", "on 32 held-out rows that it"],
+            ["of 100, on 32 held-out rows", "Scores on the 15 validation rows", "on 32 held-out rows that it"],
             [],
         ),
-        ("validation", ["of 100 on 15 validation rows", "Scores on the 15 validation rows"], ["held-out"]),
-        (["x"], ["Scores on the 15 validation rows"], ["held-out", "of 100 on"]),
+        ("validation", ["of 100, on 15 validation rows", "Scores on the 15 validation rows"], ["held-out"]),
+        (["x"], ["Scores on the 15 validation rows"], ["held-out", "of 100, on"]),
     ],
 )
 def test_scores_of_different_rows_say_which_rows_they_are_of(

@@ -31,7 +31,7 @@ def score_lines(scores: Mapping[str, float], rows: str) -> list[Headline]:
     names = _SCORES if len(scores) > 1 else {**_SCORES, "best_score": "Score"}
     beside = f"on {rows}" if rows else ""
     return [
-        Headline(name, f"{scores[key]:,.4g}", f"of 100 {beside}".strip())
+        Headline(name, f"{scores[key]:,.4g}", f"of 100, {beside}".rstrip(", "))
         if key != "improvement"
         else Headline(name, f"{scores[key]:+,.4g}", f"points {beside}".strip())
         for key, name in names.items()

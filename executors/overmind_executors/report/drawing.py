@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -131,10 +131,15 @@ def _from_zero(points: list[tuple[Any, float]]) -> tuple[float, float]:
 
 
 def _dots(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
+    points = [(_number(x), y) for one in series for x, y in one]
+    for add_scale, values in zip((chart.add_x_scale, chart.add_y_scale), zip(*points, strict=True), strict=True):
+        if len(set(values)) == 1 and not figure.diagonal:  # leather would draw from 0 to 1, and the dot outside
+            room = abs(values[0]) / 2 or 1.0
+            add_scale(values[0] - room, values[0] + room)
     _diagonal(chart, figure)
     for colour, name, points in _drawable(figure, series):
         chart.add_dots(_pairs(points), name=plain(name), fill_color=colour, radius=5)
-    _name_axes(chart, figure)
+    _name_axes(chart, figure, _filled(figure, series))
 
 
 def _line(chart: Any, figure: Figure, series: list[list[tuple[Any, float]]]) -> None:
@@ -162,11 +167,16 @@ def _diagonal(chart: Any, figure: Figure) -> None:
         chart.add_line([(0.0, 0.0), (1.0, 1.0)], name="equal", stroke_color="#888", width=1)
 
 
-def _name_axes(chart: Any, figure: Figure) -> None:
-    x, y = figure.table.columns[:2]
+def _filled(figure: Figure, series: list[list[tuple[Any, float]]]) -> list[str]:
+    return [name for name, points in zip(figure.table.columns[1:], series, strict=True) if points]
+
+
+def _name_axes(chart: Any, figure: Figure, names: Sequence[str] = ()) -> None:
+    """*names* of the series that are drawn, else all: leather has no legend for one alone."""
+    x, *y = figure.table.columns
     chart.add_x_axis(name=plain(x))
-    if len(figure.table.columns) == 2:
-        chart.add_y_axis(name=plain(y))
+    if len(names or y) == 1:
+        chart.add_y_axis(name=plain((names or y)[0]))
 
 
 _DRAW: Final[Mapping[str, Callable[[Any, Figure, list[list[tuple[Any, float]]]], None]]] = {
