@@ -13,7 +13,6 @@ from doc_session import Session
 # The beginning of a command that is not run, and why.
 NOT_RUN: Final = {
     "make demo": "takes a minute and the weights of a language model; run by hand",
-    "make test": "is what runs this",
     "pip install": "installs from an index; the packages are there",
     "overmind-agent run  ": "never ends; on another page it runs behind the others",
     "export OVERMIND_DATABASE_URL": "a PostgreSQL server; tests/controlplane has one",
