@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+import small_jobs
 from overmind_executors.calls.answers import Kind
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.silence import Silence
 from overmind_executors.contract import Context, ExecutionFailed, ModelEndpoint, Result
 from overmind_executors.inference import InferenceExecutor
+from overmind_executors.registry import executor_for
+from small_jobs import SmallJob
 from zoo import Drip, Fault, Hang, Zoo
 
 Make = Callable[..., Context]
@@ -63,6 +66,23 @@ def test_a_model_that_takes_calls_and_answers_none_is_given_up_with_a_clear_word
     assert zoo.total <= 8, "as many as are sent before the first answer"
 
 
+@pytest.mark.parametrize("kind", [small_jobs.JUDGE_SCORING, small_jobs.MODEL_BACKTESTING, small_jobs.PROMPT_TUNING])
+def test_every_type_that_asks_models_ends_so(make_context: Make, kind: SmallJob) -> None:
+    executor = executor_for(kind.job_type)
+    with Zoo(kind.models) as zoo:
+        zoo.fail("", Hang())
+        models = {
+            name: ModelEndpoint(name, zoo.url, name, silence_s=SILENT_S, input_price=1.0, output_price=1.0)
+            for name in kind.models
+        }
+
+        with pytest.raises(ExecutionFailed) as failed:
+            executor.run(executor.validate(kind.parameters), make_context(models=models))
+
+    assert "provider_unavailable" == failed.value.reason
+    assert "took calls and answered nothing for" in str(failed.value)
+
+
 def test_rows_that_waited_for_a_silent_model_are_asked_again_when_the_job_goes_on(
     make_context: Make, zoo: Zoo
 ) -> None:
@@ -75,7 +95,7 @@ def test_rows_that_waited_for_a_silent_model_are_asked_again_when_the_job_goes_o
     again = [json.loads(line) for line in (context.output / "errors.jsonl").read_text().splitlines()]
     zoo.open_gate()
 
-    result = _run(make_context(models=_models(zoo)))
+    result = _run(make_context(models=_models(zoo, silence_s=30.0)))
 
     assert ITEMS == again
     assert 0 < waited <= 8
@@ -86,7 +106,7 @@ def test_rows_that_waited_for_a_silent_model_are_asked_again_when_the_job_goes_o
 def test_a_model_that_stops_answering_leaves_what_was_answered(make_context: Make, zoo: Zoo) -> None:
     """Once it has answered, it may be silent for as long as its host says that a call may take."""
     zoo.close_gate(after=10)
-    context = make_context(models=_models(zoo, timeout_s=1.0))
+    context = make_context(models=_models(zoo, silence_s=1.5, timeout_s=1.5))
 
     result = _run(context, stop_after_errors=0)
 
