@@ -434,6 +434,17 @@ def test_time_is_a_budget_too(make_context: Make, zoo: Zoo) -> None:
     assert 0 == zoo.total
 
 
+def test_seconds_that_are_used_up_end_the_calls_and_what_was_answered_stays(make_context: Make, zoo: Zoo) -> None:
+    """One call at a time: after the limit begins none, however many rows there are."""
+    zoo.latency_s = 0.02
+
+    result = _run(make_context(), items=_items(500), concurrency=1, budget={"max_seconds": 0.6})
+
+    assert "budget_exhausted" == result.outcome["termination_reason"]
+    assert zoo.total == result.outcome["counts"]["ok"] <= 0.6 / 0.02 + 1
+    assert 500 == result.outcome["counts"]["total"]
+
+
 def test_money_without_a_price_cannot_be_limited(make_context: Make) -> None:
     problems = _problems(make_context(), items=_items(1), budget={"max_usd": 1.0})
 
