@@ -367,17 +367,17 @@ def test_where_a_budget_says_nothing_a_job_is_held_to_what_it_said_it_takes_at_m
 
     outcome = run(make_context, zoo, job(target=target, evaluators=[contains], budget={"max_usd": 9.0})).outcome
 
-    most = {name: outcome["estimate"][name]["ceiling"] for name in ("calls", "tokens")}
-    assert {"max_calls": most["calls"], "max_tokens": most["tokens"], "max_usd": 9.0} == outcome["budget"]
-    assert most["tokens"] <= 20 * outcome["estimate"]["tokens"]["typical"]
+    most = outcome["estimate"]["tokens"]["ceiling"]
+    assert {"max_tokens": most, "max_usd": 9.0} == outcome["budget"]
+    assert most <= 20 * outcome["estimate"]["tokens"]["typical"]
     assert (True, "budget_exhausted") == (outcome["partial"], outcome["termination_reason"])
-    assert 30 * 6000 < outcome["usage"]["tokens"] <= most["tokens"]
+    assert 30 * 6000 < outcome["usage"]["tokens"] <= most
 
 
-def test_where_nothing_bounds_an_answer_the_calls_are_bounded_alone(make_context: Make, zoo: Zoo) -> None:
-    outcome = run(make_context, zoo, job()).outcome
+def test_where_nothing_bounds_an_answer_there_is_no_limit_that_nobody_set(make_context: Make, zoo: Zoo) -> None:
+    outcome = run(make_context, zoo, job(num_iterations=1)).outcome
 
-    assert {"max_calls": outcome["estimate"]["calls"]["ceiling"]} == outcome["budget"]
+    assert ({}, None) == (outcome["budget"], outcome["estimate"]["tokens"]["ceiling"])
 
 
 def test_where_nothing_ever_scores_the_search_ends_early_and_says_so(

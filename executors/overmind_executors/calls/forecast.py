@@ -130,11 +130,13 @@ def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typic
 
 
 def within(limits: Limits, expected: Estimate) -> Limits:
-    """*limits*, and where they say nothing the ceilings of *expected*: a job is not to take more than it said."""
-    calls, tokens, usd = (one and one.ceiling for one in (expected.calls, expected.tokens, expected.cost_usd))
-    most = {"max_calls": calls, "max_tokens": tokens, "max_usd": usd}
+    """
+    *limits*, and where they say nothing of tokens and money the ceilings of *expected*: a job is not to take more
+    than it said. Calls need no limit of the kind: the policy that their ceiling is made of bounds what is tried again.
+    """
+    ceilings = {"max_tokens": expected.tokens.ceiling, "max_usd": expected.cost_usd and expected.cost_usd.ceiling}
     own = limits.model_dump(exclude_none=True)
-    return Limits.model_validate({**{name: value for name, value in most.items() if value}, **own})
+    return Limits.model_validate({**{name: most for name, most in ceilings.items() if most}, **own})
 
 
 def _again(model: ModelEndpoint, kinds: Sequence[Calls], policy: RetryPolicy) -> float:
