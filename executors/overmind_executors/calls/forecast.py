@@ -132,7 +132,7 @@ def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typic
 def within(limits: Limits, expected: Estimate) -> Limits:
     """
     *limits*, and where they say nothing of tokens and money the ceilings of *expected*: a job is not to take more
-    than it said. Calls need no limit of the kind: the policy that their ceiling is made of bounds what is tried again.
+    than it said. Calls need none: the policy that their ceiling is made of bounds what is tried again.
     """
     ceilings = {"max_tokens": expected.tokens.ceiling, "max_usd": expected.cost_usd and expected.cost_usd.ceiling}
     own = limits.model_dump(exclude_none=True)
