@@ -217,6 +217,14 @@ DEFECTS = (
         ("tests/unit/test_delivery.py",),
     ),
     Defect(
+        "still-is-alive",
+        "a thread that does nothing is taken for one that works",
+        "agent/overmind_agent/loops.py",
+        "if self._has_worked() or waited_too_long_s <= 0:",
+        "if True:",
+        ("tests/unit/test_loops.py",),
+    ),
+    Defect(
         "beat-behind-work",
         "a heartbeat waits until nobody else speaks to the control plane",
         "agent/overmind_agent/over_http/calls.py",
@@ -247,7 +255,7 @@ DEFECTS = (
         "key-of-the-begun",
         "the key of a question gives its grant though a word about that has come",
         "controlplane/overmind_controlplane/jobs/asking.py",
-        "if job is not None and self._board.is_fresh(job, ask.agent_id, before.attempt):",
+        "if job is not None and is_fresh(job, ask.agent_id, before.attempt):",
         "if job is not None:",
         ("tests/contract/test_control_plane.py", "tests/controlplane/test_claims.py"),
     ),
@@ -271,8 +279,10 @@ DEFECTS = (
         "word-before-its-files",
         "whether all declared files are there is looked at before those that come with the word are added",
         BOARD,
-        "        self._add_artifacts(session, caller, job, word)\n        self._may_end(session, job, word)\n",
-        "        self._may_end(session, job, word)\n        self._add_artifacts(session, caller, job, word)\n",
+        "        added = results.add_artifacts(session, caller, job, word)\n"
+        "        results.must_be_there(session, job, word, added)\n",
+        "        results.must_be_there(session, job, word, frozenset())\n"
+        "        results.add_artifacts(session, caller, job, word)\n",
         ("tests/contract/test_control_plane.py",),
     ),
     Defect(
