@@ -19,6 +19,7 @@ from server import start_control_plane  # noqa: E402
 
 PLACE: Final = Path(__file__).parents[2] / "docs" / "pictures"
 WIDE: Final = {"viewport": {"width": 1040, "height": 600}}
+HIGH: Final = {"viewport": {"width": 1040, "height": 760}}
 PHONE: Final = {"viewport": {"width": 360, "height": 700}, "device_scale_factor": 1.0}
 DARK: Final = {"color_scheme": "dark"}
 PICTURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -27,7 +28,7 @@ PICTURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "answered": ("/jobs/{answered}", WIDE),
     "phone-answered": ("/jobs/{answered}", PHONE),
     "phone-backtest": ("/jobs/{backtesting}", PHONE),
-    "job-dark": ("/jobs/{tuning}", WIDE | DARK),
+    "job-dark": ("/jobs/{tuning}", HIGH | DARK),
     "backtest": ("/jobs/{backtesting}", WIDE),
     "scoring": ("/jobs/{scoring}", WIDE),
     "agents": ("/agents", WIDE),

@@ -150,7 +150,7 @@ def test_a_comparison_is_read_in_either_shape() -> None:
     assert flat is not None
     assert wide is not None
     assert [("mini", [84.2, 3, None]), ("large", [None, None, "no"])] == list(flat.tables[0].rows)
-    assert [("fast (present)", [70.0]), ("mini", [80.0])] == list(wide.tables[0].rows)
+    assert [("fast (present)", ["70.0"]), ("mini", ["80.0"])] == list(wide.tables[0].rows)
     assert ["score, of 100"] == list(wide.tables[0].columns)
     assert [("mini", ["+10.0", "+2.0 to +18.0", "switch"])] == list(wide.tables[1].rows)
     assert "switch" == wide.verdict

@@ -31,12 +31,16 @@ def score_lines(scores: Mapping[str, float], rows: str) -> list[Headline]:
     names = _SCORES if len(scores) > 1 else {**_SCORES, "best_score": "Score"}
     beside = f"on {rows}" if rows else ""
     return [
-        Headline(name, f"{scores[key]:,.4g}", f"of 100, {beside}".rstrip(", "))
+        Headline(name, _score(scores[key]), f"of 100, {beside}".rstrip(", "))
         if key != "improvement"
-        else Headline(name, f"{scores[key]:+,.4g}", f"points {beside}".strip())
+        else Headline(name, _score(scores[key], sign="+"), f"points {beside}".strip())
         for key, name in names.items()
         if key in scores
     ]
+
+
+def _score(value: float, *, sign: str = "") -> str:
+    return f"{value:{sign},.1f}" if abs(value) >= 1 or not value else f"{value:{sign}.2g}"
 
 
 def headlines(outcome: Mapping[str, Any]) -> list[Headline]:

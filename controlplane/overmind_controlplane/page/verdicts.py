@@ -186,7 +186,7 @@ def _mapping(told: Any) -> Mapping[str, Any]:
 
 def _shown(key: str, value: Any) -> Any:
     """A share of 0 to 1 as points of 0 to 100, which is what scores are in everywhere else on the page."""
-    return 100 * value if key in _SHARES and _is_share(value) else _plain(value)
+    return f"{100 * value:.1f}" if key in _SHARES and _is_share(value) else _plain(value)
 
 
 def _plain(value: Any) -> Any:
