@@ -140,9 +140,20 @@ def recounted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     again = json.loads(json.dumps(again))
     files = {name: text.encode() for name, text in made.items()}
     files |= rendered(report_of({**summary, **again}, ledger, made[DIFF], lines))
-    said = {name: summary.get(name) for name in again}
+    again["search"] = {name: again["search"][name] for name in search}
+    said = _flat(
+        {name: summary.get(name) for name in again}
+        | {"search": {name: summary["search"].get(name) for name in search}}
+    )
     said |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
-    return said, again | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return said, _flat(again) | {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def _flat(figures: Line) -> dict[str, Any]:
+    """Each figure of the search and of the test by its own name, so that the one that is wrong is named."""
+    groups = {name: figures[name] or {} for name in ("search", "test")}
+    flat = {f"{group}.{name}": value for group, found in groups.items() for name, value in found.items()}
+    return {name: value for name, value in figures.items() if name not in groups} | flat
 
 
 def _tested(folder: Path, summary: Line) -> tuple[list[Line], Verdict | None]:
