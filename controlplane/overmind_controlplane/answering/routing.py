@@ -45,19 +45,23 @@ def secret_of(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-async def any_caller(request: Request, plane: ThePlane) -> Caller:
+# They ask each other as functions: what a dependency depends on is looked up and bound anew with every call.
+
+
+async def any_caller(request: Request) -> Caller:
     """
     Raises:
         NotAuthenticated: there is no token, or it is not accepted.
     """
-    caller = await plane.callers.who(secret_of(request))
+    caller = await the_plane(request).callers.who(secret_of(request))
     if (call := audit.present_call()) is not None:
         call.caller = caller
     return caller
 
 
-def _with_role(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
-    async def caller(who: Annotated[Caller, Depends(any_caller)]) -> Caller:
+def _with_role(role: Role) -> Callable[[Request], Awaitable[Caller]]:
+    async def caller(request: Request) -> Caller:
+        who = await any_caller(request)
         who.must_be(role)
         return who
 

@@ -45,6 +45,11 @@ _NAMED: Final = select(Job).where(Job.id.in_(bindparam("job_ids", expanding=True
 _NAMED_TO_CHANGE: Final = _NAMED.order_by(Job.number).with_for_update(key_share=True)
 
 
+_PLACE: Final = select(Job.__table__.c.project_id, Job.__table__.c.model_id).where(
+    Job.__table__.c.id == bindparam("job_id"), Job.__table__.c.is_deleted.is_(False)
+)
+
+
 class Board:
     """
     The store of jobs. Keeps nothing itself; safe to use from any thread, each with a session of its own.
@@ -76,6 +81,19 @@ class Board:
         """The jobs of these ids, whosever they are, locked as by `get`; what is not there is left out."""
         named = _NAMED_TO_CHANGE if is_changing(session) else _NAMED
         return {job.id: job for job in session.scalars(named, {"job_ids": list(job_ids)})}
+
+    @staticmethod
+    def place_of(session: Session, caller: Caller, job_id: str) -> tuple[str, str]:
+        """
+        The ids of the project and of the model of the caller's job of that id, which is not locked.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = session.execute(_PLACE, {"job_id": job_id}).first()
+        if found is None or found.project_id not in caller.projects:
+            raise NotFound("Job not found")
+        return found.project_id, found.model_id
 
     @staticmethod
     def of_caller(caller: Caller, job: Job | None) -> Job:

@@ -51,10 +51,10 @@ def enclosed(
     if not told:
         return ()
     with plane.database.glance() as session:
-        job = Board.of_caller(caller, plane.board.get_all(session, {job_id}).get(job_id))
-    revisions = check_with_blobs(plane.blobs, job.project_id, told)
+        project_id, model_id = Board.place_of(session, caller, job_id)
+    revisions = check_with_blobs(plane.blobs, project_id, told)
     return tuple(
-        files.NewArtifact(one.key, asked_digest(job.model_id, one), revision, as_model=one.as_model)
+        files.NewArtifact(one.key, asked_digest(model_id, one), revision, as_model=one.as_model)
         for one, revision in zip(told, revisions, strict=True)
     )
 

@@ -100,10 +100,8 @@ class SqliteStore:
         self.engine: Engine = _sqlite(path, clock_s)
         self.glancing: Engine = self.engine.execution_options(begin=())
         # An agent forgets an update once it was answered 200, so the answer must survive a power cut.
-        self.writing: Engine = self.engine.execution_options(begin=("PRAGMA synchronous = FULL", "BEGIN IMMEDIATE"))
-        self.noting: Engine = self.engine.execution_options(
-            begin=("PRAGMA synchronous = NORMAL", "BEGIN IMMEDIATE")
-        )
+        self.writing: Engine = self.engine.execution_options(begin=("BEGIN IMMEDIATE",), synchronous="FULL")
+        self.noting: Engine = self.engine.execution_options(begin=("BEGIN IMMEDIATE",), synchronous="NORMAL")
         # SQLite's own wait polls; a lock of ours queues the threads of this process and wakes the next at once.
         self._turn = threading.Lock()
 
@@ -180,7 +178,12 @@ def _postgres(url: URL, connections: int, options: str) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    for statement in connection.get_execution_options().get("begin", ()):
+    options = connection.get_execution_options()
+    wanted = options.get("synchronous")
+    if wanted is not None and connection.info.get("synchronous") != wanted:  # the connection itself remembers
+        connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
+        connection.info["synchronous"] = wanted
+    for statement in options.get("begin", ()):
         connection.exec_driver_sql(statement)
 
 
@@ -190,6 +193,7 @@ def _sqlite(path: Path, clock_s: Callable[[], float]) -> Engine:
         hide_parameters=True,
         pool_size=20,
         max_overflow=60,
+        pool_use_lifo=True,  # the connection used last has its statements prepared and its pages at hand
         execution_options={"begin": ("BEGIN",)},
     )
 
