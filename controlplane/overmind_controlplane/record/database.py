@@ -34,6 +34,7 @@ class Database:
     def read(self) -> Iterator[Session]:
         """One consistent view; sees no change that is made meanwhile."""
         with Session(self.store.engine, expire_on_commit=False) as session, session.begin():
+            self.store.begin(session.connection())
             yield session
 
     @contextmanager
@@ -63,6 +64,7 @@ class Database:
         topics: set[str] = set()
         with AppendingSession(engine, expire_on_commit=False, info={"topics": topics}) as session:
             with self.store.turn(), session.begin():
+                self.store.begin(session.connection())
                 yield session
                 session.flush()
                 if topics:

@@ -32,6 +32,7 @@ def bring_up_to_date(store: Store) -> None:
         if _version(connection) == HEAD:
             return
     with store.turn(), store.writing.connect() as connection, connection.begin():
+        store.begin(connection)
         store.hold_schema(connection)
         version = _version(connection)
         if version != HEAD:

@@ -78,6 +78,9 @@ class Store(Protocol):
     noting: Engine
     is_shared: bool
 
+    def begin(self, connection: Connection) -> None:
+        """Begin the transaction that *connection*, of one of the engines, was opened for."""
+
     def turn(self) -> AbstractContextManager[object]:
         """Held while a transaction changes something, where changes have to queue."""
 
@@ -98,12 +101,25 @@ class SqliteStore:
 
     def __init__(self, path: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.engine: Engine = _sqlite(path, clock_s)
-        self.glancing: Engine = self.engine.execution_options(begin=())
+        self.glancing: Engine = self.engine
         # An agent forgets an update once it was answered 200, so the answer must survive a power cut.
-        self.writing: Engine = self.engine.execution_options(begin=("BEGIN IMMEDIATE",), synchronous="FULL")
-        self.noting: Engine = self.engine.execution_options(begin=("BEGIN IMMEDIATE",), synchronous="NORMAL")
+        self.writing: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE", synchronous="FULL")
+        self.noting: Engine = self.engine.execution_options(begin="BEGIN IMMEDIATE", synchronous="NORMAL")
         # SQLite's own wait polls; a lock of ours queues the threads of this process and wakes the next at once.
         self._turn = threading.Lock()
+
+    def begin(self, connection: Connection) -> None:
+        """
+        See Store.
+
+        The driver begins nothing. A listener of the engine could do this, and would cost every statement of it.
+        """
+        options = connection.get_execution_options()
+        wanted = options.get("synchronous")
+        if wanted is not None and connection.info.get("synchronous") != wanted:  # the connection itself remembers
+            connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
+            connection.info["synchronous"] = wanted
+        connection.exec_driver_sql(options["begin"])
 
     def turn(self) -> AbstractContextManager[object]:
         """See Store."""
@@ -141,6 +157,9 @@ class PostgresStore:
         # Connections of their own: to say so in each transaction would be one more way to the database and back.
         self.noting: Engine = _postgres(url, _NOTING, f"{_POSTGRES_OPTIONS} -c synchronous_commit=off")
 
+    def begin(self, connection: Connection) -> None:
+        """See Store: the driver does."""
+
     def turn(self) -> AbstractContextManager[object]:
         """See Store: rows are locked one by one."""
         return contextlib.nullcontext()
@@ -177,16 +196,6 @@ def _postgres(url: URL, connections: int, options: str) -> Engine:
     )
 
 
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    wanted = options.get("synchronous")
-    if wanted is not None and connection.info.get("synchronous") != wanted:  # the connection itself remembers
-        connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
-        connection.info["synchronous"] = wanted
-    for statement in options.get("begin", ()):
-        connection.exec_driver_sql(statement)
-
-
 def _sqlite(path: Path, clock_s: Callable[[], float]) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
@@ -194,7 +203,7 @@ def _sqlite(path: Path, clock_s: Callable[[], float]) -> Engine:
         pool_size=20,
         max_overflow=60,
         pool_use_lifo=True,  # the connection used last has its statements prepared and its pages at hand
-        execution_options={"begin": ("BEGIN",)},
+        execution_options={"begin": "BEGIN"},
     )
 
     @event.listens_for(engine, "connect")
@@ -204,5 +213,4 @@ def _sqlite(path: Path, clock_s: Callable[[], float]) -> Engine:
         for pragma in _PRAGMAS:
             connection.execute(pragma).close()
 
-    event.listen(engine, "begin", _begin)
     return engine
