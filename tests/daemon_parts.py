@@ -22,6 +22,7 @@ from overmind_agent.host.admission import Admission
 from overmind_agent.host.capacity import Capacity
 from overmind_agent.host.size_limits import SizeLimits
 from overmind_agent.host.time_limits import TimeLimits
+from overmind_agent.interrupted import InterruptedWork
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Claim, Ended, NoJob, Progress, Result, StopReason
 from overmind_agent.journal.journal import SqliteJournal
@@ -31,7 +32,7 @@ from overmind_agent.logs.shipping import LogShipping
 from overmind_agent.ports import Workspace
 from overmind_agent.signing.policy import Signatures
 from overmind_agent.testing import FakeControlPlane, FakeServer, VirtualClock
-from overmind_agent.worker import InterruptedWork, Worker
+from overmind_agent.worker import Worker
 from overmind_config.redaction import Redactor
 from overmind_executors import strict_json
 

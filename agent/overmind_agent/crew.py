@@ -24,6 +24,7 @@ from overmind_agent.errors import AuthError
 from overmind_agent.files.lanes import Lanes
 from overmind_agent.heartbeat import PATIENCE_S, Heartbeat
 from overmind_agent.held_jobs import HeldJob
+from overmind_agent.interrupted import InterruptedWork
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended
 from overmind_agent.logs.shipping import LogShipping
@@ -38,7 +39,7 @@ from overmind_agent.standing import Standing
 from overmind_agent.state import State
 from overmind_agent.supervisor import Supervisor
 from overmind_agent.telemetry.telemetry import Telemetry
-from overmind_agent.worker import InterruptedWork, Worker
+from overmind_agent.worker import Worker
 
 Patience = Forever | Once | Bounded
 

@@ -7,9 +7,8 @@ posted is not posted again, work that has ended is not done again, a file that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -26,20 +25,18 @@ from overmind_agent.errors import (
     ProtocolError,
     RejectedError,
     Stopped,
-    TransientError,
-    UploadError,
 )
 from overmind_agent.files.lanes import Lanes
 from overmind_agent.files.partial import MOST_BYTES, partial_files
 from overmind_agent.files.result import apart, check_unchanged
-from overmind_agent.files.together import together
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.host.size_limits import SizeLimits
-from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, UploadTime, within
+from overmind_agent.host.time_limits import OutOfTime, RunningTime, TimeLimits, within
 from overmind_agent.jobs import Ended, LogCounts, Progress, RemoteFile, Result, ResultFile, StopReason
 from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_agent.ports import Clock, ControlPlane, Journal, Launcher, Logs, Workspace, Workspaces
 from overmind_agent.signing.policy import Signatures
+from overmind_agent.uploading import PARTIAL_S, Uploading
 from overmind_config.redaction import Redactor
 from overmind_executors.contract import InvalidParameters
 from overmind_executors.process.host_faults import reason_of
@@ -49,8 +46,6 @@ T = TypeVar("T")
 MESSAGE_CHARS: Final = 1000
 # How long the last word waits for the rest of the log.
 LOG_FLUSH_S: Final = 30.0
-# How long the last word of a job that did not end well waits for what it left. Nobody insists on that.
-PARTIAL_S: Final = 30.0
 
 
 def _never(_error: BaseException | None) -> bool:
@@ -168,7 +163,7 @@ class _Run:
             self._enclosed = self._enclosable(result)
             if not self._enclosed:
                 self._enter_uploading(result)
-                self._upload(result)
+                self._uploading().upload(result)
         return result
 
     # ------------------------------------------------------------------------------------------ the phases
@@ -235,64 +230,19 @@ class _Run:
             check_unchanged(file)
         return files
 
-    def _upload(self, result: Result) -> None:
-        stored = self._room.journal.uploaded(self._claim)
-        waiting = [file for file in result.files if stored.get(file.name) != file.sha256]
-        gone = self._upload_together(waiting)
-        waiting = [file for file in waiting if file not in gone]
-        first = len(result.files) - len(waiting) + 1
-        for number, file in enumerate(self._room.lanes.each(waiting, self._upload_one), start=first):
-            self._on_progress(Progress(number, len(result.files), f"upload {file.name}"))
-
-    def _upload_together(self, waiting: Sequence[ResultFile]) -> Set[ResultFile]:
-        """Those of *waiting* that went in company. If a call is refused, the rest go alone, and say why not."""
-        gone: set[ResultFile] = set()
-        plane = self._room.control_plane
-        for files in together(waiting):
-            time = UploadTime(self._room.limits, sum(file.size_bytes for file in files), self._room.clock)
-            try:
-                ids = self._insist(partial(plane.upload_together, self._claim, files), is_over=time.is_over)
-            except AuthError:
-                raise
-            except (RejectedError, TransientError, ProtocolError, UploadError):
-                return gone
-            if ids is None:
-                return gone
-            for file, remote_id in zip(files, ids, strict=True):
-                self._note_upload(file, remote_id)
-            gone.update(files)
-            self._on_progress(Progress(len(gone), len(waiting), "upload"))
-        return gone
-
-    def _upload_one(self, plane: ControlPlane, file: ResultFile) -> None:
-        try:
-            remote_id = self._send(plane, file)
-        except JobError as error:
-            if file.is_required:
-                raise
-            self._log.warning("job.file_left", file=file.name, reason=error.reason, error=str(error))
-            return
-        self._note_upload(file, remote_id)
-
-    def _note_upload(self, file: ResultFile, remote_id: str) -> None:
-        self._room.journal.note_upload(self._claim, file, remote_id)
-        self._log.info("job.file_uploaded", file=file.name, size_bytes=file.size_bytes)
-
-    def _send(self, plane: ControlPlane, file: ResultFile) -> str:
-        """*file*, until it is stored; the time of one that is not required runs on through an outage."""
-        limits = self._room.limits if file.is_required else replace(self._room.limits, uploading_s=PARTIAL_S)
-        time = UploadTime(limits, file.size_bytes, self._room.clock)
-        try:
-            return self._insist(
-                lambda: plane.upload(self._claim, file),
-                is_over=lambda error: time.is_over(error if file.is_required else None),
-            )
-        except (TransientError, ProtocolError) as error:
-            raise OutOfTime(f"uploading {file.name} took longer than {time.limit_s:g} s: {error}") from error
-        except (AuthError, ClaimLost):
-            raise
-        except RejectedError as error:
-            raise UploadError(str(error)) from error
+    def _uploading(self) -> Uploading:
+        room = self._room
+        return Uploading(
+            self._claim,
+            room.control_plane,
+            journal=room.journal,
+            lanes=room.lanes,
+            limits=room.limits,
+            insist=self._insist,
+            on_progress=self._on_progress,
+            clock=room.clock,
+            log=self._log,
+        )
 
     def _redacted(self, result: Result) -> Result:
         """*result* without secrets in its names and its outcome; the files themselves are the job's product."""

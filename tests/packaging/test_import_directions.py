@@ -116,7 +116,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "host.deadly_jobs": VALUES | _names("host.last_life"),
     "children.memory_kills": frozenset(),
     # the rooms
-    "worker": VALUES | BETWEEN_THREADS | _names("job_run"),
+    "worker": VALUES | BETWEEN_THREADS | _names("interrupted"),
+    "interrupted": VALUES,
+    "uploading": VALUES | _names("files.lanes", "files.together", "host.time_limits"),
     "job_run": VALUES
     | BETWEEN_THREADS
     | CONTRACT
@@ -126,10 +128,10 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
         "files.lanes",
         "files.partial",
         "files.result",
-        "files.together",
         "host.size_limits",
         "host.time_limits",
         "signing.policy",
+        "uploading",
     ),
     "logs.pieces": REDACTION,
     # the threads around them

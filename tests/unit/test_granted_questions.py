@@ -8,10 +8,10 @@ import pytest
 
 from daemon_parts import Daemon, down
 from overmind_agent.errors import BrokenJob, ClaimLost, ProtocolError, TransientError
+from overmind_agent.interrupted import UNREADABLE_TRIES
 from overmind_agent.jobs import Ended, NoJob
 from overmind_agent.lifecycle import Status
 from overmind_agent.testing import AFTER, FakeServer
-from overmind_agent.worker import UNREADABLE_TRIES
 
 Start = Callable[..., Daemon]
 

@@ -25,11 +25,11 @@ from overmind_agent.errors import (
     Stopped,
     UploadError,
 )
-from overmind_agent.job_run import PARTIAL_S
 from overmind_agent.jobs import Progress, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import AFTER, FakeServer, VirtualClock, conflict
+from overmind_agent.uploading import PARTIAL_S
 from overmind_executors.contract import InvalidParameters, Problem
 
 C, V, R, U = Status.CLAIMED, Status.VALIDATING, Status.RUNNING, Status.UPLOADING
