@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -753,16 +754,24 @@ def test_a_file_by_path_is_read_within_the_hosts_folders_only(make_context: Make
         assert "path: no such file in this host's data_roots" == _problems(context, path=path)
 
 
-def test_a_stop_leaves_the_work_resumable(make_context: Make, zoo: Zoo) -> None:
-    """Ten answers, then a stop; what was answered is not asked for again."""
+def test_a_stop_is_obeyed_within_a_second_with_no_further_call_and_leaves_the_work_resumable(
+    make_context: Make, zoo: Zoo
+) -> None:
+    """Ten answers, four calls that hang, then a stop; what was answered is not asked for again."""
     zoo.close_gate(after=10)
     stop = StopFlag()
-    watcher = threading.Thread(target=lambda: (zoo.wait_for_calls(14), stop.set()))
+    stopped_at_s: list[float] = []
+    watcher = threading.Thread(
+        target=lambda: (zoo.wait_for_calls(14), stopped_at_s.append(time.monotonic()), stop.set())
+    )
     watcher.start()
 
     with pytest.raises(WorkStopped):
         _run(make_context(stop=stop), items=_items(40), concurrency=4)
+    took_s = time.monotonic() - stopped_at_s[0]
     watcher.join()
+    assert took_s <= 1.0
+    assert 14 == zoo.total
     zoo.open_gate()
     result = _run(make_context(), items=_items(40), concurrency=4)
 
