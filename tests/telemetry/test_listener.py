@@ -12,7 +12,7 @@ import requests
 
 from descriptors import none_left
 from overmind_agent.telemetry.listener import HEAD_BYTES, MOST_AT_A_TIME, Answer, Headers, Listener, in_json
-from overmind_config.settings import LOOPBACK_HOSTS
+from overmind_config.kinds import LOOPBACK_HOSTS
 
 WAIT_S = 20.0
 BIG = 32 << 20

@@ -22,8 +22,9 @@ from overmind_agent.telemetry.looking import Looking
 from overmind_agent.telemetry.spans import JobSpans
 from overmind_agent.telemetry.traces import Traces
 from overmind_agent.telemetry.watched_plane import Call
+from overmind_config.kinds import LOOPBACK_HOSTS
 from overmind_config.logs import Logs
-from overmind_config.settings import LOOPBACK_HOSTS, Settings
+from overmind_config.settings import Settings
 
 if TYPE_CHECKING:
     from overmind_agent.telemetry.from_children import CallCounter
