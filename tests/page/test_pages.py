@@ -383,6 +383,20 @@ def test_scores_of_different_rows_say_which_rows_they_are_of(
     assert [] == [part for part in hidden if part in text]
 
 
+def test_a_prompt_that_is_too_different_to_compare_is_shown_as_it_is(project: Project, visitor: Visitor) -> None:
+    before = "\n".join("ab"[place % 2] for place in range(199))
+    after = "\n".join("ab"[place % 3 == 0] for place in range(198)) + "\nthe last line"
+    agent_id = project.agent.register()
+    job_id = project.submit.make_job({"prompt": before}, "@someone:thing")["id"]
+    project.agent.walk(job_id, agent_id, "Uploading")
+    project.agent.say(job_id, "Completed", agent_id, body={"detail": {"outcome": {"best_agent_code": after}}})
+
+    text = Reader(visitor.get(f"/jobs/{job_id}").text).text
+
+    assert "too different to be compared line by line: 199 lines before, 199 now" in text
+    assert "the last line" in text.partition("Best version")[2].partition("Log")[0]
+
+
 def test_files_and_logs_are_given_away_and_never_shown(project: Project, visitor: Visitor) -> None:
     job_id = run(project, "<script>alert(1)</script>")
     addresses = [a for a in Reader(visitor.get(f"/jobs/{job_id}").text).addresses if f"/{job_id}/" in a]
