@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from overmind_agent.ports import Clock
 
 # For a thread that neither waits nor works: a lock that is held elsewhere, a disk that takes its time.
-STILL_S: Final = 5.0
+STILL_S: Final = 4.0
 # For work between two signs of life: removing a large folder, hashing a file. Or it is a circle without an end.
 BUSY_S: Final = 90.0
 # So that a thread that is frozen in the midst of a long pause is noticed before that is over.

@@ -85,7 +85,7 @@ def test_a_loop_that_stands_still_is_named(well: Daemon) -> None:
 
     report = well.health.report()
     assert (False, False) == (report.live, report.ready)
-    assert [("loop_late", "worker-1: no sign of life for 6 s")] == [(r.code, r.message) for r in report.reasons]
+    assert [("loop_late", "worker-1: no sign of life for 5 s")] == [(r.code, r.message) for r in report.reasons]
 
 
 LOOPS = ("worker-1", "worker-2", "heartbeat", "delivery", "logs")
