@@ -64,8 +64,8 @@ BUILT_IN: Final[Mapping[str, Callable[[], Executor[Any]]]] = {
 
 # What a built-in type cannot do without: its extra, and a module of each package in it.
 NEEDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "prompt_tuning": ("tuning", ("gepa", "scipy", "statsmodels")),
-    "model_backtesting": ("stats", ("scipy", "statsmodels")),
+    "prompt_tuning": ("tuning", ("gepa", "scipy")),
+    "model_backtesting": ("stats", ("scipy",)),
 }
 
 

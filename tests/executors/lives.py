@@ -28,7 +28,6 @@ _MODULE: Final = """
 import overmind_executors.backtesting.job
 import overmind_executors.tuning.gepa_search
 import overmind_executors.tuning.job
-import statsmodels.stats.multitest
 
 class warm: pass
 """

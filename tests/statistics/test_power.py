@@ -7,6 +7,7 @@ import random
 from statistics import fmean
 
 import pytest
+from statsmodels.stats.power import TTestPower
 
 from overmind_executors.statistics.paired import compare
 from overmind_executors.statistics.power import chance_to_show, rows_needed, smallest_gain, spread_of_difference
@@ -15,6 +16,18 @@ from overmind_executors.statistics.power import chance_to_show, rows_needed, sma
 def test_half_a_standard_deviation_needs_the_rows_of_the_textbook() -> None:
     # J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 2nd edition, 1988, by the exact t: 27.
     assert 27 == rows_needed(0.5, 1.0)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 10, 100, 10_000, 1_000_000])
+def test_the_power_is_that_of_statsmodels(rows: int) -> None:
+    theirs = TTestPower()
+    cases = [(gain, alpha) for gain in (0.001, 0.05, 0.3, 1.0, 30.0) for alpha in (1e-9, 0.001, 0.05, 0.2)]
+
+    expected = [float(theirs.power(gain / 0.4, rows, alpha, alternative="larger")) for gain, alpha in cases]
+
+    assert pytest.approx(expected, abs=1e-12, nan_ok=True) == [
+        chance_to_show(gain, rows, 0.4, alpha=alpha) for gain, alpha in cases
+    ]
 
 
 def test_rows_and_gain_are_two_views_of_one_thing() -> None:

@@ -1,7 +1,7 @@
 """
 What so many rows can show, before they are paid for.
 
-All of it for the one-sided paired t test of `paired.compare`, by statsmodels' exact power. The figures hold for
+All of it for the one-sided paired t test of `paired.compare`, by its exact power. The figures hold for
 independent rows of the spread that is named; real rows differ, so a job states its own spread beside them.
 """
 
@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from scipy.optimize import brentq
-from statsmodels.stats.power import TTestPower
+from scipy.special import nctdtr, stdtrit
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
@@ -36,12 +36,19 @@ def spread_of_difference(rate: float, *, repeats: int = 1, spread_of_rows: float
 
 
 def chance_to_show(gain: float, rows: int, spread: float, *, alpha: float = ALPHA) -> float:
-    """How likely a true *gain* is found, in 0 to 1."""
+    """
+    How likely a true *gain* is found, in 0 to 1.
+
+    Source:
+        J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 2nd edition, 1988: the noncentral t.
+    """
     if rows < 2:
         return 0.0
     if spread <= 0:
         return 1.0 if gain > 0 else 0.0
-    return float(TTestPower().power(gain / spread, rows, alpha, alternative="larger"))
+    freedom = rows - 1
+    threshold = -stdtrit(freedom, alpha)
+    return float(1 - nctdtr(freedom, gain / spread * math.sqrt(rows), threshold))
 
 
 def smallest_gain(rows: int, spread: float, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
