@@ -45,7 +45,8 @@ def move(session: Session, job: Job, word: Word, caller: Caller | None) -> None:
         job.finished_at = job.updated
         job.lease_until = None
         ring(session, log_topic(job.id))
-        if job.holder:
+        is_its_own_word = caller is not None and word.agent_id == job.holder
+        if job.holder and not is_its_own_word:  # its heartbeat has nothing to tell it
             ring(session, agent_topic(job.holder))
     elif not stage.is_held:
         job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None
