@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from overmind_agent.children.hooks import HookedLauncher
@@ -24,6 +25,7 @@ from overmind_agent.errors import AuthError
 from overmind_agent.files.lanes import Lanes
 from overmind_agent.heartbeat import PATIENCE_S, Heartbeat
 from overmind_agent.held_jobs import HeldJob
+from overmind_agent.host.deadly_jobs import probing
 from overmind_agent.interrupted import InterruptedWork
 from overmind_agent.job_run import JobRun
 from overmind_agent.jobs import Ended
@@ -125,7 +127,13 @@ class Crew:
         journal = self._state.journal
         held = [claim for claim in journal.held() if only in (None, claim.job.id)]
         intended = [(job, key) for job, key in journal.intended() if only in (None, job.id)]
-        interrupted = InterruptedWork([*held, *intended], self._state.last_life.ended_by, self._state.ends)
+        interrupted = InterruptedWork(
+            [*held, *intended],
+            self._state.last_life.ended_by,
+            self._state.ends,
+            suspects=self._state.suspects,
+            on_probe=partial(probing, journal),
+        )
         poll_turn = threading.Lock()
 
         def another() -> threading.Thread:

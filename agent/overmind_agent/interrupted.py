@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Final
 
 from overmind_agent.jobs import Claim, Job
@@ -23,6 +24,8 @@ class InterruptedWork:
     Args:
         ended_by: what ended the start that left *found*, as `last_life` says it.
         ends: by job and attempt, how often this agent has ended in the midst of its work.
+        suspects: by job and attempt, those that are to be gone on with one by one, and nothing else beside them.
+        on_probe: told of each of these when it begins, and None when it is over.
     """
 
     def __init__(
@@ -30,8 +33,13 @@ class InterruptedWork:
         found: Iterable[Interrupted],
         ended_by: str = "unknown",
         ends: Mapping[tuple[str, int], int] | None = None,
+        *,
+        suspects: Collection[tuple[str, int]] = (),
+        on_probe: Callable[[Claim | None], object] = lambda _claim: None,
     ) -> None:
         self._ends = ends or {}
+        self._suspects = set(suspects)
+        self._on_probe = on_probe
         self._waiting = deque(found)
         self._ended_by = {_job_id(piece): ended_by for piece in self._waiting}
         self._unreadable: Counter[str] = Counter()
@@ -64,6 +72,20 @@ class InterruptedWork:
     def ends(self, claim: Claim) -> int:
         """How often this agent has ended in the midst of its work, and it is gone on with."""
         return self._ends.get((claim.job.id, claim.attempt), 0)
+
+    def is_suspect(self, piece: Interrupted) -> bool:
+        """Whether *piece* is to be gone on with by itself."""
+        return isinstance(piece, Claim) and (piece.job.id, piece.attempt) in self._suspects
+
+    def suspects_wait(self) -> bool:
+        """Whether some are still to be gone on with one by one."""
+        return any(map(self.is_suspect, tuple(self._waiting)))
+
+    def probe(self, claim: Claim, seats: ExitStack) -> None:
+        """A suspect is at work until *seats* is closed: should the agent end meanwhile, it is on disk which one."""
+        self._suspects.discard((claim.job.id, claim.attempt))
+        self._on_probe(claim)
+        seats.callback(self._on_probe, None)
 
     def cause(self, job_id: str) -> str:
         """What interrupted that job: how the last start ended, or something in this one."""

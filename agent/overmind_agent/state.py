@@ -12,7 +12,7 @@ from overmind_agent.errors import JournalError
 from overmind_agent.files.workspace import DiskWorkspaces
 from overmind_agent.host import room
 from overmind_agent.host.admission import Admission
-from overmind_agent.host.deadly_jobs import ended_in_order, give_up_what_ends_us
+from overmind_agent.host.deadly_jobs import ended_in_order, give_up_what_ends_us, suspects
 from overmind_agent.host.disk import Disk, Reserve
 from overmind_agent.host.intake import Intake
 from overmind_agent.host.last_life import give_up_what_is_too_late, look_back, note_alive, read_boot_id
@@ -29,6 +29,7 @@ class State:
         admission: whether any can be, for whatever reason.
         last_life: how the start before this one ended.
         ends: how often each job that is gone on with has ended its agent.
+        suspects: those of them that are to be gone on with one by one.
         journal_fault: why the journal could not be written when it last was; None since it could be.
     """
 
@@ -52,6 +53,7 @@ class State:
         self.last_life = look_back(journal, datetime.now(UTC), read_boot_id())
         give_up_what_is_too_late(journal, self.last_life, log)
         self.ends = give_up_what_ends_us(journal, journal, self.last_life.ended_by, log)
+        self.suspects = suspects(journal, journal)
         self.journal_fault: str | None = None
 
     def log_of(self, job_id: str) -> JobLog:

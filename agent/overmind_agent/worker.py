@@ -134,12 +134,15 @@ class Worker:
             if (piece := self._interrupted.take()) is None:
                 return None
             job = piece.job if isinstance(piece, Claim) else piece[0]
-            if (seat := self._capacity.take(job.job_type)) is None:
+            is_suspect = self._interrupted.is_suspect(piece)
+            if (seat := self._capacity.take(job.job_type, alone=is_suspect)) is None:
                 self._interrupted.put(piece)
                 continue
             with self._only_if_held(seat, seats) as keep:
                 if (held := self._resolve(piece)) is not None:
                     keep()
+                    if is_suspect:
+                        self._interrupted.probe(held.claim, seats)
                     after = self._interrupted.cause(job.id)
                     self._log.info("job.resumed", job_id=job.id, attempt=held.claim.attempt, after=after)
                     return held
@@ -191,6 +194,8 @@ class Worker:
             for _ in range(MOST_QUESTIONS):
                 if self._is_draining():
                     return NoJob(DRAINING)
+                if self._interrupted.suspects_wait():
+                    return NoJob("jobs that ended this agent together go on one by one")
                 if (refusal := self._refusal()) is not None:
                     return NoJob(refusal)
                 try:

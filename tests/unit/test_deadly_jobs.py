@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from agent_parts import a_claim, a_job
-from overmind_agent.host.deadly_jobs import ENDS, ended_in_order, give_up_what_ends_us
+from overmind_agent.host.deadly_jobs import ENDS, ended_in_order, give_up_what_ends_us, probing, suspects
 from overmind_agent.journal.journal import SqliteJournal
 from overmind_agent.lifecycle import Status
 
@@ -108,6 +108,28 @@ def test_of_several_none_is_failed_for_what_one_did(journal: SqliteJournal) -> N
     start(journal, times=ENDS)
 
     assert ([], []) == (held(journal), list(journal.undelivered()))
+
+
+def test_after_two_ends_with_several_at_work_each_goes_on_by_itself_and_the_one_that_did_it_is_failed(
+    journal: SqliteJournal,
+) -> None:
+    """And the others are under no suspicion any more."""
+    hold(journal, DEADLY)
+    hold(journal, OTHER)
+    start(journal, times=ENDS - 2)
+    before = suspects(journal, journal)
+    start(journal)
+    suspected = suspects(journal, journal)
+    probing(journal, a_claim(OTHER))
+    probing(journal, None)
+    probing(journal, a_claim(DEADLY))
+
+    start(journal)
+
+    assert (frozenset(), frozenset({(DEADLY, 1), (OTHER, 1)})) == (before, suspected)
+    assert (Status.FAILED, "attempts_exhausted") == last_words(journal, DEADLY)
+    assert [OTHER] == held(journal)
+    assert frozenset() == suspects(journal, journal)
 
 
 def test_of_several_each_is_failed_where_no_lease_runs_out(journal: SqliteJournal) -> None:

@@ -21,6 +21,7 @@ from overmind_agent.errors import (
     TransientError,
 )
 from overmind_agent.held_jobs import HeldJob
+from overmind_agent.interrupted import InterruptedWork
 from overmind_agent.jobs import Ended, NoJob, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
@@ -502,3 +503,36 @@ def test_a_claim_answered_with_nonsense_holds_up_no_other_job(daemon: Daemon, se
     assert good_id == first.job_id
     assert all(isinstance(step, NoJob) for step in later)
     assert [] == list(daemon.journal.intended())
+
+
+def test_jobs_that_ended_their_agent_together_go_on_one_by_one_and_nothing_beside_them(
+    start: Start, server: FakeServer
+) -> None:
+    """The next end is that of the one that is at work then; it is on disk which one, before it begins."""
+    daemon = start(slots=2)
+    held = [daemon.claimed(f"key {server.submit()}").claim for _ in range(2)]
+    new_id = server.submit()
+    probed: list[str | None] = []
+    daemon.interrupted = InterruptedWork(
+        held,
+        suspects={(claim.job.id, claim.attempt) for claim in held},
+        on_probe=lambda claim: probed.append(claim.job.id if claim else None),
+    )
+    seen: list[tuple[str | None, object]] = []
+    run = daemon.job_run
+    other = daemon.another_worker()
+
+    def beside(job: HeldJob) -> Ended:
+        seen.append((probed[-1], other.step(wait_s=0)))
+        return run(job)
+
+    daemon.job_run = beside  # type: ignore[assignment]
+    worker = daemon.another_worker()
+    ended = [worker.step(wait_s=0) for _ in range(2)]
+    last = other.step(wait_s=0)
+
+    ids = [claim.job.id for claim in held]
+    assert [*ids, new_id] == [step.job_id for step in (*ended, last) if isinstance(step, Ended)]
+    waits = [NoJob("jobs that ended this agent together go on one by one"), NoJob("no slot is free")]
+    assert list(zip(ids, waits, strict=True)) == seen
+    assert [ids[0], None, ids[1], None] == probed

@@ -83,9 +83,9 @@ class Capacity:
         with self._lock:
             return frozenset(name for name in job_types if self._fits(self._weight(name)))
 
-    def take(self, job_type: str) -> Seat | None:
-        """Room for a job, None when there is none."""
-        weight = self._weight(job_type)
+    def take(self, job_type: str, *, alone: bool = False) -> Seat | None:
+        """Room for a job, None when there is none: all of it for one that is to be *alone*."""
+        weight = self._slots if alone else self._weight(job_type)
         with self._lock:
             if not self._fits(weight):
                 return None

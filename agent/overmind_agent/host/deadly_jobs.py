@@ -3,13 +3,15 @@ A job that ends its agent again and again: a start goes on with what it finds, b
 
 The control plane counts the leases that run out, and the ends that it is told of, over all hosts. An agent that is
 started again at once keeps its lease, so it counts for itself, and tells the control plane when it goes on with the
-job: but only those ends at which no other job was at work. Where nobody listens, ENDS of its own are enough.
+job: but only those ends at which no other job was at work, and all of them as soon as it was alone at one. Where
+nobody listens, ENDS of its own are enough. Jobs that were at work together at all ends but the last are `suspects`:
+each is gone on with by itself, so that the next end is that of the one that did it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -25,6 +27,7 @@ from overmind_agent.ports import Journal
 ENDS: Final = 3
 NAME: Final = "ends_at_work"
 ALONE: Final = "ends_at_work_alone"
+PROBED: Final = "at_work_by_itself"
 
 
 def give_up_what_ends_us(
@@ -40,10 +43,12 @@ def give_up_what_ends_us(
         ended_by: what ended the last start, as `last_life` says it. A reboot is no job's doing and is not counted.
 
     Returns:
-        By job and attempt, how often the agent ended while it was at work on that job and on no other.
+        By job and attempt, how often the agent ended while it was at work on that job and on no other; of one that
+        was alone at the last end, how often in all.
     """
     before, alone = (json.loads(memory.recall(name) or "{}") for name in (NAME, ALONE))
-    at_work = {_name(claim): claim for claim in journal.held() if _was_at_work(journal, claim)}
+    probed = memory.recall(PROBED)
+    at_work = {_name(claim): claim for claim in _at_work(journal) if not probed or _name(claim) == probed}
     one = 0 if ended_by == "host_reboot" else 1
     ends = {name: before.get(name, 0) + one for name in at_work}
     ends_alone = {name: alone.get(name, 0) + (one if len(at_work) == 1 else 0) for name in at_work}
@@ -59,19 +64,39 @@ def give_up_what_ends_us(
     for name, counts, known in ((NAME, ends, before), (ALONE, ends_alone, alone)):
         if counts != known:
             memory.remember(name, json.dumps(counts))
-    return {(claim.job.id, claim.attempt): ends_alone[name] for name, claim in at_work.items()}
+    if probed:
+        memory.remember(PROBED, "")
+    told = ends if one and len(at_work) == 1 else ends_alone
+    return {(claim.job.id, claim.attempt): told[name] for name, claim in at_work.items()}
+
+
+def suspects(journal: Journal, memory: Memory) -> frozenset[tuple[str, int]]:
+    """By job and attempt, those that may end the agent once more, and of which nobody knows which it is."""
+    ends = json.loads(memory.recall(NAME) or "{}")
+    at_work = _at_work(journal)
+    found = [claim for claim in at_work if ends.get(_name(claim), 0) >= ENDS - 1]
+    return frozenset((claim.job.id, claim.attempt) for claim in found) if len(at_work) > 1 else frozenset()
+
+
+def probing(memory: Memory, claim: Claim | None) -> None:
+    """From now on *claim* is at work and no other job is; None for no more."""
+    memory.remember(PROBED, _name(claim) if claim else "", synced=True)
 
 
 def ended_in_order(memory: Memory) -> None:
     """The agent ends of its own accord: no job did it."""
     with suppress(JournalError):  # a full disk is what it may end for
-        for name in (NAME, ALONE):
-            if memory.recall(name) not in (None, "{}"):
-                memory.remember(name, "{}")
+        for name, nothing in ((NAME, "{}"), (ALONE, "{}"), (PROBED, "")):
+            if memory.recall(name) not in (None, nothing):
+                memory.remember(name, nothing)
 
 
 def _name(claim: Claim) -> str:
     return f"{claim.job.id}/{claim.attempt}"
+
+
+def _at_work(journal: Journal) -> Collection[Claim]:
+    return [claim for claim in journal.held() if _was_at_work(journal, claim)]
 
 
 def _was_at_work(journal: Journal, claim: Claim) -> bool:

@@ -23,8 +23,8 @@ class Memory(Protocol):
     def recall(self, name: str) -> str | None:
         """What was last remembered under *name*."""
 
-    def remember(self, name: str, value: str) -> None:
-        """Keep *value*. A power cut may undo it."""
+    def remember(self, name: str, value: str, *, synced: bool = False) -> None:
+        """Keep *value*. A power cut may undo it, unless it is *synced*."""
 
 
 @dataclass(frozen=True)
