@@ -1,7 +1,7 @@
 """
 What a job that kills its agents costs the other jobs.
 
-    .venv/bin/python benchmarks/poison.py [--agents 3] [--slots 2] [--jobs 120] [--work-s 2] [--lease-s 60]
+    .venv/bin/python benchmarks/poison.py [--agents 3] [--slots 2] [--jobs 180] [--work-s 2] [--lease-s 60]
 
 The same run four times, each over a control plane of its own: without, with, with and without a job among the
 harmless ones that ends whichever agent runs it with SIGKILL. It stands behind a third of the others. Agents that
@@ -166,7 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, default=3)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--jobs", type=int, default=120)
+    parser.add_argument("--jobs", type=int, default=180)
     parser.add_argument("--work-s", type=float, default=2.0)
     parser.add_argument("--lease-s", type=float, default=60.0)
     load = Load(**vars(parser.parse_args()))
