@@ -145,6 +145,7 @@ def reached(
             is_short=lambda trials: most_calls is not None and bench.calls + trials > most_calls,
         )
         ledger.baseline(SEED_TEXT, ground.trials([(SEED_TEXT, VALIDATION)])[0])
+        ground.learnt = [trial.value for trial in ground.trials([(SEED_TEXT, TRAIN)])[0]]
         with contextlib.suppress(NoMoreCalls):
             search(ground)
     return Reached(worth(ledger.best().texts["prompt"]), bench.calls)

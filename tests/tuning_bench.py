@@ -125,6 +125,7 @@ def simulate(
             racing=Racing(),
         )
         ledger.baseline(SEED_TEXT, ground.trials([(SEED_TEXT, validation)])[0])
+        ground.learnt = [trial.value for trial in ground.trials([(SEED_TEXT, train)])[0]]
         search(ground)
     best = ledger.best()
     claimed = (best.mean or 0.0) - (ledger.candidates[0].mean or 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 import pytest
 from scipy.stats import binom
@@ -60,11 +60,11 @@ def test_the_interval_of_a_gain_holds_the_true_one(tmp_path: Path) -> None:
 def test_a_search_that_builds_on_what_it_found_comes_further_than_a_control(
     control: Callable[[int, Path, int], Reached], tmp_path: Path
 ) -> None:
-    """Where the best prompt is known, with the same calls: nine tenths of its worth, and more than the control."""
+    """Where the best prompt is known: nine tenths of its worth in the mean, and more than a control gets for it."""
     ours = [reached(seed, tmp_path) for seed in range(5)]
     theirs = [control(seed, tmp_path, ours[seed].calls) for seed in range(5)]
 
-    known, controlled = (median(one.share for one in found) for found in (ours, theirs))
+    known, controlled = (fmean(one.share for one in found) for found in (ours, theirs))
     assert known >= 0.9
     assert known > controlled + 0.2
 
