@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,7 @@ from overmind_controlplane.jobs.waiting import Waiting
 from overmind_controlplane.record.database import Database, Ring
 from overmind_controlplane.record.database_url import read as read_database_url
 from overmind_controlplane.record.stores import PostgresStore, SqliteStore, Store
+from overmind_controlplane.storage import files
 from overmind_controlplane.storage.blobs import Blobs, Signer
 from overmind_controlplane.storage.joblogs import JobLogs
 
@@ -81,7 +84,7 @@ class Plane:
         waiting = Waiting()
         database = open_database(settings.data, settings.database_url, waiting.ring)
         board = Board(settings.lease_s, Quota(settings.most_waiting, time.monotonic))
-        blobs = Blobs(settings.data / "blobs")
+        blobs = Blobs(settings.data / "blobs", partial(_salts_of, database))
         handing_over = HandingOver(board, blobs)
         return cls(
             settings=settings,
@@ -129,6 +132,11 @@ def open_database(data: Path, database_url: str | None = None, ring: Ring | None
         else PostgresStore(read_database_url(database_url))
     )
     return Database(store) if ring is None else Database(store, ring)
+
+
+def _salts_of(database: Database, project_id: str, sha: str) -> Collection[str]:
+    with database.glance() as session:
+        return files.salts_of(session, project_id, sha)
 
 
 def _listener(store: Store, waiting: Waiting) -> Listener | None:

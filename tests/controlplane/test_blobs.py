@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from plane_calls import Api, Project
+from plane_calls import Api, Project, revision
 
 from overmind_controlplane.refusals import Forbidden
 from overmind_controlplane.storage.blobs import Signer
@@ -123,6 +123,41 @@ def test_a_blob_that_does_not_have_its_digest_is_not_kept(submitter: Api, *, in_
     assert [412, 422, 200, 200] == [answer.status_code for answer in (*refused, *taken)]
     assert "digest_mismatch" == refused[0].json()["code"]
     assert ([], False) == (parts, is_there)
+
+
+def test_a_blob_that_a_revision_names_cannot_be_removed_or_replaced(project: Project) -> None:
+    """Whoever knows its name might else name it with another salt, or use an address that was given before."""
+    data, api = os.urandom(16), project.agent
+    sha = sha_of(data)
+    kept = address(api, sha)
+    begun = api.read("POST", "/api/v2/tokens/multipart-upload", {"sha": sha, "num_parts": 1})
+    told = {"data": b"lies", "timeout": 10}
+    tag = requests.put(begun["upload_urls"]["1"]["url"], **told).headers["ETag"]
+    api.put_blob(data, SALT)
+    good, lie = (revision("r.json", len(data), [sha, sha], salt) for salt in (SALT, "1" * 32))
+    path = f"/api/v2/models/{project.submit.make_model()['id']}/artifacts"
+    api.read("POST", path, good)
+    end = {"action": "complete", "sha": sha, "upload_id": begun["upload_id"]}
+    parts = [{"ETag": tag, "PartNumber": 1}]
+
+    refused = api.call("POST", path, lie)
+    replaced = requests.put(kept, **told)
+    put_together = api.call("PUT", "/api/v2/tokens/multipart-upload", {**end, "completed_parts": parts})
+
+    assert [422, 200, 200] == [one.status_code for one in (refused, replaced, put_together)]
+    assert data == api.get_blob(sha)
+
+
+def test_an_enclosed_blob_has_its_digest_with_the_salts_of_both_tokens(project: Project) -> None:
+    data = os.urandom(16)
+    sha = sha_of(data)
+    lie = revision("r.json", len(data), [sha, sha], "1" * 32)
+    lie["properties_token"]["salt"] = SALT
+    lie["blobs"] = {sha: base64.b64encode(data).decode()}
+
+    answer = project.agent.call("POST", f"/api/v2/models/{project.submit.make_model()['id']}/artifacts", lie)
+
+    assert (422, ["body", "blobs", sha]) == (answer.status_code, answer.json()["detail"][0]["loc"])
 
 
 def test_a_blob_over_the_limit_is_413(tmp_path: Any) -> None:

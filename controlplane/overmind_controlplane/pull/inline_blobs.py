@@ -60,7 +60,8 @@ def enclosed(
 
 
 def _sent_with(told: wire.NewArtifact) -> Iterator[tuple[str, bytes]]:
-    salts = {token.sha: token.salt for token in (told.content_token, told.properties_token)}
+    tokens = (told.content_token, told.properties_token)
+    salts = {token.sha: {same.salt for same in tokens if same.sha == token.sha} for token in tokens}
     for sha, encoded in (told.blobs or {}).items():
         if sha not in salts:
             raise wrong("neither token of the revision names it", "body", "blobs", sha)
@@ -70,7 +71,7 @@ def _sent_with(told: wire.NewArtifact) -> Iterator[tuple[str, bytes]]:
             raise wrong("not base64", "body", "blobs", sha) from None
         if len(data) > wire.INLINE_BYTES:
             raise wrong(f"{len(data)} bytes; up to {wire.INLINE_BYTES} may come so", "body", "blobs", sha)
-        if hashlib.sha384(data + salts[sha].encode("ascii")).hexdigest() != sha:
+        if any(hashlib.sha384(data + salt.encode("ascii")).hexdigest() != sha for salt in salts[sha]):
             raise wrong("these bytes do not have this digest with a token's salt", "body", "blobs", sha)
         yield sha, data
 

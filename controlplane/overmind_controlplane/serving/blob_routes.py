@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.responses import FileResponse
 
 from overmind_controlplane.answering import content_digests
@@ -34,8 +35,8 @@ async def put_blob(sha: str, request: Request, plane: ThePlane) -> Response:
     query = _checked(request, plane, "PUT", sha)
     if part := query.get("part"):
         return await _put_part(request, plane, multipart.part_path(plane.blobs, query["project"], sha, part))
-    receiving = plane.blobs.receive(query["project"], sha)
-    with receiving as file:
+    # In threads: its end waits for the disk, and may have to ask the database.
+    async with contextmanager_in_threadpool(plane.blobs.receive(query["project"], sha)) as file:
         await _receive(request, file, plane.settings.max_blob_bytes)
     return Response(status_code=200)
 

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,11 +45,18 @@ class Blobs:
     """
     The folder. Each project has its own part of it: a blob of another project is not there.
 
-    Safe to use from any thread and process: a blob appears in one step, whole, or not at all.
+    Safe to use from any thread and process: a blob appears in one step, whole, or not at all. One that is what a
+    revision says of it stays as it is: whoever knows its name can neither replace it nor have it removed.
+
+    Args:
+        salts_of: by project and sha, the salts with which revisions name that blob.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, salts_of: Callable[[str, str], Collection[str]] = lambda _project, _sha: ()
+    ) -> None:
         self._folder = folder
+        self._salts_of = salts_of
         self.incoming = folder / "incoming"
         self.incoming.mkdir(parents=True, exist_ok=True)
 
@@ -63,14 +70,18 @@ class Blobs:
 
     @contextmanager
     def receive(self, project_id: str, sha: str) -> Iterator[BinaryIO]:
-        """A file to write the blob into; it takes its place when the block ends, and goes when the block raises."""
+        """
+        A file to write the blob into; it takes its place when the block ends, and goes when the block raises, or when
+        a revision names the blob that is there already.
+        """
         waiting = self.incoming / secrets.token_hex(16)
         try:
             with waiting.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._put_in_place(waiting, project_id, sha))
+            if not (self.has(project_id, sha) and self._salts_of(project_id, sha)):
+                _sync_folder(self._put_in_place(waiting, project_id, sha))
         finally:
             waiting.unlink(missing_ok=True)
 
@@ -154,7 +165,10 @@ class Blobs:
 
     def discard(self, project_id: str, sha: str) -> None:
         """Remove a blob that turned out not to be what its name says, so that it can be uploaded again."""
-        self.path(project_id, sha).unlink(missing_ok=True)
+        salts = set(self._salts_of(project_id, sha))
+        with contextlib.suppress(FileNotFoundError):
+            if not any(self.measure(project_id, sha, salt).sha384_salted == sha for salt in salts):
+                self.path(project_id, sha).unlink()
 
 
 class Signer:

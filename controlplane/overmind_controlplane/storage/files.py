@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, union
 from sqlalchemy.orm import Session
 
 from overmind_agent import wire
@@ -123,6 +123,18 @@ def _measure(blobs: Blobs, project_id: str, token: wire.FileToken, field: str) -
         blobs.discard(project_id, token.sha)
         raise wrong("the uploaded bytes do not have this digest; upload them again", "body", field, "sha")
     return found
+
+
+def salts_of(session: Session, project_id: str, sha: str) -> Collection[str]:
+    """The salts with which revisions of that project name the blob *sha*."""
+    named = [
+        select(salt).where(name == sha, Revision.project_id == project_id)
+        for name, salt in (
+            (Revision.content_sha, Revision.content_salt),
+            (Revision.properties_sha, Revision.properties_salt),
+        )
+    ]
+    return session.scalars(union(*named)).all()
 
 
 def write_json(blobs: Blobs, project_id: str, name: str, value: Any) -> NewRevision:
