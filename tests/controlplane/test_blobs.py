@@ -131,8 +131,7 @@ def test_a_blob_that_a_revision_names_cannot_be_removed_or_replaced(project: Pro
     sha = sha_of(data)
     kept = address(api, sha)
     begun = api.read("POST", "/api/v2/tokens/multipart-upload", {"sha": sha, "num_parts": 1})
-    told = {"data": b"lies", "timeout": 10}
-    tag = requests.put(begun["upload_urls"]["1"]["url"], **told).headers["ETag"]
+    tag = requests.put(begun["upload_urls"]["1"]["url"], data=b"lies", timeout=10).headers["ETag"]
     api.put_blob(data, SALT)
     good, lie = (revision("r.json", len(data), [sha, sha], salt) for salt in (SALT, "1" * 32))
     path = f"/api/v2/models/{project.submit.make_model()['id']}/artifacts"
@@ -141,7 +140,7 @@ def test_a_blob_that_a_revision_names_cannot_be_removed_or_replaced(project: Pro
     parts = [{"ETag": tag, "PartNumber": 1}]
 
     refused = api.call("POST", path, lie)
-    replaced = requests.put(kept, **told)
+    replaced = requests.put(kept, data=b"lies", timeout=10)
     put_together = api.call("PUT", "/api/v2/tokens/multipart-upload", {**end, "completed_parts": parts})
 
     assert [422, 200, 200] == [one.status_code for one in (refused, replaced, put_together)]

@@ -12,7 +12,7 @@ KINDS: Final = {
     "What the control plane answers an agent": 41,
     "What a job brings": 25,
     "What a job leaves to be uploaded": 14,
-    "What clients send to the control plane": 32,
+    "What clients send to the control plane": 33,
     "What the host does to an agent": 13,
 }
 ROW: Final = re.compile(r"^\| `([a-z0-9-]+)` \| (.+) \| (.+) \| (`test_.+`) \|$", re.MULTILINE)

@@ -71,8 +71,8 @@ class Blobs:
     @contextmanager
     def receive(self, project_id: str, sha: str) -> Iterator[BinaryIO]:
         """
-        A file to write the blob into; it takes its place when the block ends, and goes when the block raises, or when
-        a revision names the blob that is there already.
+        A file to write the blob into; it takes its place when the block ends, and goes when the block raises, or
+        when a revision names the blob that is there already.
         """
         waiting = self.incoming / secrets.token_hex(16)
         try:
