@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -154,6 +155,20 @@ def test_nobody_is_given_up_while_nobody_asks() -> None:
         watched.broken()
 
     assert not silent.wait(0.2)
+    watched.close()
+
+
+def test_time_between_calls_is_no_silence() -> None:
+    """One that broke off is not taken for an hour without an answer by the next one."""
+    watched = Silence(first_s=0.3, later_s=0.3, on_silent=lambda: None)
+    with suppress(OSError), watched.call():
+        raise ConnectionResetError
+
+    time.sleep(0.5)
+    with watched.call():
+        time.sleep(0.1)
+
+    assert watched.lasted_s is None
     watched.close()
 
 

@@ -2,8 +2,8 @@
 A provider that takes calls and answers none: noticed while all who ask it wait, and then given up.
 
 Only a whole answer breaks the silence: a server that sends heads, or a byte now and then, has answered nothing, and
-one that lists its models may hang in all else. Slow and dead look the same from here, so that how long silence may
-last is for the host to say.
+one that lists its models may hang in all else. Time in which nobody asks is none of it. Slow and dead look the same
+from here, so that how long silence may last is for the host to say.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Silence:
         self._patience_s, self._later_s = first_s, max(first_s, later_s)
         self._on_silent = on_silent
         self._changed = threading.Condition()
-        self._since_s = math.inf
+        self._since_s = self._paused_at_s = math.inf
         self._in_flight = 0
         self._is_watched = self._is_closed = False
         self._lasted_s: float | None = None
@@ -43,8 +43,11 @@ class Silence:
     def call(self) -> Iterator[None]:
         """Round each call."""
         with self._changed:
+            now_s = time.monotonic()
+            if self._in_flight == 0 and self._since_s < math.inf:
+                self._since_s += now_s - self._paused_at_s  # nobody asked meanwhile
             self._in_flight += 1
-            self._since_s = min(self._since_s, time.monotonic())
+            self._since_s = min(self._since_s, now_s)
             if not self._is_watched:
                 self._is_watched = True
                 threading.Thread(target=self._watch, name="silence", daemon=True).start()
@@ -53,6 +56,7 @@ class Silence:
         finally:
             with self._changed:
                 self._in_flight -= 1
+                self._paused_at_s = time.monotonic()
 
     def broken(self) -> None:
         """A whole answer came, whatever it says."""
