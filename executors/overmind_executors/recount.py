@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from overmind_executors import strict_json
 from overmind_executors.contract import InvalidParameters
-from overmind_executors.report.content import plain
+from overmind_executors.report.content import paragraph, plain
 from overmind_executors.result_files import MANIFEST
 
 Recount = Callable[[Path], tuple[dict[str, Any], dict[str, Any]]]
@@ -68,6 +68,20 @@ RECOUNTS: Final[Mapping[str, Callable[[], Recount]]] = {
 }
 
 
+# What the readers of files may meet that nobody of ours has written.
+_NO_RESULT: Final = (
+    ArithmeticError,
+    AttributeError,
+    InvalidParameters,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
 class NothingToRecount(Exception):
     """The folder is no result, or one of a type whose figures are not made from its rows."""
 
@@ -80,6 +94,7 @@ def recount(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         NothingToRecount: there is nothing to compare.
     """
     try:
+        _must_be_files(folder)
         manifest = strict_json.loads((folder / MANIFEST).read_bytes())
         job_type = manifest["job_type"]
         if manifest.get("is_function"):
@@ -88,8 +103,18 @@ def recount(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             known = ", ".join(RECOUNTS)
             raise NothingToRecount(f"results of type {job_type!r} cannot be recounted; {known} and functions can")
         return RECOUNTS[job_type]()(folder)
-    except (OSError, ValueError, KeyError, TypeError, InvalidParameters) as error:
-        raise NothingToRecount(f"{folder} is not a whole result: {error}") from error
+    except _NO_RESULT as error:
+        raise NothingToRecount(f"{folder} is not a whole result: {error or type(error).__name__}") from error
+
+
+def _must_be_files(folder: Path) -> None:
+    """
+    Raises:
+        NothingToRecount: there is something of which a reader might never see the end, such as a pipe.
+    """
+    for path in folder.iterdir():
+        if not (path.is_file() or path.is_dir()):
+            raise NothingToRecount(f"{folder} is not a whole result: {path.name!r} is no file")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         said, again = recount(parser.parse_args(arguments).folder)
     except NothingToRecount as error:
-        print(f"overmind-recount: {error}", file=sys.stderr)
+        print(f"overmind-recount: {paragraph(str(error))}", file=sys.stderr)
         return 64
     names = tuple(dict.fromkeys((*said, *again)))
     wrong = [name for name in names if said.get(name, _ABSENT) != again.get(name, _ABSENT)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import threading
@@ -800,6 +801,36 @@ def test_a_drift_of_five_points_is_found_by_a_hundred_anchors(drift: float, leas
 def test_only_a_folder_of_a_job_can_be_counted_again(tmp_path: Path) -> None:
     assert 64 == recount.main([str(tmp_path)])
     (tmp_path / "manifest.json").write_text('{"job_type": "word_count"}')
+    assert 64 == recount.main([str(tmp_path)])
+
+
+HOSTILE = [
+    ("inference", "summary.json", '{"accuracy": 5, "repetitions": 1}'),
+    ("inference", "summary.json", "[" * 100_000),
+    ("model_backtesting", "summary.json", '{"task": [], "guards": 1, "rows": 1}'),
+    ("prompt_tuning", "candidates.jsonl", ""),
+    ("uploaded_outputs_setup", "data_card.json", '"\x1b[2J"'),
+    ("\x1b[2J", "summary.json", "{}"),
+]
+
+
+@pytest.mark.parametrize(("job_type", "name", "content"), HOSTILE)
+def test_what_is_no_result_is_said_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], job_type: str, name: str, content: str
+) -> None:
+    (tmp_path / "summary.json").write_text('{"search": {"objectives": []}, "repetitions": 1, "accuracy": null}')
+    (tmp_path / name).write_text(content)
+    (tmp_path / "manifest.json").write_text(json.dumps({"job_type": job_type}))
+
+    assert 64 == recount.main([str(tmp_path)])
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_among_the_files_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"job_type": "judge_scoring"}')
+    os.mkfifo(tmp_path / "summary.json")
+
     assert 64 == recount.main([str(tmp_path)])
 
 

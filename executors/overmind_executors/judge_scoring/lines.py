@@ -143,7 +143,10 @@ def _broken_line(broken: BrokenRow | None) -> dict[str, Any]:
 def result_lines(folder: Path, name: str) -> list[dict[str, Any]]:
     """Those of the file *name* of a result; not every one has it."""
     path = folder / name
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def withheld(line: dict[str, Any], needed: float | None) -> dict[str, Any]:
