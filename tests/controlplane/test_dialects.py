@@ -199,7 +199,8 @@ def test_progress_and_outcome_are_read_in_every_dialect(project: Project, maker:
     done = see(project, job_id)
 
     assert (line | figures, line) == (running.lab["result"]["progress"], running.optimisation["progress"])
-    assert line | {"step": 6} == done.optimisation["progress"]
+    ended = {"step": 6, "total_steps": 6, "step_name": "done"}
+    assert (ended | {"usd": 0.41}, ended) == (done.lab["result"]["progress"], done.optimisation["progress"])
     assert OUTCOME == done.pull["status_history"][-1]["detail"]["outcome"]
     scores = ("baseline_score", "best_score", "improvement")
     assert {name: OUTCOME[name] for name in scores} == {name: done.lab[name] for name in scores}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
-from overmind_agent.lifecycle import LIFECYCLE
+from overmind_agent.lifecycle import LIFECYCLE, Status
 from overmind_controlplane.caller import Caller
 from overmind_controlplane.jobs import iterations, outcomes
 from overmind_controlplane.jobs.steps import step
@@ -43,6 +45,7 @@ def move(session: Session, job: Job, word: Word, caller: Caller | None) -> None:
     stage = LIFECYCLE[job.status]
     if stage.is_final:
         job.finished_at = job.updated
+        job.progress = _at_the_end(job)
         job.lease_until = None
         ring(session, log_topic(job.id))
         is_its_own_word = caller is not None and word.agent_id == job.holder
@@ -51,3 +54,13 @@ def move(session: Session, job: Job, word: Word, caller: Caller | None) -> None:
     elif not stage.is_held:
         job.holder, job.is_leased, job.is_driven, job.lease_until = None, False, False, None
         ring(session, project_topic(job.project_id))
+
+
+def _at_the_end(job: Job) -> dict[str, Any] | None:
+    """What the last heartbeat told, without the time left; a job that is complete has done all its steps."""
+    if not job.progress:
+        return job.progress
+    told = {name: value for name, value in job.progress.items() if name != "eta_s"}
+    if job.status is Status.COMPLETED:
+        told |= {"step": told.get("total_steps"), "step_name": "done"}
+    return told
