@@ -53,6 +53,11 @@ def ledger(limits: CandidateLimits | None = None, *objectives: Any) -> Ledger:
     ("limits", "found", "message"),
     [
         ({"max_usd_per_request": 0.02}, {"usd": 0.03}, "a request costs 0.03 US dollars, more than 0.02"),
+        (
+            {"max_usd_per_request": 0.000001},
+            {"usd": 0.00000239375},
+            "a request costs 0.000002394 US dollars, more than 0.000001",
+        ),
         ({"max_usd_per_request": 0.02}, {"usd": None}, "a request costs an unknown number of US dollars"),
         ({"max_p95_ms": 40}, {"ms": 41.0}, "the 95th percentile of latency is 41 ms, more than 40"),
         ({"max_prompt_tokens": 20}, {"tokens": 21}, "a request has 21 prompt tokens, more than 20"),

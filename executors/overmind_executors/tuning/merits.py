@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from statistics import fmean
 from typing import Annotated, Any, Final, Literal
 
@@ -69,11 +70,16 @@ class Merits:
             ("a request has", "prompt tokens", self.prompt_tokens, limits.max_prompt_tokens),
         ):
             if most is not None and (is_ is None or is_ > most):
-                found = "an unknown number of" if is_ is None else f"{is_:.6g}"
-                return (
-                    f"{what} {found} {unit}, more than {most:.6g}" if is_ is not None else f"{what} {found} {unit}"
-                )
+                if is_ is None:
+                    return f"{what} an unknown number of {unit}"
+                return f"{what} {_in_words(is_)} {unit}, more than {_in_words(most)}"
         return None
+
+
+def _in_words(value: float) -> str:
+    """Four digits or six, and no power of ten, however small: 0.000002394."""
+    rounded = f"{value:.6g}"
+    return format(Decimal(f"{value:.4g}"), "f") if "e" in rounded else rounded
 
 
 def merits_of(texts: Texts, trials: Sequence[Trial]) -> Merits:
