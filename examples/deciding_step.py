@@ -60,7 +60,7 @@ def show_tuning(say: Console, record: dict[str, Any]) -> None:
                   title=f"The search, on {used['validation']} reviews that it chooses by")  # fmt: skip
     for step in record["iterations"]:
         if step["iteration_name"] != "holdout":
-            tried.add_row(step["iteration_name"], f"{step['avg_score']:.1f} %", step["status"], step["description"])
+            tried.add_row(step["iteration_name"], f"{step['avg_score']:.1f}%", step["status"], step["description"])
     say.print()
     say.print(tried)
     test = record["result"]["test"]

@@ -34,7 +34,8 @@ def show(say: Console, result: dict[str, Any]) -> None:
     table.add_row("covered", f"{result['datapoints_covered']} of {result['datapoints_total']} reviews")
     gain = result["smallest_gain"][0]
     table.add_row(
-        "can show", f"a gain of {gain['by_spread']['0.5']:.0%} or more, by {gain['rows']} rows at a spread of 0.5"
+        "can show",
+        f"a gain of {100 * gain['by_spread']['0.5']:.0f} points or more, by {gain['rows']} rows at a spread of 0.5",
     )
     say.print()
     say.print(table)

@@ -44,7 +44,9 @@ class ModelChecks:
         except RejectedError:
             return f"{model.base_url} answers, but does not list its models"
         except OvermindAgentError as error:
-            raise Failed(f"{model.base_url}: {error}", "is its server running?") from error
+            raise Failed(
+                f"{model.base_url}: {error}", f"is its server running, and is models.{name}.base_url right?"
+            ) from error
         finally:
             calls.close()
         if offered and model.model not in offered:

@@ -85,7 +85,7 @@ def age_s(moment: str) -> float:
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         if not path.exists():
-            raise NoneYet(f"no agent has worked on {path.parent} yet")
+            raise NoneYet(f"no agent has worked on {path.parent} yet; --config or --state-dir names another")
         address = f"file:{quote(str(path))}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as db:
             yield db

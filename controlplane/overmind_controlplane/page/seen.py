@@ -114,7 +114,7 @@ def _is_short(value: Any) -> bool:
 
 
 SCORES: Final = ("baseline_score", "best_score", "improvement")
-_ELSEWHERE: Final = frozenset({*SCORES, "scored_on", "best_agent_code", "report_markdown"})
+_ELSEWHERE: Final = frozenset({*SCORES, "score_scale", "scored_on", "best_agent_code", "report_markdown"})
 
 
 def result_file(

@@ -71,7 +71,8 @@ def _lead(facts: Facts) -> str:
 def _outcomes(facts: Facts) -> Section:
     found = dict(sorted(facts["outcomes"].items(), key=lambda pair: (-pair[1], pair[0])))
     rows = tuple((kind, _MEANINGS.get(kind, ""), count) for kind, count in found.items())
-    parts: list[Any] = [Table("Rows by outcome", ("outcome", "meaning", "rows"), rows)]
+    title = "Rows by outcome" if len(found) <= 1 else "What each outcome means"
+    parts: list[Any] = [Table(title, ("outcome", "meaning", "rows"), rows)]
     if len(found) > 1:
         parts.insert(0, Figure("bars", Table("Rows by outcome", ("outcome", "rows"), tuple(found.items()))))
     return Section("Outcomes", (*parts, *facts["warnings"]))
