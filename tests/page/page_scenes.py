@@ -181,7 +181,7 @@ def scoring(scene: Scene) -> str:
 def failed(scene: Scene) -> str:
     """A job that could not be done."""
     job_id = scene.begin("inference", {"model": "none"}, to="Validating")
-    told = {"message": "this host offers no model 'none'; it has: fast", "detail": {"reason": "unknown_model"}}
+    told = {"message": "this host offers no model 'none'; it has: fast", "detail": {"reason": "invalid_input"}}
     scene.api.say(job_id, "Failed", scene.agent_id, body=told)
     return job_id
 
