@@ -377,8 +377,11 @@ def test_progress_says_what_was_spent_and_how_long_it_will_take(make: Make) -> N
 
     assert re.fullmatch(r"rows \(\d+ calls, \$\d\.\d{4}, about \d+ s left\)", told[-2])
     assert re.fullmatch(r"rows \(60 calls, \$\d\.\d{4}\)", told[-1])
-    (spent, eta_s), (whole, nothing) = paces[-2:]
-    assert (True, None) == (0 < (spent or 0) < (whole or 0) and (eta_s or 0) > 0, nothing)
+    usd, etas_s = zip(*paces, strict=True)
+    assert etas_s[-1] is None
+    assert 0 < usd[0] <= usd[-1]
+    assert sorted(usd) == list(usd)
+    assert any(eta_s is not None for eta_s in etas_s)
 
 
 def test_two_settings_of_one_model_are_two_candidates(make: Make, zoo: Zoo) -> None:

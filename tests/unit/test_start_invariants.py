@@ -18,7 +18,7 @@ from overmind_agent.host.state_folder import doubt_about, owning
 from overmind_agent.host.time_limits import TimeLimits
 from overmind_agent.journal.journal import WAITING_BYTES
 from overmind_agent.over_http import calls as http_calls
-from overmind_agent.over_http import client as http_client
+from overmind_agent.over_http import client, downloads, extensions, plain, presence, uploads
 from overmind_agent.over_http.pause import Pause
 from overmind_agent.over_http.refusals import Verb
 from overmind_agent.supervisor import check_watchdog
@@ -35,7 +35,7 @@ MOUNTED = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
 
 
 def test_a_heartbeat_that_nobody_answers_has_ended_by_a_third_of_the_lease() -> None:
-    assert heartbeat.MOST_HELD_S + http_client.HEARTBEAT.total_s <= LEASE_S / 3
+    assert heartbeat.MOST_HELD_S + presence.HEARTBEAT.total_s <= LEASE_S / 3
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,23 @@ def test_a_watchdog_that_a_busy_host_would_set_off_is_refused(
 @pytest.mark.parametrize("wait_s", [0.25, 1.0, 2.5, 5.0, 10.0])
 def test_a_heartbeat_that_nobody_answers_leaves_the_next_one_its_turn(wait_s: float) -> None:
     """With what a connection needs as the least."""
-    assert http_client.beat_s(wait_s) <= max(http_client.LEAST_BEAT_S, 0.8 * wait_s)
+    assert presence.beat_s(wait_s) <= max(presence.LEAST_BEAT_S, 0.8 * wait_s)
 
 
 def test_every_call_outlasts_a_connection_and_is_outlasted_by_what_it_belongs_to() -> None:
     """Connecting, then one stalled read, then one file, then the job that it is of."""
-    verbs = {name: verb for name, verb in vars(http_client).items() if isinstance(verb, Verb) and name != "LEAVE"}
+    rooms = (client, downloads, extensions, plain, presence, uploads)
+    verbs = {
+        f"{room.__name__}.{name}": verb
+        for room in rooms
+        for name, verb in vars(room).items()
+        if isinstance(verb, Verb) and name != "LEAVE"
+    }
 
     short = [name for name, verb in verbs.items() if verb.total_s <= http_calls.CONNECT_S]
     limits = TimeLimits()
 
-    assert len(verbs) >= 9
+    assert len(verbs) >= 15
     assert [] == short
     assert http_calls.CONNECT_S < http_calls.STALL_S < limits.uploading_s < limits.running_s
 
@@ -117,7 +123,7 @@ def test_a_server_that_asks_for_patience_ends_no_lease() -> None:
     pause = Pause(clock, most_s=heartbeat.PATIENCE_S)
     pause.ask(300)
 
-    assert pause.left_s() + heartbeat.MOST_HELD_S + http_client.HEARTBEAT.total_s < LEASE_S - MARGIN_S
+    assert pause.left_s() + heartbeat.MOST_HELD_S + presence.HEARTBEAT.total_s < LEASE_S - MARGIN_S
 
 
 def test_a_state_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:

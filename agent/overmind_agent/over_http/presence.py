@@ -97,7 +97,7 @@ class Presence:
         """See ControlPlane."""
         body = self._beat(held, draining=draining, wait_s=wait_s, not_accepting=not_accepting)
         path = f"/api/v2/agents/{segment(agent_id)}/heartbeat"
-        verb = replace(HEARTBEAT, total_s=_beat_s(wait_s))
+        verb = replace(HEARTBEAT, total_s=beat_s(wait_s))
         with self._calls.giving_way():
             answer = self._calls.call(verb, "POST", path, body=body, extra_s=wait_s)
         return answers.orders(wire.parse(wire.HeartbeatAnswer, answer.body))
@@ -136,7 +136,7 @@ def _held_line(line: Held, *, has_pace: bool) -> dict[str, Any]:
     return {"job_id": line.job_id, "attempt": line.attempt, "progress": progress}
 
 
-def _beat_s(wait_s: float) -> float:
+def beat_s(wait_s: float) -> float:
     """
     Seconds that a heartbeat may take on top of the *wait_s* for which the server may hold it.
 
