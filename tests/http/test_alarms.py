@@ -13,6 +13,11 @@ LATER_S = 60.0
 PATIENCE_S = 10.0
 
 
+def no_more_threads(_thread: threading.Thread) -> None:
+    """As a host says that has none left."""
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.fixture(scope="module")
 def alarms() -> Alarms:
     """They share a thread, which stays."""
@@ -47,6 +52,17 @@ def test_an_alarm_whose_block_has_ended_does_not_ring(alarms: Alarms) -> None:
         assert is_after_it.wait(PATIENCE_S)
 
     assert [] == rang
+
+
+def test_an_alarm_rings_though_there_was_no_thread_left_for_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms, rang = Alarms("alarms under test"), threading.Event()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_more_threads)
+        with alarms.after(LATER_S, lambda: None):
+            pass
+
+    with alarms.after(SOON_S, rang.set):
+        assert rang.wait(PATIENCE_S)
 
 
 def test_all_alarms_share_a_thread(alarms: Alarms) -> None:

@@ -88,3 +88,19 @@ def test_a_name_that_does_not_exist_is_told(resolver: Resolver) -> None:
 
     with pytest.raises(OSError, match="not known"):
         look_up(NameLookups(resolver))
+
+
+def test_a_name_is_looked_up_though_there_was_no_thread_left_before(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lookups = NameLookups(resolver)
+    resolver.may.set()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        with pytest.raises(OSError, match="new thread"):
+            look_up(lookups)
+
+    assert ["192.0.2.1"] == look_up(lookups)

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Alarms:
@@ -32,8 +32,7 @@ class Alarms:
         with self._changed:
             self._set[alarm] = (at_s, ring)
             if not self._has_begun:
-                self._has_begun = True
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                self._begin()
             elif at_s < self._wakes_at_s:  # most are later than one that was set before
                 self._changed.notify()
         try:
@@ -41,6 +40,12 @@ class Alarms:
         finally:
             with self._changed:
                 self._set.pop(alarm, None)
+
+    def _begin(self) -> None:
+        """On a host that has no thread left this is tried again with the next alarm, for all that are set."""
+        with suppress(RuntimeError):
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            self._has_begun = True
 
     def _run(self) -> None:
         with self._changed:

@@ -61,8 +61,15 @@ class NameLookups:
             asked = self._under_way.get(key)
             if asked is None:
                 asked = self._under_way[key] = Future()
-                threading.Thread(target=self._resolve, args=(key, asked), name="lookup", daemon=True).start()
+                self._begin(key, asked)
         return asked
+
+    def _begin(self, key: tuple[str, int], asked: Future[list[str]]) -> None:
+        try:
+            threading.Thread(target=self._resolve, args=(key, asked), name="lookup", daemon=True).start()
+        except RuntimeError as error:  # no more threads
+            del self._under_way[key]
+            asked.set_exception(OSError(str(error)))
 
     def _resolve(self, key: tuple[str, int], asked: Future[list[str]]) -> None:
         host, port = key
