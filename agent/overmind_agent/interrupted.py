@@ -83,8 +83,8 @@ class InterruptedWork:
 
     def probe(self, claim: Claim, seats: ExitStack) -> None:
         """A suspect is at work until *seats* is closed: should the agent end meanwhile, it is on disk which one."""
-        self._suspects.discard((claim.job.id, claim.attempt))
         self._on_probe(claim)
+        self._suspects.discard((claim.job.id, claim.attempt))
         seats.callback(self._on_probe, None)
 
     def cause(self, job_id: str) -> str:

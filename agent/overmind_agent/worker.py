@@ -140,13 +140,20 @@ class Worker:
                 continue
             with self._only_if_held(seat, seats) as keep:
                 if (held := self._resolve(piece)) is not None:
-                    keep()
                     if is_suspect:
-                        self._interrupted.probe(held.claim, seats)
+                        self._probe(held.claim, seats)
+                    keep()
                     after = self._interrupted.cause(job.id)
                     self._log.info("job.resumed", job_id=job.id, attempt=held.claim.attempt, after=after)
                     return held
         return None
+
+    def _probe(self, claim: Claim, seats: ExitStack) -> None:
+        try:
+            self._interrupted.probe(claim, seats)
+        except JournalError:
+            self._interrupted.put(claim)  # a suspect as before: it does not begin before that is on disk
+            raise
 
     def _resolve(self, piece: Interrupted) -> HeldJob | None:
         try:

@@ -22,7 +22,7 @@ from overmind_agent.errors import (
 )
 from overmind_agent.held_jobs import HeldJob
 from overmind_agent.interrupted import InterruptedWork
-from overmind_agent.jobs import Ended, NoJob, Result, StopReason
+from overmind_agent.jobs import Claim, Ended, NoJob, Result, StopReason
 from overmind_agent.lifecycle import Status
 from overmind_agent.ports import Workspace
 from overmind_agent.testing import AFTER, FakeControlPlane, FakeServer, VirtualClock, conflict
@@ -536,3 +536,27 @@ def test_jobs_that_ended_their_agent_together_go_on_one_by_one_and_nothing_besid
     waits = [NoJob("jobs that ended this agent together go on one by one"), NoJob("no slot is free")]
     assert list(zip(ids, waits, strict=True)) == seen
     assert [ids[0], None, ids[1], None] == probed
+
+
+def test_a_suspect_that_the_disk_does_not_take_is_gone_on_with_later(start: Start, server: FakeServer) -> None:
+    """Its lease is kept meanwhile, so that nobody else would ever run it."""
+    daemon = start(slots=2)
+    claim = daemon.claimed(f"key {server.submit()}").claim
+    faults = [JournalError("disk full")]
+
+    def note(found: Claim | None) -> None:
+        if found is not None and faults:
+            raise faults.pop()
+
+    suspects = {(claim.job.id, claim.attempt)}
+    daemon.interrupted = InterruptedWork([claim], suspects=suspects, on_probe=note)
+    worker = daemon.another_worker()
+
+    with pytest.raises(JournalError):
+        worker.step(wait_s=0)
+    was_suspect = daemon.interrupted.suspects_wait()
+    ended = worker.step(wait_s=0)
+
+    assert was_suspect
+    assert isinstance(ended, Ended)
+    assert claim.job.id == ended.job_id
