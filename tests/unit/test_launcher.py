@@ -175,7 +175,7 @@ class Rude:
 
     def hidden(self, task, context):
         """A process in a session of its own that has no mark of the job."""
-        pid = subprocess.Popen(["sleep", "600"], env={}, start_new_session=True).pid
+        pid = subprocess.Popen(["sleep", "600"], env=task.get("env", {}), start_new_session=True).pid
         return Result((), {"pid": pid})
 
     def evade(self, task, context):
@@ -701,8 +701,9 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-def test_a_process_that_hid_its_mark_is_killed(either_host: Host) -> None:
-    pid = either_host.run("hidden").outcome["pid"]
+@pytest.mark.parametrize("env", [{}, {processes.MARK: "/state/made#up/1/xyz"}])
+def test_a_process_that_hid_its_mark_is_killed(either_host: Host, env: dict[str, str]) -> None:
+    pid = either_host.run("hidden", env=env).outcome["pid"]
 
     assert not is_alive(pid)
 
@@ -744,10 +745,12 @@ def test_temporary_files_go_with_the_processes_that_made_them(either_host: Host)
 
 def test_processes_of_others_are_left_alone(either_host: Host) -> None:
     """Another job's process is a child of the agent as well."""
-    other = os.posix_spawn("/bin/sleep", ["sleep", "600"], {processes.MARK: "another-job/1/xyz"}, setsid=True)
+    mark = "another-job/1/xyz"
+    other = os.posix_spawn("/bin/sleep", ["sleep", "600"], {processes.MARK: mark}, setsid=True)
     try:
-        either_host.run("stray")
-        survived = is_alive(other)
+        with processes.marked(mark):
+            either_host.run("stray")
+            survived = is_alive(other)
     finally:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)

@@ -134,6 +134,14 @@ class HookedLauncher:
         environment |= {f"OVERMIND_{name.upper()}": value for name, value in facts.items()}
         environment |= {"HOME": "/", "OVERMIND_JOB_TYPE": claim.job.job_type}
         del environment["TMPDIR"]
+        with processes.marked(environment[processes.MARK]):
+            why, code = self._carried_out(words, environment, workspace, is_cut)
+        return why or (f"ended with {code}" if code else None)
+
+    def _carried_out(
+        self, words: Sequence[str], environment: Mapping[str, str], workspace: Workspace, is_cut: Callable[[], bool]
+    ) -> tuple[str | None, int | None]:
+        """Why it was not run to its end, None when it was; and its exit code."""
         try:
             with open_plain(workspace.log, append=True) as log:
                 process = processes.start(
@@ -146,12 +154,12 @@ class HookedLauncher:
                     start_new_session=True,
                 )
         except (OSError, ValueError) as error:
-            return f"cannot be started: {getattr(error, 'strerror', None) or error}"
+            return f"cannot be started: {getattr(error, 'strerror', None) or error}", None
         try:
             why = self._watched(process, workspace, is_cut)
         finally:
             processes.end_tree(process, environment[processes.MARK], pause=self._clock.sleep)
-        return why or (f"ended with {process.returncode}" if process.returncode else None)
+        return why, process.returncode
 
     def _watched(self, process: processes.Process, workspace: Workspace, is_cut: Callable[[], bool]) -> str | None:
         """Until it has ended, which is for others to wait for; why it must not go on, None when it has ended."""

@@ -106,7 +106,7 @@ class ProcessLauncher:
         mark = f"{self._settings.owner}#{claim.job.id}/{claim.attempt}/{secrets.token_hex(8)}"
         environment = self._settings.environment_of(claim, workspace, mark)
         events, events_in_child = os.pipe()
-        with os.fdopen(events, "rb", buffering=0) as reader:
+        with os.fdopen(events, "rb", buffering=0) as reader, processes.marked(mark):
             with ExitStack() as until_started:
                 until_started.callback(os.close, events_in_child)
                 order = until_started.enter_context(

@@ -3,8 +3,9 @@ Ending a child process and everything that it started.
 
 The agent is a sub-reaper, so a process whose parent has ended becomes its child instead of init's; and every
 process of a job carries the job's mark in its environment. Killing the process group and then sweeping our own
-descendants for the mark therefore reaches also those that called `setsid` and forked twice; one that hid its mark
-is found as an orphan of nobody. What outlived an agent that was killed is found by the next one, by the same mark.
+descendants for the mark therefore reaches also those that called `setsid` and forked twice; one that hid its mark,
+or made one up, is found as an orphan of nobody. What outlived an agent that was killed is found by the next one,
+by the same mark.
 
 Source:
     prctl(2): PR_SET_CHILD_SUBREAPER; PR_SET_DUMPABLE, which closes /proc/<agent>/environ and /proc/<agent>/mem to
@@ -20,7 +21,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -39,6 +40,7 @@ _PIECE_BYTES: Final = 64 * 1024
 
 _lock = threading.Lock()
 _started: set[int] = set()
+_living: set[str] = set()
 
 
 def guard_this_process() -> None:
@@ -47,6 +49,16 @@ def guard_this_process() -> None:
     for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+@contextmanager
+def marked(mark: str) -> Iterator[None]:
+    """Within the block, to be opened before the first of them is there, processes with that mark are of a job."""
+    _living.add(mark)
+    try:
+        yield
+    finally:
+        _living.discard(mark)
 
 
 class Process(Protocol):
@@ -205,7 +217,7 @@ def _strays(mark: str) -> Iterator[int]:
     orphans = set(ours) - _started
     for pid in _with_descendants(ours):
         found = None if pid in _started else _mark_of(pid)
-        if found == mark or (found == "" and pid in orphans):
+        if found == mark or (found is not None and found not in _living and pid in orphans):
             yield pid
 
 
