@@ -109,6 +109,23 @@ def test_a_job_is_submitted_without_and_with_a_file(project: Project, task: Path
     )
 
 
+def test_a_job_says_which_hosts_it_is_for_and_how_urgent_it_is(
+    project: Project, task: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"input": "x"}\n')
+    submit = ("submit", "--type", "inference", "--parameters", str(task), "--label", "gpu", "--priority", "7")
+
+    bare = run(project, *submit)
+    full = run(project, *submit, "--label", "eu", "--input", str(rows))
+    wrong = run(project, *submit, "--priority", "1001")
+
+    jobs = [project.submit.job(made.stdout.strip()) for made in (bare, full)]
+    assert [(["gpu"], 7), (["eu", "gpu"], 7)] == [(sorted(job["labels"]), job["priority"]) for job in jobs]
+    assert (1, "") == (wrong.returncode, wrong.stdout)
+    assert "priority" in wrong.stderr
+
+
 def test_a_registered_function_works_on_a_file(project: Project, tmp_path: Path) -> None:
     (tmp_path / "part.step").write_bytes(b"\x00\x01")
 

@@ -105,6 +105,7 @@ class JobClient:
         parameters: Mapping[str, Any],
         input_file: Path | None,
         sign: Callable[[Work], str] | None = None,
+        asks: Mapping[str, Any] | None = None,
     ) -> str:
         """
         A new job; its id.
@@ -112,18 +113,19 @@ class JobClient:
         Args:
             job_type: one of the five types, or the name of a registered function, which needs an input file.
             sign: gives the signature of the work; None for a job that is not signed.
+            asks: `priority` and `labels`, where it has any.
         """
+        query = {"function_name": function_of(job_type) if job_type in JOB_TYPES else job_type, **(asks or {})}
         if sign is not None:
-            return self._submit_signed(job_type, parameters, input_file, sign)
-        if input_file is None:
-            if job_type not in JOB_TYPES:
-                raise JobCommandError(f"a function such as {job_type!r} works on a file; name it with --input")
+            return self._submit_signed(job_type, parameters, input_file, sign, query)
+        if input_file is None and job_type not in JOB_TYPES:
+            raise JobCommandError(f"a function such as {job_type!r} works on a file; name it with --input")
+        if input_file is None and not asks:
             body = {"job_type": job_type, "status": "pending", "result": {"parameters": parameters}}
             return str(self._call("POST", "/api/jobs/", body)["id"])
-        function = function_of(job_type) if job_type in JOB_TYPES else job_type
-        model = self._call("POST", "/api/v2/models", self._upload(input_file.name, input_file.read_bytes()))
         revision = self._upload("parameters.json", json.dumps(parameters, indent=2).encode())
-        query = {"function_name": function}
+        given = self._upload(input_file.name, input_file.read_bytes()) if input_file else None
+        model = self._call("POST", "/api/v2/models", given or revision)  # as of a signed one
         return str(self._call("POST", f"/api/v2/models/{model['id']}/jobs", revision, params=query)["id"])
 
     def _submit_signed(
@@ -132,6 +134,7 @@ class JobClient:
         parameters: Mapping[str, Any],
         input_file: Path | None,
         sign: Callable[[Work], str],
+        query: Mapping[str, Any],
     ) -> str:
         """All files of the job are made here, so that their digests can be signed before anybody else sees them."""
         if "signatures" not in self._call("GET", "/api/v2/capabilities")["extensions"]:
@@ -152,7 +155,6 @@ class JobClient:
             parameters=_signed_file(revision),
             input=_signed_file(given) if given else None,
         )
-        query = {"function_name": function_of(job_type) if job_type in JOB_TYPES else job_type}
         path = f"/api/v2/models/{model['id']}/jobs"
         return str(
             self._call("POST", path, revision, params=query, headers={"Overmind-Signature": sign(work)})["id"]

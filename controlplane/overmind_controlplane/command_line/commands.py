@@ -36,7 +36,9 @@ def submit(client: JobClient, arguments: argparse.Namespace) -> int:
     parameters = _read_parameters(arguments.parameters)
     if arguments.input is not None and not arguments.input.is_file():
         raise JobCommandError(f"--input {arguments.input}: there is no such file", USAGE)
-    job_id = client.submit(arguments.type, parameters, arguments.input, _signer(arguments))
+    asks = {"labels": arguments.label, "priority": arguments.priority}
+    asks = {name: value for name, value in asks.items() if value}
+    job_id = client.submit(arguments.type, parameters, arguments.input, _signer(arguments), asks)
     _say_if_nobody_runs(client, arguments.type, parameters)
     if not arguments.wait:
         _say(json.dumps({"id": job_id}) if arguments.json else job_id)

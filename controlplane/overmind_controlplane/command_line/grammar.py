@@ -75,6 +75,16 @@ def _add_own(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
         "--input", type=Path, metavar="FILE", help="the file that the job works on, such as its rows"
     )
     submit.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="only for hosts that have it in agent.labels, such as gpu; may be said several times",
+    )
+    submit.add_argument(
+        "--priority", type=int, default=0, metavar="N", help="-1000 to 1000, the highest first (default: 0)"
+    )
+    submit.add_argument(
         "--sign-with", type=Path, metavar="KEYFILE", help="sign the job: a private key in PEM, or a shared secret"
     )
     submit.add_argument(
