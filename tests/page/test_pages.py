@@ -7,6 +7,7 @@ What a browser makes of it is in `test_browser`; here its HTML and its headers a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -328,6 +329,32 @@ def test_a_job_shows_what_it_came_to(project: Project, visitor: Visitor) -> None
 
     parts = ("Completed", "61.5", "Verdict: WORD", "Iterations", "What changed", "+second line", "Distribution")
     assert [] == [part for part in parts if part not in text]
+
+
+def test_why_a_job_failed_stands_at_its_top(project: Project, visitor: Visitor) -> None:
+    agent_id = project.agent.register()
+    job_id = project.submit.make_job()["id"]
+    project.agent.walk(job_id, agent_id, "Running")
+    body = {"message": "no_score: 3 x timeout", "detail": {"reason": "no_score"}}
+    project.agent.say(job_id, "Failed", agent_id, body=body)
+
+    text = Reader(visitor.get(f"/jobs/{job_id}").text).text
+
+    assert ["no_score", "3 x timeout", "Made"] == re.findall("no_score|3 x timeout|Made", text)[:3]
+
+
+def test_the_price_of_a_request_is_told_by_the_thousand(project: Project, visitor: Visitor) -> None:
+    agent_id = project.agent.register()
+    job_id = project.submit.make_job({}, "@overmind:model_backtesting")["id"]
+    project.agent.walk(job_id, agent_id, "Uploading")
+    metrics = {"avg_cost_per_request": 2.411e-06}
+    outcome = {"backtest_results": {"model_results": {"mini": {"aggregate_metrics": metrics}}}}
+    project.agent.say(job_id, "Completed", agent_id, body={"detail": {"outcome": outcome}})
+
+    text = Reader(visitor.get(f"/jobs/{job_id}").text).text
+
+    assert "cost of 1,000 requests, $" in text
+    assert "0.0024" in text.split("cost of 1,000 requests, $")[1].split("All of it")[0]
 
 
 @pytest.mark.parametrize(

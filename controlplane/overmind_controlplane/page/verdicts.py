@@ -21,7 +21,7 @@ _EACH: Final[Mapping[str, str]] = {
     "avg_total": "score, of 100",
     "success_rate": "success rate, %",
     "avg_latency_ms": "mean latency, ms",
-    "avg_cost_per_request": "cost a request, $",
+    "avg_cost_per_request": "cost of 1,000 requests, $",
     "count": "rows",
     "error": "error",
 }
@@ -36,6 +36,8 @@ _BESIDE: Final[Mapping[str, str]] = {
 
 _WORDS: Final = frozenset({"error", "decision", "reasons"})
 _SHARES: Final = frozenset({"avg_eval_score", "success_rate"})
+_COST: Final = "avg_cost_per_request"
+_DEAREST: Final = 1e9
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,9 @@ def _mapping(told: Any) -> Mapping[str, Any]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """A share of 0 to 1 as points of 0 to 100, which is what scores are in everywhere else on the page."""
+    """A share of 0 to 1 as points of 0 to 100, as everywhere on the page; money by the thousand requests."""
+    if key == _COST and isinstance(value, float) and abs(value) < _DEAREST:
+        return f"{1000 * value:,.4f}"
     return f"{100 * value:.1f}" if key in _SHARES and _is_share(value) else _plain(value)
 
 

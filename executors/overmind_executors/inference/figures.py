@@ -114,7 +114,8 @@ class Figures:
     def _warnings(self) -> list[str]:
         texts = []
         if self._unpriced:
-            texts.append(f"no price is known for {self._unpriced} outputs: cost_usd is null, not 0")
+            outputs = "1 output" if self._unpriced == 1 else f"{self._unpriced} outputs"
+            texts.append(f"no price is known for {outputs}: cost_usd is null, not 0")
         if truncated := self._outcomes[Kind.TRUNCATED]:
             texts.append(f"outputs that were cut short at the limit of tokens: {truncated}")
         return texts
