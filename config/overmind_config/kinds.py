@@ -40,6 +40,8 @@ Command = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Words = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")], ...], BeforeValidator(_split)
 ]
+# More is a slip of the pen, and what is made of it no number any more.
+Price = Annotated[float, Field(ge=0, le=1_000_000)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 

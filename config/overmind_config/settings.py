@@ -27,6 +27,7 @@ from overmind_config.kinds import (
     ModelName,
     Names,
     Paths,
+    Price,
     Section,
     Weights,
     Words,
@@ -221,8 +222,8 @@ class Model(Section):
     ca_file: HostPath | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    input_price: Annotated[float, Field(ge=0)] | None = None
-    output_price: Annotated[float, Field(ge=0)] | None = None
+    input_price: Price | None = None
+    output_price: Price | None = None
     prices_as_of: date | None = None
     dask_scheduler: str | None = None
 

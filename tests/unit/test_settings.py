@@ -139,6 +139,14 @@ def test_a_model_has_a_plain_name() -> None:
     assert "pattern" in _messages({"models": {"two words": model}})
 
 
+@pytest.mark.parametrize("price", [1e300, -1])
+def test_a_price_that_nobody_asks_is_a_mistake(price: float) -> None:
+    """What is made of it would be no number, and each job that has to estimate would fail."""
+    model = {"base_url": "https://models.example/v1", "model": "m", "input_price": price, "output_price": 1}
+
+    assert "than or equal to" in _messages({"models": {"dear": model}})
+
+
 def test_a_model_is_for_chats_unless_it_says_otherwise() -> None:
     model = {"base_url": "https://models.example/v1", "model": "m"}
     settings = Settings.model_validate({"models": {"fast": model, "vectors": {**model, "kind": "embeddings"}}})
