@@ -159,6 +159,19 @@ def test_an_enclosed_blob_has_its_digest_with_the_salts_of_both_tokens(project: 
     assert (422, ["body", "blobs", sha]) == (answer.status_code, answer.json()["detail"][0]["loc"])
 
 
+def test_an_enclosed_blob_takes_the_place_of_other_bytes_under_its_name(project: Project) -> None:
+    """Which were sent to an address for it: they were not looked at when they came."""
+    data, api = os.urandom(16), project.agent
+    sha = sha_of(data)
+    assert requests.put(address(api, sha), data=b"other", timeout=10).ok
+    told = revision("r.json", len(data), [sha, sha], SALT)
+    told["blobs"] = {sha: base64.b64encode(data).decode()}
+
+    api.read("POST", f"/api/v2/models/{project.submit.make_model()['id']}/artifacts", told)
+
+    assert data == api.get_blob(sha)
+
+
 def test_a_blob_over_the_limit_is_413(tmp_path: Any) -> None:
     with start_control_plane(tmp_path, arguments=("--max-blob-bytes", "10")) as plane:
         api = Api(plane.url, plane.submit_token)

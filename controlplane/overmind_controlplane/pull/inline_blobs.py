@@ -24,7 +24,9 @@ def check_with_blobs(blobs: Blobs, project_id: str, told: Sequence[wire.NewArtif
         Invalid: one is missing, is not what its name says, too long, or not of this revision.
     """
     sent = [dict(_sent_with(one)) for one in told]
-    new = {sha: data for own in sent for sha, data in own.items() if not blobs.has(project_id, sha)}
+    came = {sha: data for own in sent for sha, data in own.items()}
+    # What lies there under that name was not looked at when it came.
+    new = {sha: data for sha, data in came.items() if blobs.read(project_id, sha, limit=len(data)) != data}
     blobs.put_all(project_id, new)
     # What came with another one may have been salted otherwise, so each knows its own alone.
     return [
