@@ -33,10 +33,6 @@ class Try:
     is_exercised: Exercised
 
 
-def _stale_words_were_refused(ran: Ran) -> bool:
-    return ran.refused["superseded"] >= 1 and ran.done["freeze agent"] >= 3
-
-
 def _much_was_done_to_them(ran: Ran) -> bool:
     did = ran.done
     return (
@@ -58,12 +54,12 @@ GENERAL = Profile(
     patience_s=400.0,
 )
 ZOMBIE = Profile(
-    agents=6, slots=1, jobs=60, work_s=(0.5, 2.0), lease_s=3.0, every_s={"freeze": 1.0}, freeze_s=(3.0, 6.0)
+    agents=6, slots=1, jobs=60, work_s=(1.0, 3.0), lease_s=3.0, every_s={"freeze": 0.9}, freeze_s=(3.0, 6.0)
 )
 
 WHOLE: dict[str, Try] = {
     "general": Try(GENERAL, _much_was_done_to_them),
-    "zombie": Try(ZOMBIE, _stale_words_were_refused),
+    "zombie": Try(ZOMBIE, lambda ran: ran.refused["superseded"] >= 20 and ran.done["freeze agent"] >= 40),
     "flaky": Try(Profile(agents=4, jobs=60, faults=0.3), lambda ran: sum(ran.faults.values()) >= 100),
     "server": Try(
         Profile(agents=4, jobs=120, every_s={"kill server": 4.0}), lambda ran: ran.done["kill server"] >= 2
