@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,9 @@ def recount(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         _must_be_files(folder)
+        if not (folder / MANIFEST).exists():
+            left = "; what a job left that failed or was canceled is none" if any(folder.glob("partial-*")) else ""
+            raise NothingToRecount(f"{folder} is not a whole result: it has no {MANIFEST}{left}")
         manifest = strict_json.loads((folder / MANIFEST).read_bytes())
         job_type = manifest["job_type"]
         if manifest.get("is_function"):
@@ -117,6 +120,21 @@ def _must_be_files(folder: Path) -> None:
             raise NothingToRecount(f"{folder} is not a whole result: {path.name!r} is no file")
 
 
+def _differences(where: str, said: Any, again: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What differs within a figure of several parts, each by its place; the whole where the parts are others."""
+    if isinstance(said, Mapping) and isinstance(again, Mapping) and said.keys() == again.keys():
+        parts = [(f"{where}.{key}", said[key], again[key]) for key in said]
+    elif isinstance(said, list) and isinstance(again, list) and len(said) == len(again):
+        parts = [(f"{where}.{place}", *both) for place, both in enumerate(zip(said, again, strict=True))]
+    else:
+        parts = []
+    if not parts:
+        yield where, said, again
+    for name, one, other in parts:
+        if one != other:
+            yield from _differences(name, one, other)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when every figure is true to the rows, 1 when one is not, 64 when there is nothing to compare."""
     parser = argparse.ArgumentParser(
@@ -131,9 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = tuple(dict.fromkeys((*said, *again)))
     wrong = [name for name in names if said.get(name, _ABSENT) != again.get(name, _ABSENT)]
     for name in wrong:
-        # Rows are anybody's text, and this is a terminal.
-        figures = (plain(str(figures.get(name, _ABSENT))) for figures in (said, again))
-        print(f"{plain(name)}: the summary says {next(figures)}, the lines say {next(figures)}")
+        for where, one, other in _differences(name, said.get(name, _ABSENT), again.get(name, _ABSENT)):
+            # Rows are anybody's text, and this is a terminal.
+            told, found = plain(str(one)), plain(str(other))
+            print(f"{plain(where)}: the summary says {told}, the lines say {found}")
     print(f"{len(names) - len(wrong)} of {len(names)} figures are those of the lines")
     return int(bool(wrong))
 

@@ -272,6 +272,15 @@ def test_files_are_downloaded_and_verified(project: Project, agent_id: str, tmp_
     assert 3 == len(forced.stdout.splitlines())
 
 
+def test_a_job_without_files_is_told_so(project: Project, tmp_path: Path) -> None:
+    job_id = project.submit.make_job()["id"]
+
+    got = run(project, "files", job_id, str(tmp_path / "got"))
+
+    assert (0, "", False) == (got.returncode, got.stdout, (tmp_path / "got").exists())
+    assert "the job has no files" in got.stderr
+
+
 def test_a_file_that_arrives_damaged_is_not_kept(
     project: Project, agent_id: str, tmp_path: Path, plane: Any
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from overmind_executors.contract import Context, ExecutionFailed, InvalidParameters, Result, WorkStopped
 from overmind_executors.functions import BadManifest, Function, FunctionExecutor, read_modules
+from overmind_executors.recount import main as recount_command
 from overmind_executors.recount import recount
 from overmind_executors.result_files import seal
 from overmind_executors.stopping import StopFlag
@@ -371,7 +372,7 @@ def test_a_parameter_that_is_a_token_is_not_told(tmp_path: Path, make_context: M
 
 
 def test_every_figure_of_a_function_can_be_made_again_from_its_files(
-    tmp_path: Path, start_child: Callable[..., Any]
+    tmp_path: Path, start_child: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (function,) = _functions(write_module(tmp_path / "module"))
     order = {"job_type": function.name, "function": function.model_dump(mode="json")}
@@ -391,6 +392,8 @@ def test_every_figure_of_a_function_can_be_made_again_from_its_files(
     (folder / "output" / "r").write_text("another")
     said, again = recount(folder / "output")
     assert {"outputs", "output_bytes", "report.md", "report.html"} == {n for n in said if said[n] != again[n]}
+    assert 1 == recount_command([str(folder / "output")])
+    assert "outputs.0.size_bytes: the summary says " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["-rf", "a;b", "$(touch x)", "a b"])

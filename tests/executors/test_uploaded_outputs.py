@@ -546,8 +546,13 @@ def test_a_figure_that_the_rows_do_not_bear_out_is_named(
 
 
 def test_a_folder_that_is_no_result_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert 64 == recount.main([str(tmp_path)])
-    assert "is not a whole result" in capsys.readouterr().err
+    nothing = recount.main([str(tmp_path)]), capsys.readouterr().err
+    (tmp_path / "partial-output.jsonl").touch()
+    left = recount.main([str(tmp_path)]), capsys.readouterr().err
+
+    assert (64, 64) == (nothing[0], left[0])
+    assert "is not a whole result: it has no manifest.json\n" in nothing[1]
+    assert "it has no manifest.json; what a job left that failed or was canceled is none" in left[1]
 
 
 def test_the_same_upload_makes_the_same_bytes(make_context: Make) -> None:

@@ -117,6 +117,11 @@ def cancel(client: JobClient, arguments: argparse.Namespace) -> int:
 def files(client: JobClient, arguments: argparse.Namespace) -> int:
     """Download a job's files into a folder; each is checked against its digest before it gets its name."""
     found = client.result_files(client.job(arguments.id))
+    if not found:
+        sys.stderr.write("overmind-control-plane: the job has no files\n")
+        if arguments.json:
+            _say("[]")
+        return OK
     arguments.folder.mkdir(parents=True, exist_ok=True)
     targets = _targets(found, arguments.folder)
     if not arguments.force and (there := [path for path, _ in targets if path.exists()]):
