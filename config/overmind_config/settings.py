@@ -221,7 +221,7 @@ class Model(Section):
     api_key: SecretStr | None = None
     ca_file: HostPath | None = None
     max_concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     input_price: Price | None = None
     output_price: Price | None = None
     prices_as_of: date | None = None

@@ -139,10 +139,10 @@ def test_a_model_has_a_plain_name() -> None:
     assert "pattern" in _messages({"models": {"two words": model}})
 
 
-@pytest.mark.parametrize("price", [1e300, -1])
-def test_a_price_that_nobody_asks_is_a_mistake(price: float) -> None:
-    """What is made of it would be no number, and each job that has to estimate would fail."""
-    model = {"base_url": "https://models.example/v1", "model": "m", "input_price": price, "output_price": 1}
+@pytest.mark.parametrize(("key", "value"), [("input_price", 1e300), ("input_price", -1), ("timeout_s", 1e10)])
+def test_a_figure_of_a_model_that_nobody_means_is_a_mistake(key: str, value: float) -> None:
+    """What is made of it would be no number, or longer than any clock runs, and its jobs would fail."""
+    model = {"base_url": "https://models.example/v1", "model": "m", "output_price": 1, key: value}
 
     assert "than or equal to" in _messages({"models": {"dear": model}})
 
