@@ -118,7 +118,9 @@ def tuning(scene: Scene) -> str:
     scene.add_file(job_id, "report.md", b"# Report\n")
     outcome = {"baseline_score": 70.3, "best_score": 78.9, "improvement": 8.6, "best_agent_code": BETTER}
     outcome |= {"iterations": steps, "status": "improved", "changes_summary": "says how irony counts"}
-    outcome |= {"scored_on": "holdout", "test": {"compared": 64}, "data_sources_used": {"validation": 32}}
+    ends = {"baseline": [0.582, 0.803], "candidate": [0.676, 0.872], "gain": [0.014, 0.158]}
+    test = {"verdict": "promoted", "compared": 64, **{f"{name}_interval_95": pair for name, pair in ends.items()}}
+    outcome |= {"scored_on": "holdout", "test": test, "data_sources_used": {"validation": 32}}
     scene.complete(job_id, "promoted: +8.6 points on the held-out rows", outcome)
     return job_id
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overmind_controlplane.page.drawing import HEIGHT, LEFT, WIDTH, Bar, bars, course
-from overmind_controlplane.page.headline import headlines
+from overmind_controlplane.page.headline import headlines, score_lines
 from overmind_controlplane.page.live import LogReader
 from overmind_controlplane.page.rendering import harmless, number, size, span
 from overmind_controlplane.page.values import Step
@@ -216,6 +216,52 @@ def test_what_a_job_over_rows_came_to_is_four_figures() -> None:
         ("Latency", "412 ms / 1.9 s", "p50 / p95 of the rows that went well"),
         ("Cost", "$0.0052", "9,412 tokens"),
     ] == [(one.name, one.value, one.beside) for one in headlines(WHOLE)]
+
+
+TESTED: dict[str, Any] = {
+    "verdict": "promoted",
+    "gain": 0.625,
+    "baseline_interval_95": [0.125, 0.75],
+    "candidate_interval_95": [0.9, 1.0],
+    "gain_interval_95": [0.084229, 0.915771],
+}
+SCORES = {"baseline_score": 37.5, "best_score": 100.0, "improvement": 62.5}
+
+
+def test_before_and_after_have_their_intervals() -> None:
+    assert [
+        ("Baseline score", "37.5", "of 100, on 8 held-out rows; 95 % interval 12.5 to 75.0"),
+        ("Best score", "100.0", "of 100, on 8 held-out rows; 95 % interval 90.0 to 100.0"),
+        ("Improvement", "+62.5", "points on 8 held-out rows; 95 % interval +8.4 to +91.6"),
+    ] == [(one.name, one.value, one.beside) for one in score_lines(SCORES, "8 held-out rows", TESTED)]
+    assert [] == headlines({"test": TESTED})
+
+
+def test_of_a_candidate_that_is_not_promoted_the_gain_stands_apart_from_the_scores() -> None:
+    tested = {**TESTED, "verdict": "inconclusive", "gain": 0.031, "gain_interval_95": [-0.05, 0.11]}
+    same = {"baseline_score": 37.5, "best_score": 37.5, "improvement": 0.0}
+
+    assert ["of 100; 95 % interval 12.5 to 75.0", "of 100", "points"] == [
+        one.beside for one in score_lines(same, "", tested)
+    ]
+    assert [("Inconclusive", "+3.1", "points by the best candidate; 95 % interval -5.0 to +11.0")] == [
+        (one.name, one.value, one.beside) for one in headlines({"test": tested})
+    ]
+
+
+@pytest.mark.parametrize(
+    "tested",
+    [
+        {"verdict": ["x"], "gain": 1},
+        {"verdict": "refused", "gain": "1"},
+        {"verdict": "refused", "gain": float("nan")},
+    ],
+)
+def test_a_test_that_says_nothing_of_use_is_left_out(tested: dict[str, Any]) -> None:
+    assert [] == headlines({"test": tested})
+    assert ["of 100", "of 100", "points"] == [
+        one.beside for one in score_lines(SCORES, "", {**tested, "gain_interval_95": [0, None]})
+    ]
 
 
 def test_a_comparison_of_models_counts_answers_and_not_rows() -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 _SCORES: Final = {"baseline_score": "Baseline score", "best_score": "Best score", "improvement": "Improvement"}
+# In `test`, parts of 1. Those of the candidate are the best's when it was promoted; `_test` tells them otherwise.
+_INTERVALS: Final = {
+    "baseline_score": "baseline_interval_95",
+    "best_score": "candidate_interval_95",
+    "improvement": "gain_interval_95",
+}
+_NOT_PROMOTED: Final = {"refused": "Refused", "inconclusive": "Inconclusive"}
 _MOST: Final = 1e12
 
 
@@ -20,23 +27,47 @@ class Headline:
     beside: str = ""
 
 
-def score_lines(scores: Mapping[str, float], rows: str) -> list[Headline]:
+def score_lines(scores: Mapping[str, float], rows: str, test: Mapping[str, Any]) -> list[Headline]:
     """
     The scores of a job's record, from 0 to 100.
 
     Args:
         scores: `baseline_score`, `best_score`, `improvement`, those that it has.
         rows: on which they were measured, such as `32 held-out rows`; empty where nobody has said.
+        test: the `test` of a search's outcome, an untrusted word: `verdict`, and the intervals of the scores.
     """
     names = _SCORES if len(scores) > 1 else {**_SCORES, "best_score": "Score"}
-    beside = f"on {rows}" if rows else ""
-    return [
-        Headline(name, _score(scores[key]), f"of 100, {beside}".rstrip(", "))
-        if key != "improvement"
-        else Headline(name, _score(scores[key], sign="+"), f"points {beside}".strip())
-        for key, name in names.items()
-        if key in scores
-    ]
+    known = set(_INTERVALS) if test.get("verdict") == "promoted" else {"baseline_score"}
+    lines = []
+    for key, name in names.items():
+        if key in scores:
+            sign = "+" if key == "improvement" else ""
+            of = " ".join(filter(None, ("points" if sign else "of 100,", rows and f"on {rows}"))).rstrip(",")
+            interval = _interval(test, _INTERVALS[key], sign) if key in known else ""
+            lines.append(Headline(name, _score(scores[key], sign=sign), _beside(of, interval)))
+    return lines
+
+
+def _interval(test: Mapping[str, Any], key: str, sign: str = "") -> str:
+    found = test.get(key)
+    ends = [end for end in found if _is_share(end)] if isinstance(found, list) else []
+    return f"95 % interval {100 * ends[0]:{sign}.1f} to {100 * ends[1]:{sign}.1f}" if len(ends) == 2 else ""
+
+
+def _is_share(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1 <= value <= 1
+
+
+def _test(told: Mapping[str, Any]) -> Iterator[Headline]:
+    """Of a search whose best is not promoted: what its candidate did on the held-out rows."""
+    verdict, gain = _NOT_PROMOTED.get(str(told.get("verdict"))), told.get("gain")
+    if verdict is not None and _is_share(gain):
+        interval = _interval(told, _INTERVALS["improvement"], "+")
+        yield Headline(verdict, _score(100 * gain, sign="+"), _beside("points by the best candidate", interval))
+
+
+def _beside(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _score(value: float, *, sign: str = "") -> str:
@@ -50,13 +81,15 @@ def headlines(outcome: Mapping[str, Any]) -> list[Headline]:
     Args:
         outcome: `{"counts": {"total", "ok", "failed", "skipped"}, "accuracy": {"correct", "compared", "accuracy",
             "interval_95"}, "latency_ms": {"p50", "p95"}, "usage": {"cost_usd", "total_tokens"}}`: that of jobs of
-            the types `inference` and `judge_scoring`.
+            the types `inference` and `judge_scoring`; and `{"test": {"verdict", "gain", "gain_interval_95"}}` of
+            `prompt_tuning`.
     """
     return [
-        *_rows("Answers" if "pairs_total" in outcome else "Rows", _part(outcome, "counts")),
-        *_correct(_part(outcome, "accuracy")),
-        *_latency(_part(outcome, "latency_ms")),
-        *_cost(_part(outcome, "usage")),
+        *_test(part_of(outcome, "test")),
+        *_rows("Answers" if "pairs_total" in outcome else "Rows", part_of(outcome, "counts")),
+        *_correct(part_of(outcome, "accuracy")),
+        *_latency(part_of(outcome, "latency_ms")),
+        *_cost(part_of(outcome, "usage")),
     ]
 
 
@@ -93,7 +126,8 @@ def _cost(usage: Mapping[str, Any]) -> Iterator[Headline]:
     )
 
 
-def _part(outcome: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def part_of(outcome: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object of that name in *outcome*; an empty one where there is none."""
     found = outcome.get(name)
     return found if isinstance(found, Mapping) else {}
 

@@ -19,7 +19,7 @@ from overmind_controlplane.caller import Caller, Role
 from overmind_controlplane.command_line.facts import wanted
 from overmind_controlplane.jobs.waiting import log_topic, project_topic
 from overmind_controlplane.page import drawing, live, rendering, seen, verdicts, visits
-from overmind_controlplane.page.headline import headlines, score_lines
+from overmind_controlplane.page.headline import headlines, part_of, score_lines
 from overmind_controlplane.page.values import JobSeen
 from overmind_controlplane.page.visits import Administrator, Person
 from overmind_controlplane.plane import Plane
@@ -185,7 +185,10 @@ def _job(plane: Plane, caller: Caller, job_id: str) -> tuple[JobSeen, dict[str, 
     before = told.parameters.get("prompt") if isinstance(told.parameters, dict) else None
     drawn = {
         "course": drawing.course(told.steps),
-        "headlines": [*score_lines(told.scores, told.scored_on), *headlines(told.outcome)],
+        "headlines": [
+            *score_lines(told.scores, told.scored_on, part_of(told.outcome, "test")),
+            *headlines(told.outcome),
+        ],
         "bars": drawing.bars(told.outcome.get("distribution")),
         "backtest": verdicts.backtest(told.backtest),
         "diff": verdicts.changes(before, told.best),
