@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 
 def wilson_interval(hits: float, trials: float, *, z: float = 1.959964) -> tuple[float, float]:
@@ -39,3 +40,9 @@ def percentile(ascending: Sequence[float], share: float) -> float | None:
         None for no values.
     """
     return ascending[max(0, math.ceil(share * len(ascending)) - 1)] if ascending else None
+
+
+def in_words(value: float) -> str:
+    """Four digits or six, and no power of ten, however small: 0.000002394."""
+    rounded = f"{value:.6g}"
+    return format(Decimal(f"{value:.4g}"), "f") if "e" in rounded else rounded

@@ -166,7 +166,7 @@ def test_a_cost_says_which_prices_it_is_made_of(zoo: Zoo, make_context: Make) ->
 BEYOND: list[tuple[dict[str, Any], str]] = [
     ({"max_calls": 2}, "budget.max_calls: the job will need about 3, more than 2"),
     ({"max_tokens": 5}, "budget.max_tokens: the job will need about"),
-    ({"max_usd": 0.000001}, "budget.max_usd: the job will need about"),
+    ({"max_usd": 0.000001}, "more than 0.000001; nothing was called"),
 ]
 
 

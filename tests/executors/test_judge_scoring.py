@@ -279,6 +279,7 @@ def test_a_budget_ends_the_judging_and_what_was_not_asked_is_not_a_zero(zoo: Zoo
     assert (1.0, 7, 13, "budget_exhausted") == (
         facts["avg_score"], facts["scored"], facts["skipped"], facts["termination_reason"],
     )  # fmt: skip
+    assert " The judging ended early: budget exhausted.\n" in facts["report_markdown"]
 
 
 def test_a_panel_shares_one_budget(zoo: Zoo, make: Make) -> None:

@@ -343,6 +343,26 @@ def test_why_a_job_failed_stands_at_its_top(project: Project, visitor: Visitor) 
     assert ["no_score", "3 x timeout", "Made"] == re.findall("no_score|3 x timeout|Made", text)[:3]
 
 
+def test_a_job_that_ended_early_says_so_at_its_top_and_no_latency_of_nothing(
+    project: Project, visitor: Visitor
+) -> None:
+    agent_id = project.agent.register()
+    job_id = project.submit.make_job({}, "@overmind:judge_scoring")["id"]
+    project.agent.walk(job_id, agent_id, "Uploading")
+    outcome = {
+        "counts": {"total": 3, "ok": 0, "failed": 2, "skipped": 1},
+        "latency_ms": {"p50": 0.0, "p95": 0.0},
+        "termination_reason": "provider_unavailable",
+    }
+    project.agent.say(job_id, "Completed", agent_id, body={"detail": {"outcome": outcome}})
+
+    text = Reader(visitor.get(f"/jobs/{job_id}").text).text
+
+    assert "ended early: provider unavailable" in text.split("Made")[0]
+    assert "0 of 3" in text
+    assert "Latency" not in text
+
+
 def test_the_price_of_a_request_is_told_by_the_thousand(project: Project, visitor: Visitor) -> None:
     agent_id = project.agent.register()
     job_id = project.submit.make_job({}, "@overmind:model_backtesting")["id"]

@@ -88,7 +88,7 @@ def headlines(outcome: Mapping[str, Any]) -> list[Headline]:
         *_test(part_of(outcome, "test")),
         *_rows("Answers" if "pairs_total" in outcome else "Rows", part_of(outcome, "counts")),
         *_correct(part_of(outcome, "accuracy")),
-        *_latency(part_of(outcome, "latency_ms")),
+        *_latency(part_of(outcome, "latency_ms"), part_of(outcome, "counts")),
         *_cost(part_of(outcome, "usage")),
     ]
 
@@ -111,9 +111,9 @@ def _correct(told: Mapping[str, Any]) -> Iterator[Headline]:
     yield Headline("As expected", f"{100 * share:.1f} %", f"{correct:,} of {compared:,} compared{interval}")
 
 
-def _latency(told: Mapping[str, Any]) -> Iterator[Headline]:
+def _latency(told: Mapping[str, Any], counts: Mapping[str, Any]) -> Iterator[Headline]:
     half, most = _number(told, "p50"), _number(told, "p95")
-    if half is not None and most is not None:
+    if half is not None and most is not None and _number(counts, "ok") != 0:
         yield Headline("Latency", f"{_time(half)} / {_time(most)}", "p50 / p95 of the rows that went well")
 
 

@@ -12,6 +12,7 @@ from overmind_executors.calls.budget import Limits
 from overmind_executors.calls.pacing import RetryPolicy
 from overmind_executors.calls.prices import prices_of
 from overmind_executors.contract import InvalidParameters, ModelEndpoint, Problem
+from overmind_executors.figures import in_words
 
 # Characters a token: few tokens for long common words, four in plain English, and no token is less than a byte.
 FEWEST: Final = 10
@@ -121,7 +122,7 @@ def refuse_beyond(limits: Limits, needs: Estimate, figure: Literal["low", "typic
         ("max_usd", needs.cost_usd, limits.max_usd),
     )
     problems = [
-        Problem(f"budget.{name}", f"{what} {need:g}, more than {most:g}; nothing was called")
+        Problem(f"budget.{name}", f"{what} {in_words(need)}, more than {in_words(most)}; nothing was called")
         for name, one, most in found
         if one is not None and most is not None and (need := getattr(one, figure)) > most
     ]

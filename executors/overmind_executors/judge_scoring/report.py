@@ -48,10 +48,15 @@ def _lead(facts: Facts) -> str:
     mean, span = facts["avg_score"], facts["avg_score_interval_95"]
     covered = f"{facts['scored']} of {facts['total']} rows"
     if mean is None:
-        return f"No row has a score of its own ({covered})."
+        return f"No row has a score of its own ({covered}).{_ended(facts)}"
     between = f" (95 %: {100 * span[0]:.1f} to {100 * span[1]:.1f})" if span else ""
     judged = f" {standing(facts['agreement'])}" if facts["judge"] else ""
-    return f"Mean score {100 * mean:.1f} of 100{between}, over {covered}.{judged}"
+    return f"Mean score {100 * mean:.1f} of 100{between}, over {covered}.{judged}{_ended(facts)}"
+
+
+def _ended(facts: Facts) -> str:
+    reason = facts["termination_reason"]
+    return "" if reason == "completed" else f" The judging ended early: {reason.replace('_', ' ')}."
 
 
 def _scores(facts: Facts) -> Section:

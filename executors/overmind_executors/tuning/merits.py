@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from statistics import fmean
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from overmind_executors.figures import percentile
+from overmind_executors.figures import in_words, percentile
 from overmind_executors.parameters import Parameters
 from overmind_executors.statistics.ties import TIE
 from overmind_executors.tuning.texts import Texts
@@ -72,14 +71,8 @@ class Merits:
             if most is not None and (is_ is None or is_ > most):
                 if is_ is None:
                     return f"{what} an unknown number of {unit}"
-                return f"{what} {_in_words(is_)} {unit}, more than {_in_words(most)}"
+                return f"{what} {in_words(is_)} {unit}, more than {in_words(most)}"
         return None
-
-
-def _in_words(value: float) -> str:
-    """Four digits or six, and no power of ten, however small: 0.000002394."""
-    rounded = f"{value:.6g}"
-    return format(Decimal(f"{value:.4g}"), "f") if "e" in rounded else rounded
 
 
 def merits_of(texts: Texts, trials: Sequence[Trial]) -> Merits:
