@@ -107,13 +107,16 @@ class Heartbeat:
             self._on_refused(error)
             return self._interval_s
         except OvermindAgentError as error:
+            pause_s = min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
             if isinstance(error, RejectedError) and error.http_status == NOT_FOUND:
                 self._log.warning("agent.forgotten", error=str(error))
                 self._become_known()
-            elif not is_worth_retrying(error):
+            elif is_worth_retrying(error):
+                self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(pause_s, 1))
+            else:
                 self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
                 self._held_jobs.told(lines)  # a step that is refused comes with the outcome, and costs no lease
-            return min(self._backoff.after(error), max(LEAST_GAP_S, wait_s))
+            return pause_s
         self._backoff.reset()
         self._held_jobs.told(lines)
         self._told_gate = _gate(shut)
