@@ -184,3 +184,15 @@ def test_a_nul_in_a_message_is_kept_as_a_sign(project: Project) -> None:
     project.agent.say(job_id, "Failed", agent_id, body={"message": "a\0b", "detail": {"reason": "crashed"}})
 
     assert "a\ufffdb" == project.submit.job(job_id)["status_history"][-1]["message"]
+
+
+@pytest.mark.parametrize("field", ["best_agent_code", "report_markdown"])
+def test_a_text_of_an_outcome_with_a_nul_is_kept_without_it(project: Project, field: str) -> None:
+    """A prompt may have one: its job's last word would be refused again and again."""
+    job_id, agent_id = project.submit.make_job()["id"], project.agent.register()
+    project.agent.say(job_id, "Claimed", agent_id)
+
+    answer = project.agent.say(job_id, "Validating", agent_id, body={"detail": {"outcome": {field: "a\0b"}}})
+
+    assert 200 == answer.status_code
+    assert "a\ufffdb" == project.submit.read("GET", f"/api/jobs/{job_id}/")[field]

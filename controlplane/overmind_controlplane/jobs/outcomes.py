@@ -35,12 +35,17 @@ def _keep_outcome(job: Job, outcome: dict[str, Any]) -> None:
         raise wrong(f"the outcome is longer than {MAX_OUTCOME_BYTES} bytes", "body", "detail", "outcome")
     job.outcome = {name: value for name, value in outcome.items() if name != wire.ITERATIONS}
     for name, value in wire.record_fields(outcome).items():
-        setattr(job, name, value)
+        setattr(job, name, _without_nul(value) if isinstance(value, str) else value)
 
 
 def shortened(message: str | None) -> str | None:
     """A message as it is kept: at most 4,096 characters and no NUL, with a sign where something is missing."""
     if message is None:
         return None
-    kept = message.replace("\0", "\ufffd")  # what a program printed as it died; PostgreSQL keeps no NUL
+    kept = _without_nul(message)
     return kept if len(kept) <= MAX_MESSAGE else kept[: MAX_MESSAGE - 1] + "…"
+
+
+def _without_nul(text: str) -> str:
+    """What a program printed as it died, or what a prompt has in it: PostgreSQL keeps no NUL."""
+    return text.replace("\0", "\ufffd")
