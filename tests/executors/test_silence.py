@@ -158,6 +158,26 @@ def test_nobody_is_given_up_while_nobody_asks() -> None:
     watched.close()
 
 
+def test_a_silence_is_told_once_and_seen_though_there_was_no_thread_left_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    told: list[None] = []
+    watched = Silence(first_s=0.1, later_s=0.1, on_silent=lambda: told.append(None))
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        with watched.call():
+            pass
+
+    for _ in range(3):
+        with watched.call():
+            time.sleep(0.2)
+
+    assert [None] == told
+
+
 def test_time_between_calls_is_no_silence() -> None:
     """One that broke off is not taken for an hour without an answer by the next one."""
     watched = Silence(first_s=0.3, later_s=0.3, on_silent=lambda: None)

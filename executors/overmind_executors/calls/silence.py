@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Silence:
@@ -48,9 +48,10 @@ class Silence:
                 self._since_s += now_s - self._paused_at_s  # nobody asked meanwhile
             self._in_flight += 1
             self._since_s = min(self._since_s, now_s)
-            if not self._is_watched:
-                self._is_watched = True
-                threading.Thread(target=self._watch, name="silence", daemon=True).start()
+            if not self._is_watched and self._lasted_s is None:
+                with suppress(RuntimeError):  # no more threads; the next call tries again
+                    threading.Thread(target=self._watch, name="silence", daemon=True).start()
+                    self._is_watched = True
         try:
             yield
         finally:
