@@ -66,9 +66,11 @@ class Heartbeat:
         self._clock = clock
         self._log = log
         self._backoff = Backoff()
+        self._closing = threading.Event()
 
     def run(self, closing: threading.Event) -> None:
         """Beat until *closing*."""
+        self._closing = closing
         while not closing.is_set():
             is_due = self._held_jobs.wait_for_any(LEAST_GAP_S) or self.has_news()
             self._pause(self.beat() if is_due else 0.0)
@@ -111,9 +113,9 @@ class Heartbeat:
             if isinstance(error, RejectedError) and error.http_status == NOT_FOUND:
                 self._log.warning("agent.forgotten", error=str(error))
                 self._become_known()
-            elif is_worth_retrying(error):
+            elif is_worth_retrying(error) and not self._closing.is_set():  # which cuts short the one that is held
                 self._log.warning("control_plane.retry_scheduled", error=str(error), wait_s=round(pause_s, 1))
-            else:
+            elif not is_worth_retrying(error):
                 self._log.error("control_plane.rejected", verb="heartbeat", error=str(error))
                 self._held_jobs.told(lines)  # a step that is refused comes with the outcome, and costs no lease
             return pause_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -253,6 +254,24 @@ def test_a_nursery_that_was_killed_is_followed_by_another(site: Path, tmp_path: 
         made = fork(nursery, tmp_path / "two")
 
     assert made is not None
+    assert ["nursery.failed"] == [line["event"] for line in lines]
+
+
+def test_a_nursery_that_cannot_be_started_ends_no_daemon(site: Path) -> None:
+    """Not one descriptor is left, and later there are some again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened({"PYTHONPATH": str(site)}) as nursery, capture_logs() as lines:
+        nursery.close()
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            nursery.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert nursery.pid is None
+        nursery.start()
+        assert nursery.wait_until_ready(20)
+
     assert ["nursery.failed"] == [line["event"] for line in lines]
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,8 +109,12 @@ class Nursery:
             return None
 
     def _start(self) -> None:
+        """Without one children are started one by one: nothing that keeps it from starting ends the daemon."""
         self._not_before_s = self._clock.now_s() + AGAIN_AFTER_S
-        self._running = _Running(self._environment, self._job_types)
+        try:
+            self._running = _Running(self._environment, self._job_types)
+        except OSError as error:
+            self._log.warning("nursery.failed", error=str(error))
 
     def _ready(self, wait_s: float = 0.0) -> _Running | None:
         """The one that forks, None when it says nothing of the kind in that time."""
@@ -156,7 +161,8 @@ class _Running:
         command += ["--channel", str(theirs.fileno()), "--parent", str(os.getpid())]
         for job_type in job_types:
             command += ["--preload", job_type]
-        with theirs:
+        with theirs, ExitStack() as on_failure:
+            on_failure.callback(self._channel.close)
             self._process = processes.start(
                 command,
                 cwd="/",
@@ -167,6 +173,7 @@ class _Running:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+            on_failure.pop_all()
 
     @property
     def pid(self) -> int:
