@@ -30,6 +30,15 @@ def test_equal_values_leave_no_doubt() -> None:
     assert Interval(0.25, 0.25) == mean_interval([0.25] * 8)
 
 
+def test_nothing_right_of_32_is_not_known_to_be_none() -> None:
+    none, every = mean_interval([0.0] * 32) or Interval(1, 0), mean_interval([1.0] * 32) or Interval(1, 0)
+    grouped = mean_interval([1.0] * 32, clusters=[n // 4 for n in range(32)]) or Interval(1, 0)
+
+    assert (0.0, pytest.approx(0.107, abs=0.001)) == none
+    assert (pytest.approx(0.893, abs=0.001), 1.0) == every
+    assert grouped.low < every.low  # eight groups, not 32 rows
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = [random.Random(3).random() for _ in range(40)]
 

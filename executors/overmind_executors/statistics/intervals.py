@@ -38,7 +38,9 @@ def mean_interval(
     seed: int = 0,
 ) -> Interval | None:
     """
-    The bias-corrected and accelerated (BCa) bootstrap interval of a mean.
+    The bias-corrected and accelerated (BCa) bootstrap interval of a mean; Wilson's where all are 0, or all are 1.
+
+    From values that are all alike nothing can be drawn but the same again: 0 right of 32 is not known to be none.
 
     Args:
         clusters: what each value belongs to; whole clusters are drawn then, for their values are not independent.
@@ -54,7 +56,10 @@ def mean_interval(
     if len(sums) < 2:
         return None
     if np.ptp(sums / counts) == 0:
-        return Interval(float(sums[0] / counts[0]), float(sums[0] / counts[0]))
+        alike = float(sums[0] / counts[0])
+        if alike not in (0, 1):
+            return Interval(alike, alike)
+        return share_interval(round(alike) * len(sums), len(sums), level=level)
 
     def mean(total: NDArray[Any], count: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         ratio: NDArray[Any] = total.sum(axis=axis) / count.sum(axis=axis)
