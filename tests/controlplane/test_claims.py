@@ -93,6 +93,19 @@ def test_a_key_that_was_overtaken_grants_nothing(project: Project) -> None:
     assert (409, "superseded") == code(answer)
 
 
+def test_what_an_older_attempt_says_is_refused_though_its_agent_holds_the_job_again(project: Project) -> None:
+    job_id = project.submit.make_job()["id"]
+    agent_id = project.agent.register("lease", "fence")
+    project.agent.say(job_id, "Claimed", agent_id, key="k1")
+    project.agent.say(job_id, "Pending", agent_id, attempt=1, sequence=1)
+    project.agent.say(job_id, "Claimed", agent_id, key="k2")
+
+    late = project.agent.say(job_id, "Validating", agent_id, attempt=1, sequence=1)
+
+    assert (409, "superseded") == code(late)
+    assert "Claimed" == names(project.submit.job(job_id))[-1]
+
+
 def test_a_malformed_key_is_refused(project: Project) -> None:
     job_id = project.submit.make_job()["id"]
     agent_id = project.agent.register()
