@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from plane_calls import Project, eventually, names
+from sqlalchemy import text
 
 from overmind_agent import wire
 from overmind_agent.lifecycle import Status
@@ -282,3 +284,14 @@ def test_who_may_try_more_often_may_end_more_often(table: Table) -> None:
     told = [table.beat(ends=ends) for ends in range(6)]
 
     assert [*["continue"] * 5, "superseded"] == told
+
+
+def test_leases_are_measured_with_the_clock_that_nobody_sets(tmp_path: Path) -> None:
+    database = Database(SqliteStore(tmp_path / "control-plane.db"))
+    before_s = time.monotonic()
+    with database.read() as session:
+        now_s = session.scalar(text("SELECT store_clock_s()"))
+    database.close()
+
+    assert now_s is not None
+    assert before_s <= now_s <= time.monotonic()
