@@ -164,29 +164,30 @@ def test_a_silence_is_told_once_and_seen_though_there_was_no_thread_left_before(
     def start(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    told: list[None] = []
-    watched = Silence(first_s=0.1, later_s=0.1, on_silent=lambda: told.append(None))
+    told = threading.Semaphore(0)
+    watched = Silence(first_s=0.1, later_s=0.1, on_silent=told.release)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", start)
         with watched.call():
             pass
 
-    for _ in range(3):
-        with watched.call():
-            time.sleep(0.2)
+    with watched.call():
+        assert told.acquire(timeout=10)
 
-    assert [None] == told
+    with watched.call():
+        assert not told.acquire(timeout=0.2)
 
 
 def test_time_between_calls_is_no_silence() -> None:
     """One that broke off is not taken for an hour without an answer by the next one."""
-    watched = Silence(first_s=0.3, later_s=0.3, on_silent=lambda: None)
+    silent = threading.Event()
+    watched = Silence(first_s=0.3, later_s=0.3, on_silent=silent.set)
     with suppress(OSError), watched.call():
         raise ConnectionResetError
 
-    time.sleep(0.5)
+    assert not silent.wait(0.5)
     with watched.call():
-        time.sleep(0.1)
+        assert not silent.wait(0.1)
 
     assert watched.lasted_s is None
     watched.close()
